@@ -1,0 +1,1 @@
+"""Floor 1: the concept dictionary - overlap statistics, labels, layouts, effects and their intervals."""

@@ -1,0 +1,68 @@
+"""How concepts are labelled, layouts predicted and edits made."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+REGIONS = ("top_left", "top_right", "bottom_left", "bottom_right")
+
+
+class LabelSettings(BaseModel):
+    """From overlaps to labels. The first two fields are the paper's (section 3); the others define our rule."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    binarise_at: float = Field(
+        0.1, gt=0, lt=1, description="A map counts as on above this part of the concept's maximum."
+    )
+    hit_iou: float = Field(
+        0.5, gt=0, lt=1, description="IoU in one image above which the paper's rule takes the label."
+    )
+    assign_iou: float = Field(0.1, ge=0, lt=1, description="Smallest pooled IoU for our rule, on the selection half.")
+    assign_lift: float = Field(1.5, ge=1, description="Smallest ratio to the IoU that position alone gives by chance.")
+    assign_images: int = Field(5, ge=1, description="Fewest images in which concept and label are on together.")
+    embedder: Literal["text_encoder", "minilm", "word2vec"] = Field(
+        "text_encoder", description="Vectors of labels: the model's own text encoder, MiniLM (extra) or a file."
+    )
+    word2vec_path: str | None = Field(None, description="Word2Vec text file for the 'word2vec' embedder.")
+    examples_per_concept: int = Field(8, ge=1, description="Example images kept in each bin.")
+    bins: int = Field(1, ge=1, description="Bins of activation strength, from the maximum down, that keep examples.")
+
+    @model_validator(mode="after")
+    def _file_given(self) -> LabelSettings:
+        if self.embedder == "word2vec" and not self.word2vec_path:
+            raise ValueError("labels.embedder is 'word2vec', so labels.word2vec_path must name a file of vectors")
+        return self
+
+
+class LayoutSettings(BaseModel):
+    """Predicting where a label will be from the concepts of one timestep (paper, section 4)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    top_concepts: int = Field(5, ge=1, description="Strongest concepts at a position that enter its embedding.")
+    min_images: int = Field(5, ge=2, description="Labels in fewer images of either split are not scored.")
+    bootstrap: int = Field(1000, ge=100, description="Resamples of images behind each interval.")
+
+
+class InterventionSettings(BaseModel):
+    """Which edits are made, where, when and how strongly (paper, section 5)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    block: str = Field("mid", description="Block that is edited; the paper's is mid.")
+    windows: dict[str, tuple[float, float, float]] = Field(
+        {"early": (0.6, 1.0, 1.0), "middle": (0.2, 0.6, 0.5), "final": (0.0, 0.2, 0.0)},
+        description="Window -> (t from, t to, timestep of the SAE that serves it). The paper's.",
+    )
+    objects: tuple[str, ...] = Field(description="Labels of the spatial edits.")
+    styles: tuple[str, ...] = Field(description="Labels of the global edits.")
+    prompts_per_target: int = Field(4, ge=1, description="Prompts of the style split for each target and window.")
+    concepts_per_target: int = Field(5, ge=1, description="Concepts of a label that are edited: those of highest IoU.")
+    spatial_strength: float = Field(
+        2.0, gt=0, description="Norm added inside the region, in units of the site's RMS residual-update norm."
+    )
+    global_strength: float = Field(1.0, gt=0, description="Norm added everywhere, in the same unit.")
+    keep_images: bool = Field(True, description="Store the edited images in the table.")

@@ -1,0 +1,176 @@
+"""Batched DDIM sampling with classifier-free guidance, recording residual updates and applying edits.
+
+One U-Net call carries both halves of guidance: rows [0, B) are ``uncond``, rows [B, 2B) are ``cond``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from diffusion.errors import DiffusionError
+from diffusion.model import DiffusionModel, check_blocks, encode_captions
+from diffusion.settings import SamplingSettings
+
+Site = tuple[str, float, str]
+
+
+@dataclass(frozen=True)
+class Record:
+    """What to record: every (block, timestep, conditioning). ``blocks`` maps short names to module paths."""
+
+    blocks: dict[str, str]
+    times: tuple[float, ...]
+    conditionings: tuple[str, ...] = ("cond", "uncond")
+
+
+@dataclass(frozen=True)
+class Edit:
+    """An intervention on one block's residual update, cond half only, at steps with t_low <= t <= t_high.
+
+    ``apply(delta, t)`` gets delta float32 [B, rows, columns, channels] and returns what replaces it.
+    """
+
+    module: str
+    t_low: float
+    t_high: float
+    apply: Callable[[Tensor, float], Tensor]
+
+
+@dataclass(frozen=True)
+class Samples:
+    """images uint8 [B, H, W, 3]; activations float16 [B, rows, columns, channels] by site."""
+
+    images: np.ndarray
+    activations: dict[Site, np.ndarray] = field(default_factory=dict)
+
+
+def step_of_time(t: float, steps: int) -> int:
+    """Index of the reverse step at diffusion time t: 1 is the first step (0), 0 the last (steps - 1)."""
+    return round((1.0 - t) * (steps - 1))
+
+
+def time_of_step(step: int, steps: int) -> float:
+    """Diffusion time in [0, 1] of a reverse step."""
+    return 1.0 - step / (steps - 1)
+
+
+@torch.inference_mode()
+def sample(
+    model: DiffusionModel,
+    captions: Sequence[str],
+    seeds: Sequence[int],
+    settings: SamplingSettings,
+    record: Record | None = None,
+    edits: Sequence[Edit] = (),
+) -> Samples:
+    """Sample one image per (caption, seed). The noise of an image depends on its seed alone, not on its batch.
+
+    Raises ``DiffusionError`` on a block that does not exist or a value that is not finite.
+    """
+    if record:
+        check_blocks(model, record.blocks)
+    check_blocks(model, {"edit": edit.module for edit in edits})
+    latents = initial_noise(model, seeds, settings)
+    text = torch.cat([encode_captions(model, [""] * len(captions)), encode_captions(model, list(captions))])
+    scheduler = model.scheduler
+    scheduler.set_timesteps(settings.steps)
+    probe = _Probe(record, settings.steps)
+    with probe.attached(model, edits):
+        for step, timestep in enumerate(scheduler.timesteps):
+            probe.step = step
+            uncond, cond = model.unet(torch.cat([latents, latents]), timestep, text).sample.chunk(2)
+            guided = uncond + settings.guidance_scale * (cond - uncond)
+            latents = scheduler.step(guided, timestep, latents, eta=0.0).prev_sample
+    _check_finite(latents, "the final latent")
+    return Samples(_decode(model, latents), probe.taken)
+
+
+def initial_noise(model: DiffusionModel, seeds: Sequence[int], settings: SamplingSettings) -> Tensor:
+    """Unit normal latents [B, 4, rows, columns], drawn on the CPU so that devices agree."""
+    shape = model.latent_shape(settings)
+    noise = [torch.randn(shape, generator=torch.Generator().manual_seed(seed)) for seed in seeds]
+    return torch.stack(noise).to(model.device, model.dtype)
+
+
+def _decode(model: DiffusionModel, latents: Tensor) -> np.ndarray:
+    images = model.vae.decode(latents / model.vae.config.scaling_factor).sample
+    images = (images.float() / 2 + 0.5).clamp(0, 1).permute(0, 2, 3, 1)
+    return (images.cpu().numpy() * 255).round().astype(np.uint8)
+
+
+def _check_finite(value: Tensor, where: str) -> None:
+    finite = torch.isfinite(value).flatten(1).all(1)
+    if not bool(finite.all()):
+        row = int((~finite).nonzero()[0, 0])
+        raise DiffusionError(f"{where} of caption {row} in the batch is not finite: set model.dtype to float32")
+
+
+class _Probe:
+    """Forward hooks that read and edit residual updates; ``step`` is set by the sampling loop."""
+
+    def __init__(self, record: Record | None, steps: int) -> None:
+        self.record, self.steps, self.step = record, steps, 0
+        self.taken: dict[Site, np.ndarray] = {}
+
+    @contextmanager
+    def attached(self, model: DiffusionModel, edits: Sequence[Edit]) -> Iterator[None]:
+        """Hooks are removed on the way out, also after an error. Edits come first: what is recorded is edited."""
+        handles = []
+        try:
+            for edit in edits:
+                hook = self._editing_hook(edit)
+                handles.append(model.unet.get_submodule(edit.module).register_forward_hook(hook))
+            for name, path in self.record.blocks.items() if self.record else ():
+                handles.append(model.unet.get_submodule(path).register_forward_hook(self._recording_hook(name)))
+            yield
+        finally:
+            for handle in handles:
+                handle.remove()
+
+    def _recording_hook(self, block: str) -> Callable[..., None]:
+        record = self.record
+        assert record is not None
+        times = {step_of_time(t, self.steps): t for t in record.times}
+
+        def hook(_module: Any, inputs: Any, output: Any) -> None:
+            if self.step not in times:
+                return
+            delta = (_hidden(output) - inputs[0]).permute(0, 2, 3, 1)
+            for conditioning, half in zip(("uncond", "cond"), delta.chunk(2), strict=True):
+                if conditioning in record.conditionings:
+                    site = (block, times[self.step], conditioning)
+                    half16 = half.to(torch.float16)
+                    _check_finite(half16, f"the residual update at {block}, t={site[1]:.2f}, {conditioning}")
+                    self.taken[site] = half16.cpu().numpy()
+
+        return hook
+
+    def _editing_hook(self, edit: Edit) -> Callable[..., Any]:
+        def hook(_module: Any, inputs: Any, output: Any) -> Any:
+            t = time_of_step(self.step, self.steps)
+            if not edit.t_low <= t <= edit.t_high:
+                return None
+            before = _hidden(output)
+            uncond, cond = before.chunk(2)
+            delta = (cond - inputs[0].chunk(2)[1]).float().permute(0, 2, 3, 1)
+            change = (edit.apply(delta, t) - delta).permute(0, 3, 1, 2)
+            # Adding the change, not rebuilding the output, keeps an edit of nothing bit-exact.
+            return _with_hidden(output, torch.cat([uncond, cond + change.to(cond.dtype)]))
+
+        return hook
+
+
+def _hidden(output: Any) -> Tensor:
+    """A transformer block returns a tuple or an output object, by how it was called."""
+    return output[0] if isinstance(output, tuple) else output.sample
+
+
+def _with_hidden(output: Any, hidden: Tensor) -> Any:
+    return (hidden, *output[1:]) if isinstance(output, tuple) else type(output)(sample=hidden)

@@ -1,0 +1,1 @@
+"""Floor 1: drawing. Plain arrays in, PNG files out; imports nothing of ours."""

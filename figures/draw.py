@@ -1,0 +1,139 @@
+"""The study's pictures. Images are uint8 [H, W, 3]; masks bool [H, W]; heat float [rows, columns]."""
+
+from __future__ import annotations
+
+import textwrap
+from pathlib import Path
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+
+from figures.style import BLUE, COLOURS, GREY, bare, save
+
+
+def images_and_masks(items: list[dict[str, Any]], path: Path) -> Path:
+    """Rows of {image, caption, masks: label -> mask}: the image above its masks, one colour a label."""
+    labels = sorted({label for item in items for label in item["masks"]})
+    palette = plt.get_cmap("tab20")(np.arange(max(len(labels), 1)) % 20)[:, :3]
+    figure, axes = plt.subplots(2, len(items), figsize=(1.5 * len(items), 3.7), squeeze=False)
+    for column, item in enumerate(items):
+        axes[0, column].imshow(item["image"])
+        bare(axes[0, column], "\n".join(textwrap.wrap(item["caption"], 22)[:3]))
+        canvas = np.ones((*item["image"].shape[:2], 3))
+        # Large masks first, so that small things stay visible.
+        for label, mask in sorted(item["masks"].items(), key=lambda pair: -pair[1].sum()):
+            canvas[mask] = palette[labels.index(label)]
+        axes[1, column].imshow(canvas)
+        bare(axes[1, column])
+    handles = [plt.Rectangle((0, 0), 1, 1, color=palette[i]) for i in range(len(labels))]
+    figure.legend(handles, labels, loc="lower center", ncol=min(len(labels), 9), frameon=False, fontsize=8)
+    figure.subplots_adjust(bottom=0.14)
+    return save(figure, path)
+
+
+def explained_variance(rows: list[dict[str, Any]], path: Path) -> Path:
+    """Held-out explained variance of {block, t, conditioning, k, kind, explained_variance}, control beside it."""
+    names = sorted({(r["conditioning"], r["block"]) for r in rows})
+    ks = sorted({r["k"] for r in rows})
+    figure, axes = plt.subplots(1, len(names), figsize=(2.2 * len(names), 2.6), sharey=True, squeeze=False)
+    for axis, (conditioning, block) in zip(axes[0], names, strict=True):
+        for i, k in enumerate(ks):
+            for kind, style in (("trained", "-o"), ("untrained", ":x")):
+                line = sorted(
+                    (r["t"], 100 * r["explained_variance"])
+                    for r in rows
+                    if (r["conditioning"], r["block"], r["k"], r["kind"]) == (conditioning, block, k, kind)
+                )
+                colour = COLOURS[i] if kind == "trained" else GREY
+                axis.plot(*zip(*line, strict=True), style, color=colour, ms=4, label=f"k={k}, {kind}")
+        axis.set_title(f"{conditioning} {block}")
+        axis.set_xlabel("t (1 = noise)")
+        axis.invert_xaxis()
+        axis.set_ylim(min(0, axis.get_ylim()[0]), 100)
+    axes[0, 0].set_ylabel("explained variance, %")
+    axes[0, -1].legend(fontsize=6.5, frameon=False)
+    return save(figure, path)
+
+
+def concept_cards(cards: list[dict[str, Any]], path: Path) -> Path:
+    """Rows of {title, examples: [(image, heat)]}: a concept's top images with its map over them."""
+    width = max(len(card["examples"]) for card in cards)
+    figure, axes = plt.subplots(len(cards), width, figsize=(1.25 * width, 1.45 * len(cards)), squeeze=False)
+    for row, card in zip(axes, cards, strict=True):
+        for column, axis in enumerate(row):
+            bare(axis)
+            if column < len(card["examples"]):
+                _overlay(axis, *card["examples"][column])
+        row[0].set_title(card["title"], fontsize=8, loc="left")
+    figure.subplots_adjust(wspace=0.04, hspace=0.32)
+    return save(figure, path)
+
+
+def _overlay(axis: Any, image: np.ndarray, heat: np.ndarray) -> None:
+    height, width = image.shape[:2]
+    grey = image.mean(-1, keepdims=True).repeat(3, -1) / 255
+    axis.imshow(0.55 * grey + 0.45 * image / 255)
+    scaled = heat / max(float(heat.max()), 1e-12)
+    axis.imshow(scaled, cmap="inferno", alpha=0.75 * (scaled > 0), extent=(0, width, height, 0), vmin=0, vmax=1)
+
+
+def layouts(items: list[dict[str, Any]], path: Path) -> Path:
+    """Columns of {image, label, truth, predictions: t -> bool grid}: predicted masks beside the truth."""
+    times = sorted({t for item in items for t in item["predictions"]}, reverse=True)
+    figure, axes = plt.subplots(
+        2 + len(times), len(items), figsize=(1.2 * len(items), 1.3 * (2 + len(times))), squeeze=False
+    )
+    for column, item in enumerate(items):
+        axes[0, column].imshow(item["image"])
+        bare(axes[0, column], item["label"])
+        axes[1, column].imshow(item["truth"], cmap="Greys", vmin=0, vmax=1)
+        bare(axes[1, column])
+        for row, t in enumerate(times, start=2):
+            axes[row, column].imshow(item["predictions"][t], cmap="Blues", vmin=0, vmax=1)
+            bare(axes[row, column])
+    for row, name in enumerate(["final image", "its mask", *(f"predicted, t={t:.2f}" for t in times)]):
+        axes[row, 0].set_ylabel(name, fontsize=7.5)
+    for axis in axes[1:].ravel():
+        for spine in axis.spines.values():
+            spine.set_visible(True)
+            spine.set_color(GREY)
+    return save(figure, path)
+
+
+def layout_scores(rows: list[dict[str, Any]], path: Path) -> Path:
+    """Mean IoU with intervals of {block, conditioning, t, method, iou, iou_ci_low, iou_ci_high} over t."""
+    names = sorted({(r["conditioning"], r["block"]) for r in rows})
+    methods = [m for m in ("concepts", "evidence", "position", "shuffled") if any(r["method"] == m for r in rows)]
+    figure, axes = plt.subplots(1, len(names), figsize=(2.2 * len(names), 2.6), sharey=True, squeeze=False)
+    for axis, (conditioning, block) in zip(axes[0], names, strict=True):
+        for i, method in enumerate(methods):
+            line = sorted(
+                (r["t"], r["iou"], r["iou"] - r["iou_ci_low"], r["iou_ci_high"] - r["iou"])
+                for r in rows
+                if (r["conditioning"], r["block"], r["method"]) == (conditioning, block, method)
+            )
+            t, iou, low, high = (np.array(v) for v in zip(*line, strict=True))
+            axis.errorbar(t + 0.012 * i, iou, [low, high], fmt="-o", ms=3, lw=1, color=COLOURS[i], label=method)
+        axis.set_title(f"{conditioning} {block}")
+        axis.set_xlabel("t (1 = noise)")
+        axis.invert_xaxis()
+    axes[0, 0].set_ylabel("layout IoU (95 % interval)")
+    axes[0, 0].set_ylim(bottom=0)
+    axes[0, -1].legend(fontsize=6.5, frameon=False)
+    return save(figure, path)
+
+
+def interventions(items: list[dict[str, Any]], path: Path) -> Path:
+    """Rows of {title, before, edited, control, region (bool mask or None)}."""
+    figure, axes = plt.subplots(3, len(items), figsize=(1.35 * len(items), 4.3), squeeze=False)
+    for column, item in enumerate(items):
+        for row, key in enumerate(("before", "edited", "control")):
+            axis = axes[row, column]
+            axis.imshow(item[key])
+            bare(axis, item["title"] if row == 0 else "")
+            if item["region"] is not None and row:
+                axis.contour(item["region"], levels=[0.5], colors=[BLUE], linewidths=1.2)
+    for row, name in enumerate(("before", "by concepts", "random direction")):
+        axes[row, 0].set_ylabel(name, fontsize=8)
+    return save(figure, path)

@@ -1,0 +1,201 @@
+"""The ``concepts`` command line. Heavy imports wait until a command needs them: ``status`` answers at once."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+STAGES = ("collect", "train", "label", "layout", "intervene")
+USER_ERROR, DAMAGED = 2, 1
+# Set before Prefect is imported: quiet by default, and nothing leaves the machine.
+QUIET = {
+    "PREFECT_LOGGING_LEVEL": "CRITICAL",
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    "DO_NOT_TRACK": "1",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "TRANSFORMERS_VERBOSITY": "error",
+    "DIFFUSERS_VERBOSITY": "error",
+}
+
+
+def parser() -> argparse.ArgumentParser:
+    """The arguments of every command."""
+    top = argparse.ArgumentParser(
+        prog="concepts", description="An atlas of what a diffusion model represents, and when."
+    )
+    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    helps = {
+        "run": "the whole study; resumes what is there",
+        "collect": "sample images and record activations",
+        "train": "train the sparse autoencoders",
+        "label": "segment the images and label the concepts",
+        "layout": "predict layouts and score them",
+        "intervene": "edit images by concepts, beside controls",
+    }
+    for name in ("run", *STAGES):
+        command = commands.add_parser(name, help=helps[name])
+        command.add_argument("config", type=Path, help="the study's YAML file")
+        command.add_argument("--root", type=Path, required=True, help="the study folder")
+        command.add_argument("--set", action="append", default=[], metavar="a.b=value", help="override a setting")
+        command.add_argument("--verbose", action="store_true", help="show Prefect's own log")
+    status = commands.add_parser("status", help="what is done and missing, counts, sizes")
+    status.add_argument("dir", type=Path)
+    verify = commands.add_parser("verify", help="check every shard, weight file and table")
+    verify.add_argument("dir", type=Path)
+    verify.add_argument("--hashes", action="store_true", help="also print each table's content hash")
+    query = commands.add_parser("query", help="SQL over the tables (DuckDB)")
+    query.add_argument("dir", type=Path)
+    query.add_argument("sql")
+    query.add_argument("--format", choices=("table", "csv", "json", "parquet"), default="table")
+    serve = commands.add_parser("serve", help="serve scheduled deployments against a Prefect server")
+    serve.add_argument("--config", type=Path, default=Path("configs/mini.yaml"))
+    serve.add_argument("--root", type=Path, default=Path("runs/mini"))
+    serve.add_argument("--cron", default="0 3 * * *", help="schedule of the whole study")
+    return top
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command. An error the user can put right is one sentence on stderr and exit code 2."""
+    options = parser().parse_args(arguments)
+    if not getattr(options, "verbose", False):
+        for name, value in QUIET.items():
+            os.environ.setdefault(name, value)
+    try:
+        return _dispatch(options)
+    except KeyboardInterrupt:
+        print("interrupted; what was finished is kept: run the same command again", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        return 0
+    except Exception as error:
+        if not getattr(error, "user_error", False):
+            raise
+        print(f"concepts: {error}", file=sys.stderr)
+        return USER_ERROR
+
+
+def _dispatch(options: argparse.Namespace) -> int:
+    if options.command in ("run", *STAGES):
+        return _run(options)
+    commands: dict[str, Callable[[argparse.Namespace], int]] = {
+        "status": _status,
+        "verify": _verify,
+        "query": _query,
+        "serve": _serve,
+    }
+    return commands[options.command](options)
+
+
+def _run(options: argparse.Namespace) -> int:
+    from tasks.config import load_config
+    from tasks.study import open_or_create
+
+    # Refuse a bad configuration before a server is started and a flow run exists.
+    open_or_create(options.root, load_config(options.config, options.set))
+    from flows.study import STAGES as STAGE_FLOWS
+    from flows.study import study_flow
+
+    flow = study_flow if options.command == "run" else STAGE_FLOWS[options.command]
+    with _progress_bars():
+        summary = flow(str(options.config), str(options.root), options.set or None)
+    for name, counts in summary.items():
+        shown = ", ".join(f"{k} {v}" for k, v in counts.items()) if isinstance(counts, dict) else counts
+        print(f"{name}: {shown}")
+    return 0
+
+
+@contextmanager
+def _progress_bars() -> Iterator[None]:
+    """Bars in a terminal; one line a stage elsewhere, so that a log file stays readable."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    from tasks.progress import listening
+
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        with listening(_log_line):
+            yield
+        return
+    columns = (TextColumn("{task.description:>10}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    bars: dict[str, Any] = {}
+    with Progress(*columns, console=console) as progress:
+
+        def listener(stage: str, done: int, total: int) -> None:
+            if stage not in bars:
+                bars[stage] = progress.add_task(stage, total=total)
+            progress.update(bars[stage], completed=done)
+
+        with listening(listener):
+            yield
+
+
+def _log_line(stage: str, done: int, total: int) -> None:
+    if done == total or done % max(total // 4, 1) == 0:
+        print(f"{stage}: {done}/{total}", file=sys.stderr, flush=True)
+
+
+def _status(options: argparse.Namespace) -> int:
+    from storage.inspect import expected_units, status
+
+    found = status(options.dir)
+    expected = expected_units(options.dir)
+    print(f"study {found['name']} in {options.dir} (configuration {found['config_hash']})")
+    for stage, done in found["done"].items():
+        total = expected[stage]
+        state = "done" if done >= total else f"{total - done} missing"
+        print(f"  {stage:<10} {done:>6} / {total:<6} {state}")
+    store = found["activations"]
+    print(f"activations: {store['sites']} sites, {store['shards']} shards, {_size(store['bytes'])}")
+    print(f"SAEs: {found['saes']}; figures: {len(found['figures'])}")
+    for table, facts in found["tables"].items():
+        print(f"  {table:<17} {facts['rows']:>9} rows  {_size(facts['bytes']):>9}  {facts['parts']} parts")
+    return 0
+
+
+def _size(count: float) -> str:
+    for unit in ("B", "KB", "MB", "GB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1000
+    return f"{count:.2f} TB"
+
+
+def _verify(options: argparse.Namespace) -> int:
+    from storage.inspect import table_hashes, verify
+
+    problems = verify(options.dir)
+    for problem in problems:
+        print(problem)
+    if options.hashes and not problems:
+        for table, digest in table_hashes(options.dir).items():
+            print(f"{table:<17} {digest}")
+    print(f"{len(problems)} problems" if problems else "everything recorded is whole")
+    return DAMAGED if problems else 0
+
+
+def _query(options: argparse.Namespace) -> int:
+    from storage.query import query, render
+
+    sys.stdout.buffer.write(render(query(options.dir, options.sql), options.format))
+    sys.stdout.buffer.flush()
+    return 0
+
+
+def _serve(options: argparse.Namespace) -> int:
+    os.environ["PREFECT_LOGGING_LEVEL"] = "INFO"
+    from flows.serve import serve_all
+    from tasks.config import load_config
+
+    load_config(options.config)
+    serve_all(str(options.config), str(options.root), options.cron)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,58 @@
+"""What every stage flow does: open the study, run what is missing, write its row of ``runs``."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Any
+
+from prefect import runtime
+from prefect.task_runners import TaskRunner
+
+from storage.records import missing
+from storage.tables import write_part
+from tasks.config import load_config
+from tasks.progress import StageProgress
+from tasks.runner import run_units
+from tasks.study import Study, git_sha, open_or_create, versions
+
+
+@contextmanager
+def stage(name: str, config_path: str, root: str, overrides: list[str] | None) -> Iterator[Study]:
+    """Open the study for one stage and, when the stage ends well, add its row to ``runs``."""
+    study = open_or_create(root, load_config(config_path, overrides or []))
+    started = datetime.now(UTC)
+    yield study
+    run_id = str(runtime.flow_run.id or started.isoformat())
+    row = {
+        "run_id": run_id,
+        "stage": name,
+        "started": started,
+        "ended": datetime.now(UTC),
+        "config_hash": study.config_hash,
+        "git_sha": git_sha(),
+        "versions": json.dumps(versions(), sort_keys=True),
+    }
+    write_part(study.root, "runs", f"{name}-{run_id}", [row])
+
+
+def run_missing(
+    study: Study,
+    record_stage: str,
+    units: dict[str, Any],
+    submit: Callable[[TaskRunner[Any], Any], Any],
+) -> list[Any]:
+    """Run the units without a completion record. ``units`` maps a record's name to what ``submit`` receives."""
+    todo = missing(study.root, record_stage, list(units), study.config_hash)
+    progress = StageProgress(record_stage, len(units) - len(todo), len(units))
+    if not todo:
+        return []
+    return run_units(study.config.run, progress, submit, [units[name] for name in todo])
+
+
+def flow_run_name() -> str:
+    """Name of a flow run in the UI: the flow and the study folder."""
+    root = str(runtime.flow_run.parameters.get("root", "")).rstrip("/").rsplit("/", 1)[-1]
+    return f"{runtime.flow_run.flow_name}-{root}"

@@ -1,0 +1,24 @@
+"""Stage 4, layout: predict where things will be, at every site, beside the baselines."""
+
+from __future__ import annotations
+
+from prefect import flow
+
+from flows.common import flow_run_name, run_missing, stage
+from tasks.artifacts import layout_artifacts
+from tasks.preconditions import require
+from tasks.runner import with_retries
+from tasks.study import sae_units, unit_name
+from tasks.units import layout_task
+
+
+@flow(name="layout", flow_run_name=flow_run_name, log_prints=True)
+def layout_flow(config_path: str, root: str, overrides: list[str] | None = None) -> dict[str, int]:
+    """Fill ``layout_scores``."""
+    with stage("layout", config_path, root, overrides) as study:
+        require(study, "collect", "train", "segment", "label")
+        task = with_retries(layout_task, study.config.run)
+        units = {unit_name(site, k): {"study": study, "site": site, "k": k} for site, k in sae_units(study)}
+        done = run_missing(study, "layout", units, lambda runner, unit: runner.submit(task, unit))
+        layout_artifacts(study)
+    return {"sites": len(units), "scored_now": len(done)}

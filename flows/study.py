@@ -1,0 +1,32 @@
+"""The whole study: every stage in order, then the figures. Resumes what is there."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from prefect import flow
+
+from flows.collect import collect_flow
+from flows.common import flow_run_name, stage
+from flows.intervene import intervene_flow
+from flows.label import label_flow
+from flows.layout import layout_flow
+from flows.train import train_flow
+from tasks.draw import draw_all
+
+STAGES = {
+    "collect": collect_flow,
+    "train": train_flow,
+    "label": label_flow,
+    "layout": layout_flow,
+    "intervene": intervene_flow,
+}
+
+
+@flow(name="study", flow_run_name=flow_run_name, log_prints=True)
+def study_flow(config_path: str, root: str, overrides: list[str] | None = None) -> dict[str, Any]:
+    """Run collect, train, label, layout and intervene, then draw ``figures/``. Returns each stage's counts."""
+    summary = {name: run(config_path, root, overrides) for name, run in STAGES.items()}
+    with stage("figures", config_path, root, overrides) as study:
+        summary["figures"] = {"drawn": len(draw_all(study))}
+    return summary

@@ -1,0 +1,41 @@
+"""Write the trained miniature as a standard diffusers folder: averaged weights, fp16 safetensors."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+import torch
+from diffusers import AutoencoderKL, StableDiffusionPipeline
+
+from miniature.train_diffusion import DiffusionRun, new_scheduler
+
+
+def export(run: DiffusionRun, vae: AutoencoderKL, out: Path) -> None:
+    """Replace ``out`` by the run's averaged weights; a reader sees the old folder or the new one, never half."""
+    weights = dict(run.modules.state_dict()) | run.ema
+    unet, text = run.modules["unet"], run.modules["text"]
+    trained = {name: value.clone() for name, value in run.modules.state_dict().items()}
+    run.modules.load_state_dict(weights)
+    pipeline = StableDiffusionPipeline(
+        vae=vae,
+        text_encoder=text,
+        tokenizer=run.tokenizer,
+        unet=unet,
+        scheduler=new_scheduler(),
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+    )
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=out.parent) as scratch:
+        new = Path(scratch) / "new"
+        pipeline.to(torch.float16).save_pretrained(new, safe_serialization=True)
+        pipeline.to(torch.float32)
+        run.tokenizer.save_vocabulary(str(new / "tokenizer"))
+        if out.exists():
+            os.replace(out, Path(scratch) / "old")
+        shutil.move(str(new), out)
+    run.modules.load_state_dict(trained)

@@ -1,0 +1,1 @@
+"""Floor 1: TopK sparse autoencoders - model, training, metrics, interchange."""

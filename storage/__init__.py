@@ -1,0 +1,1 @@
+"""Floor 0: all that touches disk."""

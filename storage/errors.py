@@ -1,0 +1,27 @@
+"""The error this room raises for something the user can put right."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+class StorageError(ValueError):
+    """One sentence naming the file, the field and the remedy."""
+
+    user_error = True
+
+
+@contextmanager
+def disk_full_named(path: str | Path) -> Iterator[None]:
+    """Turn the operating system's 'no space left' into a sentence that says what is safe and what to do."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise StorageError(
+            f"disk full while writing {path}: free space and run the same command again; finished shards are kept"
+        ) from error

@@ -1,0 +1,45 @@
+"""Completion records: a unit of work is done when its record exists, written last and atomically."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from storage.atomic import write_atomic
+
+
+def record_path(root: str | Path, stage: str, unit: str) -> Path:
+    """Path of a unit's record; ``unit`` may contain slashes."""
+    return Path(root) / "done" / stage / f"{unit}.json"
+
+
+def write_record(root: str | Path, stage: str, unit: str, payload: dict[str, Any], config_hash: str) -> None:
+    """Publish a unit as done. ``payload`` is JSON-able; the configuration's hash is added."""
+    data = json.dumps({**payload, "config_hash": config_hash}, sort_keys=True, indent=1)
+    write_atomic(record_path(root, stage, unit), data.encode())
+
+
+def read_record(root: str | Path, stage: str, unit: str) -> dict[str, Any] | None:
+    """The record, or None if there is none or it cannot be read: a damaged record is a unit not done."""
+    try:
+        return json.loads(record_path(root, stage, unit).read_text())
+    except (OSError, ValueError):
+        return None
+
+
+def is_done(root: str | Path, stage: str, unit: str, config_hash: str) -> bool:
+    """Whether the unit was finished under this configuration."""
+    record = read_record(root, stage, unit)
+    return record is not None and record.get("config_hash") == config_hash
+
+
+def missing(root: str | Path, stage: str, units: list[str], config_hash: str) -> list[str]:
+    """The units that still have to be done, in the order given."""
+    return [unit for unit in units if not is_done(root, stage, unit, config_hash)]
+
+
+def records(root: str | Path, stage: str) -> list[str]:
+    """Names of the units of a stage that have a record, sorted."""
+    folder = Path(root) / "done" / stage
+    return sorted(str(p.relative_to(folder).with_suffix("")) for p in folder.rglob("*.json"))

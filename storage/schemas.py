@@ -1,0 +1,154 @@
+"""Every table's Arrow schema and key, declared once. The README and the tests read them from here."""
+
+from __future__ import annotations
+
+import pyarrow as pa
+
+_SITE = [("block", pa.string()), ("t", pa.float64()), ("conditioning", pa.string()), ("k", pa.int32())]
+_SITE_KEY = ("block", "t", "conditioning", "k")
+
+
+def _schema(*fields: tuple[str, pa.DataType], nullable: tuple[str, ...] = ()) -> pa.Schema:
+    return pa.schema([pa.field(name, kind, nullable=name in nullable) for name, kind in fields])
+
+
+SCHEMAS: dict[str, pa.Schema] = {
+    "prompts": _schema(
+        ("prompt_id", pa.int64()),
+        ("caption", pa.string()),
+        ("split", pa.string()),
+        ("source_file", pa.string()),
+        ("source_row", pa.int64()),
+        ("n_tokens", pa.int32()),
+        ("seed", pa.int64()),
+    ),
+    "images": _schema(
+        ("prompt_id", pa.int64()),
+        ("image", pa.binary()),  # PNG
+        ("width", pa.int32()),
+        ("height", pa.int32()),
+        ("sha256", pa.string()),
+    ),
+    "segments": _schema(
+        ("prompt_id", pa.int64()),
+        ("segment_id", pa.int32()),
+        ("label", pa.string()),
+        ("backend", pa.string()),
+        ("tag_score", pa.float32()),
+        ("box_score", pa.float32()),
+        ("mask_score", pa.float32()),
+        ("box", pa.list_(pa.float32(), 4)),  # x0, y0, x1, y1 in pixels
+        ("area_px", pa.int64()),
+        ("rle_counts", pa.list_(pa.int32())),  # COCO's uncompressed run lengths, column-major
+        ("rle_size", pa.list_(pa.int32(), 2)),  # height, width
+        ("iou_ceiling", pa.list_(pa.struct([("grid", pa.string()), ("value", pa.float32())]))),
+    ),
+    "sae_metrics": _schema(
+        *_SITE,
+        ("seed", pa.int64()),
+        ("kind", pa.string()),
+        ("explained_variance", pa.float64()),
+        ("fvu", pa.float64()),
+        ("scaled_mse", pa.float64()),
+        ("l0", pa.float64()),
+        ("dead_fraction", pa.float64()),
+        ("n_vectors", pa.int64()),
+        ("n_train_vectors", pa.int64()),
+        ("steps", pa.int64()),
+        ("gamma", pa.float64()),
+    ),
+    "concepts": _schema(
+        *_SITE,
+        ("cid", pa.int32()),
+        ("alive", pa.bool_()),
+        ("density", pa.float64()),
+        ("act_mean", pa.float64()),
+        ("act_max", pa.float64()),
+        ("n_images", pa.int64()),
+        ("top_label", pa.string()),
+        ("embedding", pa.list_(pa.float32())),
+        ("context_free_score", pa.float64()),
+        ("decoder_norm", pa.float64()),
+        nullable=("top_label", "embedding", "context_free_score"),
+    ),
+    "concept_labels": _schema(
+        *_SITE,
+        ("kind", pa.string()),
+        ("cid", pa.int32()),
+        ("label", pa.string()),
+        ("iou", pa.float64()),
+        ("iou_se", pa.float64()),
+        ("iou_heldout", pa.float64()),
+        ("precision", pa.float64()),
+        ("recall", pa.float64()),
+        ("lift", pa.float64()),
+        ("n_co", pa.int64()),
+        ("n_hit50", pa.int64()),
+        ("assigned", pa.bool_()),
+        ("paper_assigned", pa.bool_()),
+        nullable=("iou_heldout", "lift"),
+    ),
+    "concept_examples": _schema(
+        *_SITE,
+        ("cid", pa.int32()),
+        ("bin", pa.int32()),
+        ("rank", pa.int32()),
+        ("prompt_id", pa.int64()),
+        ("act_max", pa.float32()),
+        ("map_indices", pa.list_(pa.int32())),
+        ("map_values", pa.list_(pa.float32())),
+        ("grid", pa.list_(pa.int32(), 2)),
+    ),
+    "layout_scores": _schema(
+        *_SITE,
+        ("label", pa.string()),  # "*" = mean over labels
+        ("method", pa.string()),
+        ("threshold", pa.float64()),
+        ("iou", pa.float64()),
+        ("iou_ci_low", pa.float64()),
+        ("iou_ci_high", pa.float64()),
+        ("n", pa.int64()),
+        nullable=("threshold",),
+    ),
+    "interventions": _schema(
+        ("prompt_id", pa.int64()),
+        ("kind", pa.string()),
+        ("block", pa.string()),
+        ("t", pa.float64()),
+        ("window", pa.string()),
+        ("target", pa.string()),
+        ("cid_count", pa.int32()),
+        ("region", pa.string()),
+        ("strength", pa.float64()),
+        ("control", pa.string()),
+        ("seed", pa.int64()),
+        ("success", pa.bool_()),
+        ("effect", pa.float64()),
+        ("outside_change", pa.float64()),
+        ("image", pa.binary()),
+        nullable=("image",),
+    ),
+    "runs": _schema(
+        ("run_id", pa.string()),
+        ("stage", pa.string()),
+        ("started", pa.timestamp("us", "UTC")),
+        ("ended", pa.timestamp("us", "UTC")),
+        ("config_hash", pa.string()),
+        ("git_sha", pa.string()),
+        ("versions", pa.string()),  # JSON
+        nullable=("git_sha",),
+    ),
+}
+
+KEYS: dict[str, tuple[str, ...]] = {
+    "prompts": ("prompt_id",),
+    "images": ("prompt_id",),
+    "segments": ("prompt_id", "segment_id"),
+    "sae_metrics": (*_SITE_KEY, "seed", "kind"),
+    "concepts": (*_SITE_KEY, "cid"),
+    "concept_labels": (*_SITE_KEY, "kind", "cid", "label"),
+    "concept_examples": (*_SITE_KEY, "cid", "bin", "rank"),
+    "layout_scores": (*_SITE_KEY, "label", "method"),
+    "interventions": ("prompt_id", "kind", "window", "target", "region", "strength", "control", "seed"),
+    "runs": ("run_id", "stage"),
+}

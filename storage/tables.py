@@ -1,0 +1,109 @@
+"""Parquet tables: written in parts, one per unit of work, read as one table sorted by its key."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.dataset as ds
+import pyarrow.parquet as pq
+
+from storage.atomic import write_atomic
+from storage.errors import StorageError
+from storage.schemas import KEYS, SCHEMAS
+
+Filters = list[tuple[str, str, Any]]
+
+
+def table_folder(root: str | Path, table: str) -> Path:
+    """Folder of a table's parts. Raises ``StorageError`` for a name that is not a table."""
+    if table not in SCHEMAS:
+        raise StorageError(f"there is no table {table!r}: the tables are {', '.join(SCHEMAS)}")
+    return Path(root) / "tables" / table
+
+
+def write_part(root: str | Path, table: str, part: str, rows: list[dict[str, Any]] | pa.Table) -> Path:
+    """Write one part of a table, sorted by key, zstd-compressed, atomically. Returns its path.
+
+    Raises ``StorageError`` if the rows do not fit the schema or two rows share a key.
+    """
+    data = _validated(table, rows)
+    buffer = io.BytesIO()
+    pq.write_table(data, buffer, compression="zstd")
+    path = table_folder(root, table) / f"{part}.parquet"
+    write_atomic(path, buffer.getvalue())
+    return path
+
+
+def _validated(table: str, rows: list[dict[str, Any]] | pa.Table) -> pa.Table:
+    schema = SCHEMAS.get(table)
+    if schema is None:
+        raise StorageError(f"there is no table {table!r}: the tables are {', '.join(SCHEMAS)}")
+    try:
+        data = rows.cast(schema) if isinstance(rows, pa.Table) else pa.Table.from_pylist(rows, schema=schema)
+        data.validate(full=True)
+    except (pa.ArrowInvalid, pa.ArrowTypeError, ValueError, KeyError) as error:
+        raise StorageError(f"rows for table {table!r} do not fit its schema: {error}") from error
+    for field in schema:
+        if not field.nullable and data[field.name].null_count:
+            raise StorageError(f"table {table!r}: column {field.name!r} may not be null")
+    data = data.sort_by([(name, "ascending") for name in KEYS[table]])
+    _refuse_duplicates(table, data)
+    return data
+
+
+def _refuse_duplicates(table: str, data: pa.Table) -> None:
+    keys = data.select(list(KEYS[table]))
+    if keys.group_by(list(KEYS[table])).aggregate([]).num_rows != keys.num_rows:
+        raise StorageError(f"table {table!r}: two rows share one key ({', '.join(KEYS[table])})")
+
+
+def parts(root: str | Path, table: str) -> list[Path]:
+    """The part files of a table, sorted."""
+    return sorted(table_folder(root, table).glob("*.parquet"))
+
+
+def scan_batches(
+    root: str | Path, table: str, columns: list[str] | None = None, filters: Filters | None = None
+) -> Iterator[pa.RecordBatch]:
+    """Record batches in no promised order, with bounded memory."""
+    files = parts(root, table)
+    if not files:
+        return
+    dataset = ds.dataset([str(f) for f in files], schema=SCHEMAS[table], format="parquet")
+    expression = pq.filters_to_expression(filters) if filters else None
+    try:
+        yield from dataset.to_batches(columns=columns, filter=expression)
+    except (pa.ArrowInvalid, OSError) as error:
+        raise StorageError(f"a part of {files[0].parent} cannot be read ({error}): run `concepts verify`") from error
+
+
+def read_table(
+    root: str | Path, table: str, columns: list[str] | None = None, filters: Filters | None = None
+) -> pa.Table:
+    """The rows of a table, sorted by key; an empty table of the right schema if there are none."""
+    wanted = None if columns is None else list(dict.fromkeys([*columns, *KEYS[table]]))
+    schema = SCHEMAS[table] if wanted is None else pa.schema([SCHEMAS[table].field(c) for c in wanted])
+    batches = [b for b in scan_batches(root, table, wanted, filters) if b.num_rows]
+    found = pa.Table.from_batches(batches, schema=schema) if batches else schema.empty_table()
+    found = found.sort_by([(name, "ascending") for name in KEYS[table]])
+    return found if columns is None else found.select(columns)
+
+
+def content_hash(root: str | Path, table: str) -> str:
+    """SHA-256 of the rows in key order, independent of parts, row groups and compression."""
+    digest = hashlib.sha256()
+    data = read_table(root, table).combine_chunks()
+    for row_start in range(0, max(data.num_rows, 1), 1024):
+        for row in data.slice(row_start, 1024).to_pylist():
+            digest.update(repr(sorted(row.items())).encode())
+    return digest.hexdigest()
+
+
+def count_rows(root: str | Path, table: str) -> int:
+    """Number of rows, from the parts' footers alone."""
+    return sum(pq.read_metadata(f).num_rows for f in parts(root, table))

@@ -1,0 +1,97 @@
+"""Prefect artifacts: a table and, where there is one to show, a picture of each stage's result."""
+
+from __future__ import annotations
+
+import base64
+from typing import Any
+
+import numpy as np
+from prefect.artifacts import create_image_artifact, create_table_artifact
+
+from concepts.effects import wilson
+from storage.tables import count_rows, read_table
+from tasks.collect import encode_png, images_of
+from tasks.layout import ALL_LABELS
+from tasks.study import Study
+
+MAX_IMAGE_BYTES = 500_000  # the UI loads artifacts whole
+
+
+def collect_artifacts(study: Study) -> None:
+    """The first images, side by side."""
+    images = list(images_of(study, 0, 8).values())
+    if images:
+        _image("collect-images", np.concatenate(images, axis=1), "The first images of the study")
+
+
+def train_artifacts(study: Study) -> None:
+    """Held-out metrics of every SAE beside its control."""
+    columns = ["block", "t", "conditioning", "k", "kind", "explained_variance", "l0", "dead_fraction", "n_vectors"]
+    _table("sae-metrics", read_table(study.root, "sae_metrics", columns).to_pylist(), "Held-out SAE metrics")
+
+
+def label_artifacts(study: Study) -> None:
+    """How many concepts of each site carry a label."""
+    rows = read_table(study.root, "concept_labels", ["block", "t", "conditioning", "k", "kind", "label", "assigned"])
+    counts: dict[tuple[Any, ...], dict[str, set[Any] | int]] = {}
+    for row in rows.to_pylist():
+        key = tuple(row[name] for name in ("block", "t", "conditioning", "k", "kind"))
+        entry = counts.setdefault(key, {"labels": set(), "pairs": 0})
+        if row["assigned"]:
+            entry["labels"].add(row["label"])  # type: ignore[union-attr]
+            entry["pairs"] += 1  # type: ignore[operator]
+    names = ("block", "t", "conditioning", "k", "kind")
+    table = [
+        {**dict(zip(names, key, strict=True)), "labels": len(v["labels"]), "pairs": v["pairs"]}  # type: ignore[arg-type]
+        for key, v in counts.items()
+    ]
+    _table("concept-labels", table, f"Labels carried, of {count_rows(study.root, 'segments')} segments")
+
+
+def layout_artifacts(study: Study) -> None:
+    """Pooled layout IoU of every site and method."""
+    rows = read_table(study.root, "layout_scores", filters=[("label", "==", ALL_LABELS)]).to_pylist()
+    _table("layout-scores", rows, "Layout IoU, mean over labels, with 95 % intervals")
+
+
+def intervene_artifacts(study: Study) -> None:
+    """Success rates with Wilson intervals by kind, window and control."""
+    _table("interventions", success_rates(study), "Intervention success with 95 % intervals")
+
+
+def success_rates(study: Study) -> list[dict[str, Any]]:
+    """Rows {kind, window, control, success, low, high, effect, n}."""
+    columns = ["kind", "window", "control", "success", "effect"]
+    groups: dict[tuple[str, str, str], list[dict[str, Any]]] = {}
+    for row in read_table(study.root, "interventions", columns).to_pylist():
+        groups.setdefault((row["kind"], row["window"], row["control"]), []).append(row)
+    rates = []
+    for (kind, window, control), rows in sorted(groups.items()):
+        wins, n = sum(r["success"] for r in rows), len(rows)
+        low, high = wilson(wins, n)
+        effect = float(np.mean([r["effect"] for r in rows]))
+        rates.append(
+            {
+                "kind": kind,
+                "window": window,
+                "control": control,
+                "success": wins / n,
+                "low": low,
+                "high": high,
+                "effect": effect,
+                "n": n,
+            }
+        )
+    return rates
+
+
+def _table(key: str, rows: list[dict[str, Any]], description: str) -> None:
+    shown = [{k: round(v, 4) if isinstance(v, float) else v for k, v in row.items()} for row in rows]
+    create_table_artifact(shown, key=key, description=description)
+
+
+def _image(key: str, image: np.ndarray, description: str) -> None:
+    data = encode_png(image)
+    if len(data) <= MAX_IMAGE_BYTES:
+        uri = "data:image/png;base64," + base64.b64encode(data).decode()
+        create_image_artifact(uri, key=key, description=description)

@@ -1,0 +1,99 @@
+"""Collecting: captions in, images and residual updates out, one shard at a time."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from PIL import Image
+
+from diffusion.model import count_tokens
+from diffusion.sampling import Record, sample
+from storage.prompts import plan_prompts
+from storage.records import is_done
+from storage.tables import read_table
+from tasks.parts import publish, shard_name
+from tasks.study import Study, create_store, model_of, site_path
+
+
+def plan(study: Study) -> int:
+    """Write the ``prompts`` table and create the activation store. Returns the number of prompts.
+
+    The plan is drawn once; a study folder that has it never reads the caption source again.
+    """
+    if not is_done(study.root, "plan", "prompts", study.config_hash):
+        model = model_of(study)
+        table = plan_prompts(study.config.prompts, lambda captions: count_tokens(model, captions), study.config.seed)
+        publish(study, "plan", "prompts", {"prompts": table}, part="prompts")
+    create_store(study)
+    return sum(study.config.prompts.splits.values())
+
+
+def prompts_of(study: Study, start: int, stop: int) -> pa.Table:
+    """Rows of the ``prompts`` table with start <= prompt_id < stop."""
+    return read_table(study.root, "prompts", filters=[("prompt_id", ">=", start), ("prompt_id", "<", stop)])
+
+
+def collect_shard(study: Study, shard: int) -> dict[str, Any]:
+    """Sample one shard's images and record every site. Returns counts.
+
+    The Zarr shards come first, then the images part, then the completion record with their checksums: a kill at
+    any point leaves the shard not done, and the next run writes the same bytes again.
+    """
+    store = create_store(study)
+    start, stop = store.shard_range(shard)
+    prompts = prompts_of(study, start, stop)
+    images, activations = _sample_all(study, prompts)
+    for site, array in activations.items():
+        store.write_shard(site, shard, array)
+    checksums = {site_path(site): store.checksum(site, shard) for site in activations}
+    rows = [_image_row(prompt_id, image) for prompt_id, image in zip(range(start, stop), images, strict=True)]
+    publish(study, "collect", shard_name(shard), {"images": rows}, extra={"rows": stop - start, "checksums": checksums})
+    return {"shard": shard, "prompts": stop - start}
+
+
+def _sample_all(study: Study, prompts: pa.Table) -> tuple[np.ndarray, dict[Any, np.ndarray]]:
+    """Sample a shard in batches: images uint8 [n, H, W, 3] and float16 [n, h, w, C] per site."""
+    sites = study.config.sites
+    record = Record(dict(sites.blocks), tuple(sites.times), tuple(sites.conditionings))
+    captions, seeds = prompts["caption"].to_pylist(), prompts["seed"].to_pylist()
+    size = study.config.sampling.batch_size
+    batches = [
+        sample(model_of(study), captions[i : i + size], seeds[i : i + size], study.config.sampling, record)
+        for i in range(0, len(captions), size)
+    ]
+    activations = {
+        site: np.concatenate([batch.activations[site] for batch in batches]) for site in batches[0].activations
+    }
+    return np.concatenate([batch.images for batch in batches]), activations
+
+
+def encode_png(image: np.ndarray) -> bytes:
+    """PNG bytes of a uint8 [H, W, 3] image."""
+    buffer = io.BytesIO()
+    Image.fromarray(image).save(buffer, format="PNG")
+    return buffer.getvalue()
+
+
+def decode_png(data: bytes) -> np.ndarray:
+    """uint8 [H, W, 3] of encoded image bytes."""
+    return np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
+
+
+def _image_row(prompt_id: int, image: np.ndarray) -> dict[str, Any]:
+    data = encode_png(image)
+    height, width = image.shape[:2]
+    digest = hashlib.sha256(data).hexdigest()
+    return {"prompt_id": prompt_id, "image": data, "width": width, "height": height, "sha256": digest}
+
+
+def images_of(study: Study, start: int, stop: int) -> dict[int, np.ndarray]:
+    """Decoded images by prompt id, start <= prompt_id < stop."""
+    found = read_table(study.root, "images", filters=[("prompt_id", ">=", start), ("prompt_id", "<", stop)])
+    return {
+        prompt_id: decode_png(data)
+        for prompt_id, data in zip(found["prompt_id"].to_pylist(), found["image"].to_pylist(), strict=True)
+    }

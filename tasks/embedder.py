@@ -1,0 +1,21 @@
+"""Vectors of labels, from the embedder that ``labels.embedder`` names."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from concepts.embeddings import load_minilm, load_word2vec
+from diffusion.model import embed_labels
+from tasks.study import Study, model_of
+
+
+def label_vectors(study: Study, labels: list[str]) -> np.ndarray:
+    """float32 [len(labels), e], not centred.
+
+    ``text_encoder`` is the model's own CLIP text encoder, which every diffusers folder carries.
+    """
+    settings = study.config.labels
+    if settings.embedder == "text_encoder":
+        return embed_labels(model_of(study), labels)
+    embed = load_minilm() if settings.embedder == "minilm" else load_word2vec(settings.word2vec_path)
+    return embed(labels)

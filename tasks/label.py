@@ -1,0 +1,119 @@
+"""Labelling: which concept fires where a labelled mask lies, for one (site, k) and its untrained control.
+
+Two streaming passes over the dictionary split. The first finds each concept's range (its maximum is the scale of
+the binarised map), its density and its top images; the second counts overlaps exactly.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+
+from concepts.assign import assign
+from concepts.embeddings import centre, concept_embeddings
+from concepts.overlap import OverlapStats, activation_map_on, cell_areas
+from sae.io import load_sae
+from sae.model import TopKSAE
+from storage.tables import scan_batches
+from tasks.embedder import label_vectors
+from tasks.parts import publish
+from tasks.scan import ConceptScan, image_codes
+from tasks.segment import label_masks
+from tasks.study import Site, Study, part_name, sae_folder, site_columns, split_range, store_of, unit_name
+from tasks.train import UNTRAINED
+
+
+def label_concepts(study: Study, site: Site, k: int) -> dict[str, Any]:
+    """Write one SAE's ``concepts``, ``concept_labels`` and ``concept_examples`` parts."""
+    folder = sae_folder(study, site, k)
+    sae, control = load_sae(folder), load_sae(folder / UNTRAINED)
+    scan = scan_concepts(study, site, sae)
+    label_rows = [
+        *_labels_of(study, site, k, sae, scan.act_max, "trained"),
+        *_labels_of(study, site, k, control, scan_concepts(study, site, control).act_max, UNTRAINED),
+    ]
+    concepts = _concept_rows(study, site, k, sae, scan, [r for r in label_rows if r["kind"] == "trained"])
+    columns = site_columns(site, k)
+    examples = [{**columns, **row} for row in scan.example_rows()]
+    tables = {"concepts": concepts, "concept_labels": label_rows, "concept_examples": examples}
+    publish(study, "label", unit_name(site, k), tables, part_name(site, k))
+    return {**columns, "assigned": sum(r["assigned"] for r in label_rows if r["kind"] == "trained")}
+
+
+def scan_concepts(study: Study, site: Site, sae: TopKSAE) -> ConceptScan:
+    """First pass: maxima, densities and example images over the dictionary split."""
+    height, width, _ = store_of(study).shape(site)
+    settings = study.config.labels
+    scan = ConceptScan(sae.n, (height, width), settings.examples_per_concept, settings.bins)
+    for ids, values, indices in image_codes(study, site, sae, "dictionary"):
+        scan.add_maxima(values, indices)
+    for ids, values, indices in image_codes(study, site, sae, "dictionary"):
+        scan.add_images(ids, values, indices)
+    return scan
+
+
+def _labels_of(study: Study, site: Site, k: int, sae: TopKSAE, act_max: np.ndarray, kind: str) -> list[dict[str, Any]]:
+    """Second pass: exact overlap statistics of every (concept, label) pair that was ever on together."""
+    stats = overlap_statistics(study, site, sae, act_max)
+    rows = assign(stats.rows(), study.config.labels)
+    return [{**site_columns(site, k), "kind": kind, **row} for row in rows]
+
+
+def overlap_statistics(study: Study, site: Site, sae: TopKSAE, act_max: np.ndarray) -> OverlapStats:
+    """Overlap counts of one SAE over the dictionary split, one shard of images in memory at a time."""
+    height, width, _ = store_of(study).shape(site)
+    stats = OverlapStats(study_labels(study), sae.n, (height, width))
+    for ids, values, indices in image_codes(study, site, sae, "dictionary"):
+        masks = label_masks(study, ids[0], ids[-1] + 1)
+        for row, prompt_id in enumerate(ids):
+            of_image = masks.get(prompt_id, {})
+            if not of_image:
+                continue
+            area = next(iter(of_image.values())).size
+            areas = {label: cell_areas(mask, (height, width)) for label, mask in of_image.items()}
+            on = activation_map_on(values[row], indices[row], act_max, study.config.labels.binarise_at)
+            stats.add(prompt_id, on, areas, area)
+    return stats
+
+
+def study_labels(study: Study) -> list[str]:
+    """Every label that occurs in the segments of the dictionary split, sorted."""
+    start, stop = split_range(study, "dictionary")
+    found: set[str] = set()
+    filters = [("prompt_id", ">=", start), ("prompt_id", "<", stop)]
+    for batch in scan_batches(study.root, "segments", ["label"], filters):
+        found.update(batch.column("label").unique().to_pylist())
+    return sorted(found)
+
+
+def _concept_rows(
+    study: Study, site: Site, k: int, sae: TopKSAE, scan: ConceptScan, label_rows: list[dict[str, Any]]
+) -> list[dict[str, Any]]:
+    labels = study_labels(study)
+    vectors = centre(label_vectors(study, labels)) if labels else np.zeros((0, 1), np.float32)
+    embeddings = concept_embeddings(label_rows, dict(zip(labels, vectors, strict=True)), sae.n)
+    top = _top_labels(label_rows)
+    with torch.no_grad():
+        norms = sae.concept_vectors().norm(dim=1).numpy()
+    columns = site_columns(site, k)
+    return [
+        {
+            **columns,
+            **scan.concept_row(cid),
+            "top_label": top.get(cid),
+            "embedding": None if np.isnan(embeddings[cid]).any() else embeddings[cid].tolist(),
+            "decoder_norm": float(norms[cid]),
+        }
+        for cid in range(sae.n)
+    ]
+
+
+def _top_labels(label_rows: list[dict[str, Any]]) -> dict[int, str]:
+    """The assigned label of highest IoU of each concept that has one."""
+    best: dict[int, tuple[float, str]] = {}
+    for row in label_rows:
+        if row["assigned"] and row["iou"] > best.get(row["cid"], (-1.0, ""))[0]:
+            best[row["cid"]] = (row["iou"], row["label"])
+    return {cid: label for cid, (_, label) in best.items()}

@@ -1,0 +1,154 @@
+"""The study as tasks see it: configuration, folder and hash, plus per-process caches of the heavy models."""
+
+from __future__ import annotations
+
+import functools
+import platform
+import subprocess
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from diffusion.model import DiffusionModel, block_shapes, check_blocks, load_model, weights_digest
+from storage.activations import ActivationStore
+from storage.study import open_study
+from tasks.config import StudyConfig
+from vision.backend import load_backend
+from vision.types import Backend
+
+Site = tuple[str, float, str]
+PACKAGES = ("concept-atlas", "torch", "diffusers", "transformers", "prefect", "zarr", "pyarrow", "numpy")
+
+
+@dataclass(frozen=True)
+class Study:
+    """A configuration and the folder it fills. Small and picklable: tasks receive it instead of data."""
+
+    root: str
+    config: StudyConfig
+    config_hash: str
+
+
+def open_or_create(root: str | Path, config: StudyConfig) -> Study:
+    """Create the study folder or open the one that is there. Raises ``StorageError`` on another configuration."""
+    dumped = config.model_dump(mode="json")
+    provenance = {"versions": versions(), "model_revision": weights_digest(config.model), "git_sha": git_sha()}
+    digest = open_study(root, dumped, provenance)
+    return Study(str(root), config, digest)
+
+
+def versions() -> dict[str, str]:
+    """Installed versions of the packages that can change a number, and Python's own."""
+    found = {"python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            found[name] = "not installed as a package"
+    return found
+
+
+@functools.cache
+def git_sha() -> str | None:
+    """Commit of the source tree the code runs from, or None outside a git checkout."""
+    command = ["git", "-C", str(Path(__file__).resolve().parent), "rev-parse", "HEAD"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+@functools.lru_cache(maxsize=1)
+def _model(settings: Any, threads: int | None) -> DiffusionModel:
+    if threads:
+        torch.set_num_threads(threads)
+    return load_model(settings)
+
+
+def model_of(study: Study) -> DiffusionModel:
+    """The diffusion model, loaded once per process, its blocks checked against the configuration."""
+    model = _model(study.config.model, study.config.run.torch_threads)
+    check_blocks(model, study.config.sites.blocks)
+    return model
+
+
+@functools.lru_cache(maxsize=1)
+def _backend(settings: Any) -> Backend:
+    return load_backend(settings)
+
+
+def backend_of(study: Study) -> Backend:
+    """Tagger, detector, segmenter and judge, loaded once per process."""
+    return _backend(study.config.vision)
+
+
+def store_of(study: Study) -> ActivationStore:
+    """The activation store, created on first use with the shapes the model really has."""
+    try:
+        return ActivationStore.open(study.root)
+    except FileNotFoundError:
+        return create_store(study)
+
+
+def create_store(study: Study) -> ActivationStore:
+    """Create (or check) the Zarr store: one float16 array [prompt, row, column, channel] per site."""
+    config = study.config
+    shapes = block_shapes(model_of(study), config.sites.blocks, config.sampling)
+    by_site = {(b, t, c): shapes[b] for b, t, c in config.sites_list()}
+    total = sum(config.prompts.splits.values())
+    return ActivationStore.create(study.root, by_site, total, config.prompts.shard_size)
+
+
+def split_range(study: Study, split: str) -> tuple[int, int]:
+    """[start, stop) of a split's prompt ids; splits are contiguous in the order of the configuration."""
+    start = 0
+    for name, size in study.config.prompts.splits.items():
+        if name == split:
+            return start, start + size
+        start += size
+    raise KeyError(split)
+
+
+def shards_of(study: Study, *splits: str) -> list[int]:
+    """Shards that hold at least one prompt of the named splits, ascending."""
+    size = study.config.prompts.shard_size
+    shards: set[int] = set()
+    for split in splits or tuple(study.config.prompts.splits):
+        start, stop = split_range(study, split)
+        if stop > start:
+            shards.update(range(start // size, (stop - 1) // size + 1))
+    return sorted(shards)
+
+
+def site_path(site: Site) -> str:
+    """``block/t/conditioning`` as in the folder contract, t with two decimals."""
+    block, t, conditioning = site
+    return f"{block}/{t:.2f}/{conditioning}"
+
+
+def site_columns(site: Site, k: int) -> dict[str, Any]:
+    """The columns that name a site in every site table."""
+    return {"block": site[0], "t": site[1], "conditioning": site[2], "k": k}
+
+
+def sae_folder(study: Study, site: Site, k: int) -> Path:
+    """Folder of one SAE."""
+    return Path(study.root) / "saes" / site_path(site) / f"k{k}"
+
+
+def sae_units(study: Study) -> list[tuple[Site, int]]:
+    """Every (site, k): the unit of work of training, labelling and layout."""
+    return [(site, k) for site in study.config.sites_list() for k in study.config.sae.k]
+
+
+def unit_name(site: Site, k: int) -> str:
+    """Name of a unit's completion record."""
+    return f"{site_path(site)}/k{k}"
+
+
+def part_name(site: Site, k: int) -> str:
+    """Name of the table part that a (site, k) unit writes."""
+    return unit_name(site, k).replace("/", "-")

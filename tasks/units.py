@@ -1,0 +1,69 @@
+"""The Prefect tasks: one retryable unit of work each, thin over the plain functions of this room.
+
+Caching is off: what is on disk is the truth, and a stale cache must never hide a deleted store.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from tasks import collect, intervene, label, layout, segment, train
+from tasks.study import Site, Study
+from vision.types import Box, Tag
+
+
+@task(name="plan-prompts", tags=["collect"], cache_policy=NO_CACHE)
+def plan_prompts_task(study: Study) -> int:
+    """Write the prompts table and create the activation store."""
+    return collect.plan(study)
+
+
+@task(name="collect-shard", task_run_name="collect-{shard:06d}", tags=["collect"], cache_policy=NO_CACHE)
+def collect_shard_task(study: Study, shard: int) -> dict[str, Any]:
+    """Sample one shard and record its activations."""
+    return collect.collect_shard(study, shard)
+
+
+@task(name="train-sae", task_run_name="train-{site}-k{k}", tags=["train"], cache_policy=NO_CACHE)
+def train_sae_task(study: Study, site: Site, k: int) -> dict[str, Any]:
+    """Train and evaluate one SAE."""
+    return train.train_sae(study, site, k)
+
+
+@task(name="tag", task_run_name="tag-{shard:06d}", tags=["label"], cache_policy=NO_CACHE)
+def tag_task(study: Study, shard: int) -> list[list[Tag]]:
+    """Tag one shard's images."""
+    return segment.tag_images(study, shard)
+
+
+@task(name="detect", task_run_name="detect-{shard:06d}", tags=["label"], cache_policy=NO_CACHE)
+def detect_task(study: Study, shard: int, tags: list[list[Tag]]) -> list[list[Box]]:
+    """Find boxes of the tags in one shard's images."""
+    return segment.detect_boxes(study, shard, tags)
+
+
+@task(name="segment", task_run_name="segment-{shard:06d}", tags=["label"], cache_policy=NO_CACHE)
+def segment_task(study: Study, shard: int, boxes: list[list[Box]]) -> dict[str, Any]:
+    """Turn boxes into masks and write the shard's segments."""
+    return segment.segment_boxes(study, shard, boxes)
+
+
+@task(name="label-concepts", task_run_name="label-{site}-k{k}", tags=["label"], cache_policy=NO_CACHE)
+def label_task(study: Study, site: Site, k: int) -> dict[str, Any]:
+    """Label one SAE's concepts, and its untrained control's."""
+    return label.label_concepts(study, site, k)
+
+
+@task(name="score-layout", task_run_name="layout-{site}-k{k}", tags=["layout"], cache_policy=NO_CACHE)
+def layout_task(study: Study, site: Site, k: int) -> dict[str, Any]:
+    """Predict layouts at one site and score them beside the baselines."""
+    return layout.score_layout(study, site, k)
+
+
+@task(name="intervene", task_run_name="intervene-{unit.name}", tags=["intervene"], cache_policy=NO_CACHE)
+def intervene_task(study: Study, unit: intervene.Unit) -> dict[str, Any]:
+    """Run one target's edits in one window, with their controls."""
+    return intervene.run_unit(study, unit)

@@ -1,0 +1,1 @@
+"""Floor 1: an image in, labelled regions out."""

@@ -1,0 +1,7 @@
+"""The error this room raises for something the user can put right."""
+
+
+class VisionError(ValueError):
+    """One sentence naming the file or field and the remedy."""
+
+    user_error = True

@@ -1,0 +1,82 @@
+"""What passes between tagger, detector, segmenter and judge."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+Image = np.ndarray  # uint8 [H, W, 3]
+
+
+@dataclass(frozen=True)
+class Tag:
+    """A word that may apply to an image; score in [0, 1]."""
+
+    label: str
+    score: float
+
+
+@dataclass(frozen=True)
+class Box:
+    """A region that may hold a label; ``xyxy`` in pixels (x0, y0, x1, y1), ends exclusive."""
+
+    label: str
+    score: float
+    tag_score: float
+    xyxy: tuple[float, float, float, float]
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A labelled mask, bool [H, W], with the scores of the three steps that made it."""
+
+    label: str
+    mask: np.ndarray
+    tag_score: float
+    box_score: float
+    mask_score: float
+    xyxy: tuple[float, float, float, float]
+
+
+class Tagger(Protocol):
+    """What may be in each image."""
+
+    def tag(self, images: list[Image], captions: list[str]) -> list[list[Tag]]:
+        """Tags of each image, best first."""
+
+
+class Detector(Protocol):
+    """Where each tag is."""
+
+    def detect(self, images: list[Image], tags: list[list[Tag]]) -> list[list[Box]]:
+        """Boxes of each image."""
+
+
+class Segmenter(Protocol):
+    """Which pixels of a box are the thing."""
+
+    def segment(self, images: list[Image], boxes: list[list[Box]]) -> list[list[Segment]]:
+        """Segments of each image."""
+
+
+class Judge(Protocol):
+    """Scores an edited image for a label or a style, apart from the segmenter's thresholds."""
+
+    def object_map(self, images: list[Image], label: str) -> np.ndarray:
+        """float32 [B, H, W] in [0, 1]: how much each pixel looks like the label."""
+
+    def style_score(self, images: list[Image], label: str) -> np.ndarray:
+        """float32 [B]: how much each image looks like the style."""
+
+
+@dataclass(frozen=True)
+class Backend:
+    """The four parts of one way to annotate images."""
+
+    name: str
+    tagger: Tagger
+    detector: Detector
+    segmenter: Segmenter
+    judge: Judge
