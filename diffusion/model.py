@@ -13,6 +13,7 @@ import torch
 from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
 from diffusers.models.transformers.transformer_2d import Transformer2DModel
 from transformers import CLIPTextModel, CLIPTokenizer
+from transformers.utils import logging as transformers_logging
 
 from diffusion.errors import DiffusionError
 from diffusion.settings import ModelSettings, SamplingSettings
@@ -46,6 +47,7 @@ def load_model(settings: ModelSettings) -> DiffusionModel:
     ``DiffusionError`` if the folder is missing, incomplete or damaged.
     """
     _check_folder(settings.path)
+    transformers_logging.disable_progress_bar()  # one line a weight file would bury the study's own progress
     device = _device(settings.device)
     dtype = getattr(torch, settings.dtype)
     given: dict[str, Any] = {"revision": settings.revision}
@@ -156,6 +158,7 @@ def weights_digest(settings: ModelSettings) -> str:
 
     Files over 64 MiB enter by name and size alone: hashing 5 GB at each start would cost a minute.
     """
+    _check_folder(settings.path)
     folder = Path(settings.path)
     if not folder.is_dir():
         return f"{settings.path}@{settings.revision or 'main'}"

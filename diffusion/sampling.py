@@ -76,7 +76,7 @@ def sample(
     """
     if record:
         check_blocks(model, record.blocks)
-    check_blocks(model, {"edit": edit.module for edit in edits})
+    check_blocks(model, {f"edit {i}": edit.module for i, edit in enumerate(edits)})
     latents = initial_noise(model, seeds, settings)
     text = torch.cat([encode_captions(model, [""] * len(captions)), encode_captions(model, list(captions))])
     scheduler = model.scheduler

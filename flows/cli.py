@@ -137,7 +137,9 @@ def _progress_bars() -> Iterator[None]:
 
 def _log_line(stage: str, done: int, total: int) -> None:
     if done == total or done % max(total // 4, 1) == 0:
-        print(f"{stage}: {done}/{total}", file=sys.stderr, flush=True)
+        # Not print: flows send that to Prefect's log.
+        sys.stderr.write(f"{stage}: {done}/{total}\n")
+        sys.stderr.flush()
 
 
 def _status(options: argparse.Namespace) -> int:

@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 from diffusers import AutoencoderKL, StableDiffusionPipeline
 
+from miniature.tokenizer import write_tokenizer
 from miniature.train_diffusion import DiffusionRun, new_scheduler
 
 
@@ -34,7 +35,7 @@ def export(run: DiffusionRun, vae: AutoencoderKL, out: Path) -> None:
         new = Path(scratch) / "new"
         pipeline.to(torch.float16).save_pretrained(new, safe_serialization=True)
         pipeline.to(torch.float32)
-        run.tokenizer.save_vocabulary(str(new / "tokenizer"))
+        write_tokenizer(new / "tokenizer")  # vocab.json and merges.txt, beside the fast tokenizer.json
         if out.exists():
             os.replace(out, Path(scratch) / "old")
         shutil.move(str(new), out)

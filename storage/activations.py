@@ -7,6 +7,7 @@ Layout: ``activations.zarr/<block>/<t>/<conditioning>``, float16 [prompt, row, c
 from __future__ import annotations
 
 import hashlib
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +64,10 @@ class ActivationStore:
                 _create_array(group, site, shape, n_prompts, shard_size)
             # The attributes come last: they are what makes the store exist for `open`.
             group.attrs.update(facts)
-            zarr.consolidate_metadata(path)
+            with warnings.catch_warnings():
+                # Zarr 3 reads its own consolidated metadata; the warning is about other implementations.
+                warnings.simplefilter("ignore")
+                zarr.consolidate_metadata(path)
         return cls.open(root)
 
     @classmethod

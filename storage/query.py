@@ -27,7 +27,10 @@ def query(root: str | Path, sql: str) -> pa.Table:
         for table, schema in SCHEMAS.items():
             _add_view(connection, Path(root), table, schema)
         connection.execute("SET enable_external_access=false")
-        return connection.execute(sql).to_arrow_table()
+        result = connection.sql(sql)
+        if result is None:
+            raise StorageError("the statement returned no rows: ask with SELECT (the tables are read-only)")
+        return result.to_arrow_table()
     except duckdb.Error as error:
         raise StorageError(f"the query failed: {' '.join(str(error).split())}") from error
     finally:

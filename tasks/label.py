@@ -47,7 +47,7 @@ def scan_concepts(study: Study, site: Site, sae: TopKSAE) -> ConceptScan:
     height, width, _ = store_of(study).shape(site)
     settings = study.config.labels
     scan = ConceptScan(sae.n, (height, width), settings.examples_per_concept, settings.bins)
-    for ids, values, indices in image_codes(study, site, sae, "dictionary"):
+    for _ids, values, indices in image_codes(study, site, sae, "dictionary"):
         scan.add_maxima(values, indices)
     for ids, values, indices in image_codes(study, site, sae, "dictionary"):
         scan.add_images(ids, values, indices)

@@ -76,7 +76,8 @@ class SceneNetwork(nn.Module):
             raise VisionError(f"{weights} is missing: rebuild it with `python -m miniature.train vision`") from error
         except (SafetensorError, RuntimeError) as error:
             raise VisionError(
-                f"{weights} is damaged or does not fit its config.json: rebuild it with `python -m miniature.train vision`"
+                f"{weights} is damaged or does not fit its config.json: "
+                "rebuild it with `python -m miniature.train vision`"
             ) from error
         return network.eval()
 
