@@ -73,7 +73,7 @@ class OverlapStats:
 
     def _accumulate(self, half: int, rows: list[int], active: np.ndarray, inter: np.ndarray, union: np.ndarray) -> None:
         """Only images where concept and label are both on enter the pooled IoU (co-present IoU)."""
-        at = np.ix_([half], rows, active)
+        at = np.ix_(np.array([half]), np.array(rows), active)
         union = np.maximum(union, 1)
         terms = {
             "n_co": np.ones_like(inter),

@@ -14,4 +14,4 @@ def serve_all(config_path: str, root: str, cron: str) -> None:
     deployments += [
         flow.to_deployment(name, parameters=parameters, tags=["concept-atlas"]) for name, flow in STAGES.items()
     ]
-    serve(*deployments, limit=1)  # one study folder, one writer
+    serve(*deployments, limit=1)  # type: ignore[arg-type]  # one study folder, one writer

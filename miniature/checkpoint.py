@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -50,7 +51,7 @@ def load_checkpoint(folder: Path) -> tuple[dict[str, torch.Tensor], dict[str, ob
     return load_file(folder / facts["file"]), facts
 
 
-def check_settings(facts: dict[str, object], settings: dict[str, object], folder: Path) -> None:
+def check_settings(facts: dict[str, object], settings: Mapping[str, object], folder: Path) -> None:
     """Refuse to resume a run that was started under other settings."""
     differing = {k: (facts.get(k), v) for k, v in settings.items() if facts.get(k) != v}
     if differing:

@@ -48,7 +48,7 @@ class ActivationStore:
     ) -> ActivationStore:
         """Create the store, or open it if it is there with the same shapes; ``StorageError`` if they differ."""
         path = store_path(root)
-        facts = {
+        facts: dict[str, Any] = {
             "n_prompts": n_prompts,
             "shard_size": shard_size,
             "sites": [[b, t, c, list(shape)] for (b, t, c), shape in shapes.items()],
@@ -114,8 +114,9 @@ class ActivationStore:
 
     def read(self, site: Site, start: int, stop: int) -> np.ndarray:
         """float16 [stop - start, H, W, C]. A damaged chunk raises ``StorageError`` naming the site and prompts."""
+        array = self._array(site)
         try:
-            return np.asarray(self._array(site)[start:stop])
+            return np.asarray(array[start:stop])
         except (ValueError, RuntimeError, OSError) as error:
             raise StorageError(
                 f"{self.path}/{site_key(site)} is damaged in prompts {start} to {stop}: run `concepts verify`"

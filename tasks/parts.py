@@ -12,7 +12,7 @@ from storage.records import write_record
 from storage.tables import write_part
 from tasks.study import Study
 
-Rows = pa.Table | list[dict[str, Any]]
+Rows = list[dict[str, Any]] | Any  # or a pa.Table, which carries no types
 
 
 def shard_name(shard: int) -> str:

@@ -33,7 +33,7 @@ def with_retries(task: Task[..., Any], settings: RunSettings) -> Task[..., Any]:
     """The task with the configured retries; a user's mistake is never tried again."""
     delays = [settings.retry_delay * 2**attempt for attempt in range(settings.retries)]
     return task.with_options(
-        retries=settings.retries, retry_delay_seconds=delays or None, retry_condition_fn=_worth_retrying
+        retries=settings.retries, retry_delay_seconds=delays or 0, retry_condition_fn=_worth_retrying
     )
 
 

@@ -35,7 +35,8 @@ def _load(kind: Any, path: str | None, field: str, **given: Any) -> Any:
     except Exception as error:  # the library raises a dozen kinds; all mean the same to the user
         reason = " ".join(str(error).split())[:160]
         raise VisionError(
-            f"vision.transformers.{field} {path!r} cannot be loaded ({reason}): give a whole folder or a reachable hub id"
+            f"vision.transformers.{field} {path!r} cannot be loaded ({reason}): "
+            "give a whole folder or a reachable hub id"
         ) from error
 
 

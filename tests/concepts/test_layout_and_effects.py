@@ -1,0 +1,128 @@
+import numpy as np
+import pytest
+import torch
+
+from concepts.effects import (
+    bootstrap_interval,
+    centre_of_mass,
+    change_outside,
+    region_mask,
+    success_in_region,
+    wilson,
+)
+from concepts.embeddings import centre, concept_embeddings, load_word2vec
+from concepts.errors import ConceptError
+from concepts.interventions import contribution, edit_direction, global_edit, random_direction, spatial_edit
+from concepts.layout import conceptual_map, cosine_scores, evidence_scores, fit_threshold, ious, position_scores
+from concepts.settings import REGIONS
+
+
+def test_conceptual_map_is_the_weighted_sum_of_the_strongest_labelled_concepts():
+    rng = np.random.default_rng(0)
+    embeddings = rng.normal(size=(6, 3)).astype(np.float32)
+    embeddings[4] = np.nan
+    values, indices = rng.random((5, 4)), np.stack([rng.permutation(6)[:4] for _ in range(5)])
+    got = conceptual_map(values, indices, embeddings, top=2)
+    for cell in range(5):
+        labelled = [(values[cell, j], indices[cell, j]) for j in range(4) if indices[cell, j] != 4]
+        expected = sum(v * embeddings[c] for v, c in sorted(labelled)[-2:])
+        assert np.allclose(got[cell], expected, atol=1e-5)
+
+
+def test_scores():
+    vectors = np.array([[1.0, 0], [0, 2], [0, 0]])
+    assert np.allclose(cosine_scores(vectors, np.array([3.0, 0])), [1, 0, -1])
+    evidence = evidence_scores(np.array([[1.0, 3], [0, 0]]), np.array([[0, 1], [0, 1]]), np.array([0.4, 0.8]))
+    assert np.allclose(evidence, [0.7, 0.0])
+
+
+def test_threshold_and_iou_against_a_scan_over_pixels():
+    rng = np.random.default_rng(1)
+    scores, masks = rng.random((7, 16)), rng.random((7, 16, 16)) < 0.3
+    areas = masks.reshape(7, 4, 4, 4, 4).sum((2, 4)).reshape(7, 16)
+    threshold = fit_threshold(scores, areas, 16)
+
+    def brute(at):
+        big = np.kron((scores >= at).reshape(7, 4, 4), np.ones((1, 4, 4))).astype(bool)
+        return (big & masks).sum((1, 2)) / (big | masks).sum((1, 2))
+
+    assert np.allclose(ious(scores, areas, 16, threshold), brute(threshold))
+    others = np.quantile(scores, np.linspace(0.02, 0.97, 20))
+    assert brute(threshold).mean() >= max(brute(t).mean() for t in others) - 0.02
+    assert np.allclose(position_scores(areas, 16), masks.reshape(7, 4, 4, 4, 4).mean((0, 2, 4)).ravel())
+
+
+def test_wilson_solves_its_own_equation():
+    for wins, n in ((0, 10), (3, 10), (25, 40), (40, 40)):
+        low, high = wilson(wins, n)
+        p = wins / n
+        for bound in (low, high):
+            if 0 < bound < 1:
+                assert (p - bound) ** 2 == pytest.approx(1.959964**2 * bound * (1 - bound) / n, rel=1e-6)
+    assert wilson(0, 0) == (0.0, 1.0)
+
+
+def test_bootstrap_interval_is_about_two_standard_errors():
+    values = np.random.default_rng(0).normal(size=400)
+    low, high = bootstrap_interval(values, 2000, 0)
+    assert (high - low) / 2 == pytest.approx(1.96 * values.std() / 20, rel=0.1)
+
+
+def test_regions_tile_the_image():
+    total = sum(region_mask(name, 7, 9).astype(int) for name in REGIONS)
+    assert (total == 1).all()
+    with pytest.raises(ValueError, match="unknown region"):
+        region_mask("middle", 4, 4)
+
+
+def test_success_needs_something_to_be_there():
+    heat = np.zeros((8, 8))
+    assert centre_of_mass(heat) is None and not success_in_region(heat, region_mask("top_left", 8, 8))
+    heat[1:3, 5:7] = 0.9
+    assert [success_in_region(heat, region_mask(r, 8, 8)) for r in REGIONS] == [False, True, False, False]
+    heat[:] = 0.3
+    assert not any(success_in_region(heat, region_mask(r, 8, 8)) for r in REGIONS)
+
+
+def test_change_outside_ignores_the_region():
+    before, after = np.zeros((4, 4, 3), np.uint8), np.zeros((4, 4, 3), np.uint8)
+    after[:2, :2] = 255
+    assert change_outside(before, after, region_mask("top_left", 4, 4)) == 0
+    assert change_outside(before, after, None) == pytest.approx(0.25)
+
+
+def test_edits_against_loops():
+    torch.manual_seed(0)
+    delta, vectors = torch.randn(2, 3, 3, 5), torch.randn(7, 5)
+    values, indices = torch.rand(18, 2), torch.randint(7, (18, 2))
+    cids = torch.tensor([1, 4])
+    removed = contribution(values, indices, vectors, cids)
+    for n in range(18):
+        expected = sum(
+            (values[n, j] * vectors[indices[n, j]] for j in range(2) if int(indices[n, j]) in (1, 4)), torch.zeros(5)
+        )
+        assert torch.allclose(removed[n], expected, atol=1e-6)
+    region = torch.rand(2, 3, 3) < 0.5
+    direction = edit_direction(vectors[cids])
+    edited = spatial_edit(delta, direction, removed.reshape(delta.shape), region, 3.0)
+    change = edited - delta
+    assert torch.allclose(change[region], (3.0 * direction).expand_as(change[region]), atol=1e-5)
+    assert torch.allclose(change[~region], -removed.reshape(delta.shape)[~region], atol=1e-5)
+    assert torch.allclose((global_edit(delta, direction, 2.0) - delta).norm(dim=-1), torch.tensor(2.0), atol=1e-5)
+    assert random_direction(5, 1).norm() == pytest.approx(1.0) and direction.norm() == pytest.approx(1.0)
+
+
+def test_embeddings(tmp_path):
+    vectors = centre(np.random.default_rng(0).normal(size=(9, 4)) + 10)
+    assert np.allclose(np.linalg.norm(vectors, axis=1), 1)
+    rows = [
+        {"cid": 1, "label": "a", "iou": 0.3, "assigned": True},
+        {"cid": 1, "label": "b", "iou": 0.1, "assigned": True},
+        {"cid": 0, "label": "b", "iou": 0.9, "assigned": False},
+    ]
+    found = concept_embeddings(rows, {"a": np.array([1.0, 0]), "b": np.array([0, 1.0])}, 2)
+    assert np.isnan(found[0]).all() and np.allclose(found[1], [0.75, 0.25])
+    (tmp_path / "v.txt").write_text("1 2\nhot_dog 1 2\n")
+    assert np.allclose(load_word2vec(str(tmp_path / "v.txt"))(["hot dog"]), [[1, 2]])
+    with pytest.raises(ConceptError, match="no vector for cat"):
+        load_word2vec(str(tmp_path / "v.txt"))(["cat"])

@@ -1,0 +1,12 @@
+"""Settings that have to stand before Prefect, transformers or torch are imported."""
+
+import os
+
+for name, value in {
+    "HF_HUB_OFFLINE": "1",
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    "DO_NOT_TRACK": "1",
+    "PREFECT_LOGGING_LEVEL": "CRITICAL",
+    "OMP_NUM_THREADS": "2",
+}.items():
+    os.environ.setdefault(name, value)

@@ -1,0 +1,45 @@
+import errno
+import os
+
+import pytest
+
+from storage.atomic import write_atomic
+from storage.errors import StorageError
+from storage.records import is_done, missing, record_path, records, write_record
+from storage.study import config_hash, open_study
+
+
+def test_execution_settings_do_not_change_a_study(tmp_path):
+    first = open_study(tmp_path, {"seed": 1, "run": {"max_workers": 1}}, {"model_revision": "a"})
+    assert open_study(tmp_path, {"seed": 1, "run": {"max_workers": 8}}, {"model_revision": "a"}) == first
+    assert config_hash({"seed": 2}) != first
+
+
+def test_another_configuration_is_refused_with_what_differs(tmp_path):
+    open_study(tmp_path, {"sae": {"k": [10], "lr": 1}}, {"model_revision": "a"})
+    with pytest.raises(StorageError, match=r"sae\.k: \[10\] -> \[20\].*another --root"):
+        open_study(tmp_path, {"sae": {"k": [20], "lr": 1}}, {"model_revision": "a"})
+    with pytest.raises(StorageError, match="model weights"):
+        open_study(tmp_path, {"sae": {"k": [10], "lr": 1}}, {"model_revision": "b"})
+
+
+def test_records_count_only_when_whole_and_of_this_configuration(tmp_path):
+    write_record(tmp_path, "train", "mid/1.00/cond/k10", {"rows": 1}, "h")
+    assert is_done(tmp_path, "train", "mid/1.00/cond/k10", "h")
+    assert not is_done(tmp_path, "train", "mid/1.00/cond/k10", "other")
+    assert records(tmp_path, "train") == ["mid/1.00/cond/k10"]
+    record_path(tmp_path, "train", "mid/1.00/cond/k10").write_text('{"rows": 1, "conf')
+    assert missing(tmp_path, "train", ["mid/1.00/cond/k10", "b"], "h") == ["mid/1.00/cond/k10", "b"]
+
+
+def test_a_full_disk_is_said_and_the_old_file_stays(tmp_path, monkeypatch):
+    path = tmp_path / "file"
+    write_atomic(path, b"old")
+
+    def full(_descriptor):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(StorageError, match="disk full while writing .*finished shards are kept"):
+        write_atomic(path, b"new")
+    assert path.read_bytes() == b"old" and [p.name for p in tmp_path.iterdir()] == ["file"]
