@@ -1,0 +1,129 @@
+"""Sampling against diffusers' own pipeline, and what recording and editing promise."""
+
+import numpy as np
+import pytest
+import torch
+from diffusers import DDIMScheduler, StableDiffusionPipeline
+
+from diffusion.errors import DiffusionError
+from diffusion.model import (
+    attention_blocks,
+    block_shapes,
+    check_blocks,
+    count_tokens,
+    embed_labels,
+    load_model,
+    weights_digest,
+)
+from diffusion.sampling import Edit, Record, initial_noise, sample, step_of_time, time_of_step
+from diffusion.settings import ModelSettings, SamplingSettings
+from tests.paths import SD_MINI
+
+BLOCKS = {"down": "down_blocks.0.attentions.0", "mid": "mid_block.attentions.0", "up": "up_blocks.1.attentions.0"}
+FEW = SamplingSettings(steps=5, guidance_scale=3.0)
+CAPTIONS = ["a red car on the grass", "a boat over the water at night", "a tree in the snow"]
+
+
+@pytest.fixture(scope="module")
+def model():
+    return load_model(ModelSettings(path=str(SD_MINI), device="cpu"))
+
+
+def test_images_equal_those_of_diffusers_own_pipeline(model):
+    pipeline = StableDiffusionPipeline.from_pretrained(SD_MINI, safety_checker=None).to(torch.float32)
+    pipeline.scheduler = DDIMScheduler.from_config(pipeline.scheduler.config)
+    pipeline.set_progress_bar_config(disable=True)
+    latents = initial_noise(model, [1, 2, 3], FEW)
+    theirs = pipeline(CAPTIONS, num_inference_steps=5, guidance_scale=3.0, latents=latents, output_type="np").images
+    ours = sample(model, CAPTIONS, [1, 2, 3], FEW).images
+    assert np.abs(theirs * 255 - ours).max() <= 1.01
+
+
+def test_an_image_does_not_depend_on_its_batch(model):
+    record = Record(BLOCKS, (1.0, 0.0))
+    together = sample(model, CAPTIONS, [1, 2, 3], FEW, record)
+    alone = sample(model, CAPTIONS[1:2], [2], FEW, record)
+    assert np.abs(together.images[1].astype(int) - alone.images[0]).max() <= 1
+    for site, values in alone.activations.items():
+        assert np.allclose(together.activations[site][1], values[0], atol=2e-2, rtol=1e-2)
+
+
+def test_recorded_values_are_output_minus_input_of_the_block(model):
+    seen = []
+
+    def spy(module, inputs, output):
+        seen.append((output[0] - inputs[0]).permute(0, 2, 3, 1))
+
+    handle = model.unet.get_submodule(BLOCKS["mid"]).register_forward_hook(spy)
+    got = sample(model, CAPTIONS, [1, 2, 3], FEW, Record({"mid": BLOCKS["mid"]}, (1.0, 0.5, 0.0))).activations
+    handle.remove()
+    for t, step in ((1.0, 0), (0.5, 2), (0.0, 4)):
+        assert np.array_equal(got["mid", t, "uncond"], seen[step][:3].half().numpy())
+        assert np.array_equal(got["mid", t, "cond"], seen[step][3:].half().numpy())
+    assert not np.array_equal(got["mid", 0.0, "uncond"], got["mid", 0.0, "cond"])
+
+
+def test_shapes_are_the_papers_grids(model):
+    shapes = block_shapes(model, BLOCKS, FEW)
+    assert {name: shape[:2] for name, shape in shapes.items()} == {"down": (16, 16), "mid": (8, 8), "up": (16, 16)}
+
+
+def test_an_edit_of_nothing_changes_no_bit_and_an_edit_acts_only_in_its_window(model):
+    plain = sample(model, CAPTIONS, [1, 2, 3], FEW).images
+    same = sample(model, CAPTIONS, [1, 2, 3], FEW, edits=[Edit(BLOCKS["mid"], 0, 1, lambda delta, t: delta)])
+    assert np.array_equal(plain, same.images)
+    times = []
+
+    def push(delta, t):
+        times.append(t)
+        return delta + 5.0
+
+    pushed = sample(model, CAPTIONS, [1, 2, 3], FEW, edits=[Edit(BLOCKS["mid"], 0.6, 1.0, push)])
+    assert times == [1.0, 0.75] and not np.array_equal(plain, pushed.images)
+
+
+def test_an_edit_touches_the_cond_half_alone(model):
+    record = Record({"mid": BLOCKS["mid"]}, (1.0,))
+    plain = sample(model, CAPTIONS, [1, 2, 3], FEW, record).activations
+    edit = Edit(BLOCKS["mid"], 0, 1, lambda delta, t: delta + 1.0)
+    edited = sample(model, CAPTIONS, [1, 2, 3], FEW, record, [edit]).activations
+    assert np.array_equal(plain["mid", 1.0, "uncond"], edited["mid", 1.0, "uncond"])
+    difference = edited["mid", 1.0, "cond"].astype(float) - plain["mid", 1.0, "cond"]
+    assert np.allclose(difference, 1.0, atol=2e-2)
+
+
+def test_hooks_are_gone_after_an_error(model):
+    def fail(delta, t):
+        raise RuntimeError("stop")
+
+    with pytest.raises(RuntimeError, match="stop"):
+        sample(model, CAPTIONS, [1, 2, 3], FEW, edits=[Edit(BLOCKS["mid"], 0, 1, fail)])
+    assert not model.unet.get_submodule(BLOCKS["mid"])._forward_hooks
+
+
+def test_a_value_that_is_not_finite_is_named(model):
+    edit = Edit(BLOCKS["mid"], 0, 1, lambda delta, t: delta * float("nan"))
+    with pytest.raises(DiffusionError, match="not finite"):
+        sample(model, CAPTIONS, [1, 2, 3], FEW, edits=[edit])
+
+
+def test_times_and_steps():
+    assert [step_of_time(t, 50) for t in (1.0, 0.5, 0.0)] == [0, 24, 49]
+    assert (time_of_step(0, 50), time_of_step(49, 50)) == (1.0, 0.0)
+
+
+def test_questions_about_the_model(model):
+    assert set(BLOCKS.values()) <= set(attention_blocks(model))
+    assert count_tokens(model, ["a red car", ""]) == [5, 2]
+    assert count_tokens(model, ["a " * 100]) == [102]
+    vectors = embed_labels(model, ["car", "tree"])
+    assert vectors.shape[0] == 2 and not np.allclose(vectors[0], vectors[1])
+
+
+def test_bad_models_say_what_to_do(model, tmp_path):
+    with pytest.raises(DiffusionError, match="is not a folder"):
+        weights_digest(ModelSettings(path=str(tmp_path / "none")))
+    with pytest.raises(DiffusionError, match="cannot be loaded"):
+        load_model(ModelSettings(path=str(tmp_path)))
+    with pytest.raises(DiffusionError, match="no block 'middle'; it has .*mid_block.attentions.0"):
+        check_blocks(model, {"mid": "middle"})

@@ -1,0 +1,154 @@
+"""The whole study through the command line: tables, resume after kill -9, damage, and a user's mistakes."""
+
+import re
+import shutil
+import subprocess
+import time
+
+import pytest
+
+from storage.inspect import expected_units, status, table_hashes, verify
+from storage.query import query
+from storage.schemas import SCHEMAS
+from storage.tables import read_table
+from tests.paths import ROOT
+from tests.system.conftest import concepts, environment
+from tests.vision.tiny_models import WORDS, build_tiny_vision
+
+pytestmark = pytest.mark.system
+
+
+def test_every_table_is_there_with_its_schema_and_rows(tiny_study):
+    for table, schema in SCHEMAS.items():
+        found = read_table(tiny_study, table)
+        assert found.num_rows > 0 and found.schema.equals(schema), table
+    assert len(list((tiny_study / "figures").glob("*.png"))) >= 4
+    assert status(tiny_study)["done"] == expected_units(tiny_study)
+    assert verify(tiny_study) == []
+
+
+def test_tables_agree_with_each_other(tiny_study):
+    sql = """
+      select count(*) n from concept_labels l anti join concepts c
+      on l.block = c.block and l.t = c.t and l.conditioning = c.conditioning and l.k = c.k and l.cid = c.cid
+    """
+    assert query(tiny_study, sql).to_pylist() == [{"n": 0}]
+    sql = "select count(*) n from images i join prompts p using (prompt_id)"
+    assert query(tiny_study, sql).to_pylist() == [{"n": 56}]
+    sql = "select count(*) n from sae_metrics where explained_variance > 1 or l0 > k or dead_fraction not between 0 and 1"
+    assert query(tiny_study, sql).to_pylist() == [{"n": 0}]
+
+
+def test_a_finished_study_is_left_alone(tiny_study, launch):
+    before = table_hashes(tiny_study)
+    stamps = {f: f.stat().st_mtime_ns for f in (tiny_study / "tables" / "images").glob("*")}
+    assert launch("run", "configs/tiny.yaml", "--root", str(tiny_study)).returncode == 0
+    assert table_hashes(tiny_study) == before
+    assert {f: f.stat().st_mtime_ns for f in (tiny_study / "tables" / "images").glob("*")} == stamps
+
+
+def test_kill_nine_in_every_stage_then_resume_gives_equal_tables(tiny_study, prefect_home, launch, tmp_path):
+    """Each stage is killed once its first record exists; the last run finishes. Also: two runs give equal tables."""
+    root = tmp_path / "killed"
+    command = concepts(prefect_home, "run", "configs/tiny.yaml", "--root", str(root))
+    for stage in ("collect", "train", "label", "layout", "intervene"):
+        process = subprocess.Popen(
+            command, cwd=ROOT, env=environment(prefect_home), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        end = time.time() + 200
+        while not list((root / "done" / stage).rglob("*.json")):
+            assert process.poll() is None and time.time() < end, f"{stage} never began"
+            time.sleep(0.005)
+        process.kill()
+        process.wait()
+    assert launch("run", "configs/tiny.yaml", "--root", str(root)).returncode == 0
+    assert table_hashes(root) == table_hashes(tiny_study)
+    assert verify(root) == []
+
+
+def test_damage_is_found_and_named(tiny_study, launch, tmp_path):
+    root = tmp_path / "copy"
+    shutil.copytree(tiny_study, root)
+    shard = next((root / "activations.zarr").rglob("c/0/0/0/0"))
+    shard.write_bytes(shard.read_bytes()[:-9])
+    weights = next((root / "saes").rglob("k4/sae_weights.safetensors"))
+    weights.write_bytes(weights.read_bytes()[:50])
+    part = next((root / "tables" / "concepts").glob("*.parquet"))
+    part.unlink()
+    done = launch("verify", str(root))
+    assert done.returncode == 1
+    for path in (shard, weights, part):
+        assert str(path.relative_to(root)) in done.stdout
+
+
+def test_the_real_detector_and_segmenter_run_the_whole_study(launch, tmp_path):
+    paths = build_tiny_vision(tmp_path / "models")
+    group = {
+        "detector": paths["detector"],
+        "segmenter": paths["segmenter"],
+        "judge_clip": paths["clip"],
+        "judge_clipseg": paths["clipseg"],
+        "box_score": 0.0,
+        "mask_score": 0.0,
+        "min_area": 0.0,
+    }
+    settings = [f"vision.transformers={group}", "vision.backend=transformers", f"vision.vocabulary={WORDS[:8]}"]
+    flags = [part for setting in settings for part in ("--set", setting.replace("'", '"'))]
+    root = tmp_path / "study"
+    done = launch("run", "configs/tiny.yaml", "--root", str(root), *flags)
+    assert done.returncode == 0, done.stderr
+    backends = query(root, "select distinct backend from segments").to_pylist()
+    assert backends == [{"backend": "grounding-dino+sam"}] and verify(root) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--set", "sae.kk=1"], "unknown key 'sae.kk'"),
+        (["--set", "model.path=/nowhere"], "is not a folder"),
+        (["--set", "sampling.steps=5"], "another configuration .*sampling.steps: 4 -> 5"),
+        (["--set", "seed=1"], "seed: 0 -> 1"),
+    ],
+)
+def test_mistakes_are_one_sentence_and_exit_two(tiny_study, launch, arguments, says):
+    before = table_hashes(tiny_study)
+    done = launch("run", "configs/tiny.yaml", "--root", str(tiny_study), *arguments)
+    assert done.returncode == 2 and "Traceback" not in done.stderr
+    assert re.search(says, done.stderr) and table_hashes(tiny_study) == before
+
+
+@pytest.mark.parametrize(
+    ("override", "says"),
+    [
+        ("prompts.caption_column=words", "has no column 'words'; it has URL, TEXT"),
+        ("sites.blocks={mid: nothing}", "the model has no block 'nothing'; it has"),
+        ("sae.k=[100000]", "only .* latents"),
+    ],
+)
+def test_mistakes_found_at_run_time_leave_one_sentence(launch, tmp_path, override, says):
+    done = launch("run", "configs/tiny.yaml", "--root", str(tmp_path / "s"), "--set", override)
+    assert done.returncode == 2 and "Traceback" not in done.stderr, done.stderr[-2000:]
+    assert re.search(says, done.stderr)
+
+
+def test_a_stage_without_its_predecessor_says_which_command(launch, tmp_path):
+    done = launch("label", "configs/tiny.yaml", "--root", str(tmp_path / "s"))
+    assert done.returncode == 2 and "run `concepts collect`" in done.stderr
+
+
+def test_dask_gives_the_same_tables(tiny_study, launch, tmp_path):
+    root = tmp_path / "dask"
+    flags = ["--set", "run.task_runner=dask", "--set", "run.max_workers=1", "--set", "run.torch_threads=2"]
+    done = launch("run", "configs/tiny.yaml", "--root", str(root), *flags)
+    assert done.returncode == 0, done.stderr[-3000:]
+    ours, theirs = table_hashes(root), table_hashes(tiny_study)
+    # Threads inside a Dask worker may sum in another order; what is counted has to agree.
+    assert ours["prompts"] == theirs["prompts"]
+    assert status(root)["done"] == status(tiny_study)["done"] and verify(root) == []
+
+
+def test_sql_in_the_readme_runs(tiny_study):
+    blocks = re.findall(r"```sql\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
+    assert len(blocks) >= 3
+    for block in blocks:
+        query(tiny_study, block)

@@ -1,0 +1,59 @@
+import pytest
+
+from tasks.config import load_config
+from tasks.errors import StudyError
+from tests.paths import ROOT
+
+CONFIGS = ("mini", "tiny", "sd14")
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_shipped_configurations_are_valid(name):
+    assert load_config(ROOT / "configs" / f"{name}.yaml").name == name
+
+
+def test_sd14_is_the_papers_setting():
+    config = load_config(ROOT / "configs" / "sd14.yaml")
+    assert config.sites.blocks["down"] == "down_blocks.2.attentions.1"
+    assert len(config.sites_list()) == 18 and config.sae.k == (10, 20)
+    assert list(config.prompts.splits.values()) == [200_000, 40_000, 5_000, 1_000]
+    assert (config.sampling.steps, config.sampling.guidance_scale) == (50, 7.5)
+    assert (config.sae.aux_alpha, config.sae.aux_k, config.sae.batch_size, config.sae.lr) == (1 / 32, 256, 4096, 1e-4)
+
+
+def test_paths_are_relative_to_the_file_and_overrides_are_yaml():
+    config = load_config(ROOT / "configs" / "tiny.yaml", ["sae.k=[3, 5]", "seed=7"])
+    assert config.model.path == str(ROOT / "miniature" / "weights" / "sd-mini")
+    assert config.sae.k == (3, 5) and config.seed == 7
+
+
+@pytest.mark.parametrize(
+    ("override", "says"),
+    [
+        ("sae.batchsize=3", "unknown key 'sae.batchsize'; did you mean 'batch_size'"),
+        ("saes.k=[3]", "did you mean 'sae'"),
+        ("seed=many", "'seed' is 'many'"),
+        ("sites.times=[1.5]", r"sites.times must lie in \[0, 1\]"),
+        ("prompts.splits={train: 4}", "prompts.splits lacks"),
+        ("interventions.block=top", "interventions.block is 'top'"),
+        ("sites.conditionings=[uncond]", "must include 'cond'"),
+        ("interventions.windows={early: [0.6, 1.0, 0.7]}", "uses the SAE of t=0.7"),
+        ("sae.k=[4, 4]", "sae.k must be distinct"),
+        ("novalue", "is not of the form"),
+    ],
+)
+def test_mistakes_are_one_sentence_naming_the_key(override, says):
+    with pytest.raises(StudyError, match=says) as error:
+        load_config(ROOT / "configs" / "tiny.yaml", [override])
+    assert "\n" not in str(error.value)
+
+
+def test_missing_and_malformed_files(tmp_path):
+    with pytest.raises(StudyError, match="no configuration file"):
+        load_config(tmp_path / "none.yaml")
+    (tmp_path / "a.yaml").write_text("a: [1")
+    with pytest.raises(StudyError, match="not valid YAML"):
+        load_config(tmp_path / "a.yaml")
+    (tmp_path / "b.yaml").write_text("- 1")
+    with pytest.raises(StudyError, match="must hold a mapping"):
+        load_config(tmp_path / "b.yaml")

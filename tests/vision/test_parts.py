@@ -1,0 +1,123 @@
+"""Masks, ceilings and suppression against brute force; the scene world's backend on scenes of known truth."""
+
+import itertools
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from miniature.world import make_scene
+from tests.paths import SCENE_VISION
+from vision.backend import load_backend
+from vision.ceiling import iou_ceiling
+from vision.errors import VisionError
+from vision.mini_network import SceneNetwork
+from vision.nms import box_iou, merge_masks, suppress
+from vision.rle import decode, encode
+from vision.settings import MiniSettings, VisionSettings
+from vision.types import Box, Segment
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(1, 9), st.integers(1, 9), st.integers(0, 2**30))
+def test_rle_round_trip(height, width, seed):
+    mask = np.random.default_rng(seed).random((height, width)) < 0.5
+    counts, size = encode(mask)
+    assert np.array_equal(decode(counts, size), mask)
+    assert sum(counts) == mask.size and sum(counts[1::2]) == mask.sum()
+
+
+def test_rle_is_cocos():
+    mask = np.array([[1, 0], [1, 0], [0, 1]], bool)
+    assert encode(mask) == ([0, 2, 3, 1], (3, 2))
+    with pytest.raises(ValueError, match="runs cover"):
+        decode([1, 2], (2, 2))
+
+
+@settings(max_examples=15, deadline=None)
+@given(seed=st.integers(0, 10_000), density=st.floats(0.05, 0.95))
+def test_ceiling_equals_the_best_of_all_cell_sets(seed, density):
+    mask = np.random.default_rng(seed).random((9, 9)) < density
+    best = 0.0
+    for chosen in itertools.product([False, True], repeat=9):
+        big = np.kron(np.array(chosen).reshape(3, 3), np.ones((3, 3))).astype(bool)
+        union = (big | mask).sum()
+        best = max(best, (big & mask).sum() / union if union else 0.0)
+    assert iou_ceiling(mask, (3, 3)) == pytest.approx(best)
+
+
+def test_ceiling_of_a_disc_is_the_one_measured_beforehand():
+    rows, columns = np.indices((512, 512))
+    disc = (rows - 256) ** 2 + (columns - 256) ** 2 <= 64**2
+    assert iou_ceiling(disc, (8, 8)) == pytest.approx(0.785, abs=0.01)  # centred: the best place
+    assert iou_ceiling(np.roll(disc, (32, 32), (0, 1)), (8, 8)) == pytest.approx(0.5, abs=0.12)
+
+
+def test_suppression_is_class_aware_and_merging_joins_twins():
+    a, b = Box("cat", 0.9, 1, (0, 0, 10, 10)), Box("cat", 0.8, 1, (1, 0, 10, 10))
+    c = Box("dog", 0.7, 1, (0, 0, 10, 10))
+    assert suppress([b, c, a], 0.5) == [a, c]
+    assert box_iou((0, 0, 2, 2), (1, 1, 3, 3)) == pytest.approx(1 / 7)
+    mask = np.zeros((4, 4), bool)
+    mask[:2] = True
+    twin = mask.copy()
+    twin[2, 0] = True
+    segments = [Segment("cat", m, 1, 1, s, (0, 0, 1, 1)) for m, s in ((mask, 0.9), (twin, 0.8))]
+    assert [s.mask.sum() for s in merge_masks(segments, 0.85)] == [9]
+    assert len(merge_masks(segments, 0.95)) == 2
+
+
+@pytest.fixture(scope="module")
+def backend():
+    return load_backend(VisionSettings(backend="mini", mini=MiniSettings(path=str(SCENE_VISION))))
+
+
+def test_scene_backend_finds_what_was_drawn(backend):
+    scenes = [make_scene(40_000_000 + i) for i in range(60)]
+    images, captions = [s.image for s in scenes], [s.caption for s in scenes]
+    tags = backend.tagger.tag(images, captions)
+    found = backend.segmenter.segment(images, backend.detector.detect(images, tags))
+    inter, union = {}, {}
+    for scene, segments in zip(scenes, found, strict=True):
+        for label in scene.masks:
+            of_label = [s.mask for s in segments if s.label == label]
+            predicted = np.logical_or.reduce(of_label) if of_label else np.zeros((64, 64), bool)
+            inter[label] = inter.get(label, 0) + (predicted & scene.masks[label]).sum()
+            union[label] = union.get(label, 0) + (predicted | scene.masks[label]).sum()
+    ious = {label: inter[label] / union[label] for label in union}
+    assert np.mean(list(ious.values())) > 0.6, ious
+    styles = [{s.label for s in segments} & {"sketch", "painting", "night", "sepia"} for segments in found]
+    assert np.mean([got == ({s.style} if s.style else set()) for got, s in zip(styles, scenes, strict=True)]) > 0.85
+
+
+def test_judge_scores_point_at_the_drawn_thing(backend):
+    scenes = [s for s in (make_scene(41_000_000 + i) for i in range(80)) if "tree" in s.masks][:10]
+    heat = backend.judge.object_map([s.image for s in scenes], "tree")
+    inside = np.mean([h[s.masks["tree"]].mean() for h, s in zip(heat, scenes, strict=True)])
+    outside = np.mean([h[~s.masks["tree"]].mean() for h, s in zip(heat, scenes, strict=True)])
+    assert inside > 0.5 > 0.1 > outside
+
+
+def test_damaged_missing_and_foreign_weights_are_named(tmp_path):
+    with pytest.raises(VisionError, match="config.json is missing"):
+        SceneNetwork.load(tmp_path)
+    SceneNetwork(("a",), ("plain",), 8).save(tmp_path)
+    weights, config = tmp_path / "model.safetensors", tmp_path / "config.json"
+    data = weights.read_bytes()
+    weights.write_bytes(data[:100])
+    with pytest.raises(VisionError, match="damaged"):
+        SceneNetwork.load(tmp_path)
+    weights.unlink()
+    with pytest.raises(VisionError, match="model.safetensors is missing"):
+        SceneNetwork.load(tmp_path)
+    config.write_text(config.read_text().replace('"format_version": 1', '"format_version": 7'))
+    with pytest.raises(VisionError, match="format_version is 7, this code reads 1"):
+        SceneNetwork.load(tmp_path)
+
+
+def test_incomplete_settings_are_refused():
+    with pytest.raises(ValueError, match="vision.mini must be given"):
+        VisionSettings(backend="mini")
+    with pytest.raises(ValueError, match="vocabulary is empty"):
+        VisionSettings(backend="transformers", transformers={})
