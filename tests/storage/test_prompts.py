@@ -19,7 +19,12 @@ def plan(source, sizes, **given):
 
 def test_filters_and_splits(tmp_path):
     captions = ["one two three", None, "", "  ", "too short", "One Two THREE", "four five six", "unsafe words here"]
-    captions += [" ".join(["long"] * 90), "красная машина на траве", "草の上に赤い車がある風景写真です", "seven eight nine"]
+    captions += [
+        " ".join(["long"] * 90),
+        "красная машина на траве",
+        "草の上に赤い車がある風景写真です",
+        "seven eight nine",
+    ]
     unsafe = [0.9 if c == "unsafe words here" else 0.0 for c in captions]
     table = plan(write(tmp_path / "a.parquet", captions, unsafe), {"train": 2, "dictionary": 3})
     assert table["caption"].to_pylist() == [

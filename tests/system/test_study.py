@@ -1,7 +1,9 @@
 """The whole study through the command line: tables, resume after kill -9, damage, and a user's mistakes."""
 
+import os
 import re
 import shutil
+import signal
 import subprocess
 import time
 
@@ -35,7 +37,9 @@ def test_tables_agree_with_each_other(tiny_study):
     assert query(tiny_study, sql).to_pylist() == [{"n": 0}]
     sql = "select count(*) n from images i join prompts p using (prompt_id)"
     assert query(tiny_study, sql).to_pylist() == [{"n": 56}]
-    sql = "select count(*) n from sae_metrics where explained_variance > 1 or l0 > k or dead_fraction not between 0 and 1"
+    sql = (
+        "select count(*) n from sae_metrics where explained_variance > 1 or l0 > k or dead_fraction not between 0 and 1"
+    )
     assert query(tiny_study, sql).to_pylist() == [{"n": 0}]
 
 
@@ -53,13 +57,18 @@ def test_kill_nine_in_every_stage_then_resume_gives_equal_tables(tiny_study, pre
     command = concepts(prefect_home, "run", "configs/tiny.yaml", "--root", str(root))
     for stage in ("collect", "train", "label", "layout", "intervene"):
         process = subprocess.Popen(
-            command, cwd=ROOT, env=environment(prefect_home), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+            command,
+            cwd=ROOT,
+            env=environment(prefect_home),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
         )
         end = time.time() + 200
         while not list((root / "done" / stage).rglob("*.json")):
             assert process.poll() is None and time.time() < end, f"{stage} never began"
             time.sleep(0.005)
-        process.kill()
+        os.killpg(process.pid, signal.SIGKILL)  # with the server that Prefect started beside it
         process.wait()
     assert launch("run", "configs/tiny.yaml", "--root", str(root)).returncode == 0
     assert table_hashes(root) == table_hashes(tiny_study)
@@ -134,17 +143,6 @@ def test_mistakes_found_at_run_time_leave_one_sentence(launch, tmp_path, overrid
 def test_a_stage_without_its_predecessor_says_which_command(launch, tmp_path):
     done = launch("label", "configs/tiny.yaml", "--root", str(tmp_path / "s"))
     assert done.returncode == 2 and "run `concepts collect`" in done.stderr
-
-
-def test_dask_gives_the_same_tables(tiny_study, launch, tmp_path):
-    root = tmp_path / "dask"
-    flags = ["--set", "run.task_runner=dask", "--set", "run.max_workers=1", "--set", "run.torch_threads=2"]
-    done = launch("run", "configs/tiny.yaml", "--root", str(root), *flags)
-    assert done.returncode == 0, done.stderr[-3000:]
-    ours, theirs = table_hashes(root), table_hashes(tiny_study)
-    # Threads inside a Dask worker may sum in another order; what is counted has to agree.
-    assert ours["prompts"] == theirs["prompts"]
-    assert status(root)["done"] == status(tiny_study)["done"] and verify(root) == []
 
 
 def test_sql_in_the_readme_runs(tiny_study):

@@ -88,10 +88,16 @@ def _sam(folder: Path) -> None:
         "num_pos_feats": 8,
     }
     prompt = {"hidden_size": 16, "image_size": 64, "patch_size": 8, "mask_input_channels": 4}
-    decoder = {"hidden_size": 16, "mlp_dim": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "iou_head_hidden_dim": 8}
-    SamModel(SamConfig(vision_config=vision, prompt_encoder_config=prompt, mask_decoder_config=decoder)).save_pretrained(
-        folder
-    )
+    decoder = {
+        "hidden_size": 16,
+        "mlp_dim": 16,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+        "iou_head_hidden_dim": 8,
+    }
+    SamModel(
+        SamConfig(vision_config=vision, prompt_encoder_config=prompt, mask_decoder_config=decoder)
+    ).save_pretrained(folder)
     SamImageProcessorPil(
         size={"longest_edge": 64}, pad_size={"height": 64, "width": 64}, mask_size={"longest_edge": 32}
     ).save_pretrained(folder)
@@ -119,7 +125,14 @@ def _clip(folder: Path, model_class: type, config_class: type) -> None:
         "image_size": 32,
         "patch_size": 8,
     }
-    extra = {"extract_layers": [0, 1], "reduce_dim": 8, "decoder_num_attention_heads": 2, "decoder_intermediate_size": 16}
+    extra = {
+        "extract_layers": [0, 1],
+        "reduce_dim": 8,
+        "decoder_num_attention_heads": 2,
+        "decoder_intermediate_size": 16,
+    }
     given = extra if config_class is CLIPSegConfig else {}
-    model_class(config_class(text_config=text, vision_config=vision, projection_dim=16, **given)).save_pretrained(folder)
+    model_class(config_class(text_config=text, vision_config=vision, projection_dim=16, **given)).save_pretrained(
+        folder
+    )
     CLIPImageProcessorPil(size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32}).save_pretrained(folder)
