@@ -3,7 +3,7 @@ RUN apt-get update && apt-get install --yes --no-install-recommends git && rm -r
 WORKDIR /app
 COPY pyproject.toml constraints.txt README.md LICENSE ./
 COPY . .
-RUN pip install --no-cache-dir --constraint constraints.txt --editable .
+RUN pip install --no-cache-dir --constraint constraints.txt --editable '.[server]'
 RUN useradd --create-home atlas && mkdir -p runs && chown -R atlas runs
 USER atlas
 ENTRYPOINT []
