@@ -2,19 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable, Sequence
 
 import numpy as np
-
-
-def wilson(successes: int, n: int, z: float = 1.959964) -> tuple[float, float]:
-    """95 % Wilson score interval of a proportion. n = 0 gives (0, 1)."""
-    if n == 0:
-        return 0.0, 1.0
-    p = successes / n
-    centre = (p + z * z / (2 * n)) / (1 + z * z / n)
-    half = z / (1 + z * z / n) * np.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
-    return max(0.0, float(centre - half)), min(1.0, float(centre + half))
 
 
 def bootstrap_interval(
@@ -26,6 +16,21 @@ def bootstrap_interval(
     rng = np.random.default_rng(seed)
     drawn = values[rng.integers(len(values), size=(samples, len(values)))]
     low, high = np.quantile(statistic(drawn, axis=1), [0.025, 0.975])
+    return float(low), float(high)
+
+
+def cluster_interval(values: np.ndarray, clusters: Sequence[Hashable], samples: int, seed: int) -> tuple[float, float]:
+    """95 % percentile interval of the mean of ``values`` [n], whole clusters resampled; (nan, nan) if there are none.
+
+    Values of one cluster are not independent, and resampling them one by one would make the interval too narrow.
+    """
+    if not len(values):
+        return float("nan"), float("nan")
+    names = {name: number for number, name in enumerate(dict.fromkeys(clusters))}
+    of_value = np.array([names[name] for name in clusters])
+    sums, sizes = np.bincount(of_value, values), np.bincount(of_value)
+    drawn = np.random.default_rng(seed).integers(len(names), size=(samples, len(names)))
+    low, high = np.quantile(sums[drawn].sum(1) / sizes[drawn].sum(1), [0.025, 0.975])
     return float(low), float(high)
 
 

@@ -20,16 +20,16 @@ def centre(vectors: np.ndarray) -> np.ndarray:
 
 
 def concept_embeddings(rows: list[dict[str, Any]], vectors: dict[str, np.ndarray], n_concepts: int) -> np.ndarray:
-    """float32 [n, e]: the mean of a concept's assigned labels' vectors weighted by IoU; NaN rows carry no label.
+    """float32 [n, e]: the mean vector of each concept's list of labels (paper, section 3); NaN rows have no label.
 
-    The paper (section 3) takes the plain mean; weighting by IoU keeps one stray label from moving a clear concept.
+    The list holds a label once for every image in which its mask and the concept reach IoU > 0.5.
     """
     width = len(next(iter(vectors.values()))) if vectors else 1
     total, weight = np.zeros((n_concepts, width)), np.zeros(n_concepts)
     for row in rows:
-        if row["assigned"]:
-            total[row["cid"]] += row["iou"] * vectors[row["label"]]
-            weight[row["cid"]] += row["iou"]
+        if row["paper_assigned"]:
+            total[row["cid"]] += row["n_hit50"] * vectors[row["label"]]
+            weight[row["cid"]] += row["n_hit50"]
     with np.errstate(invalid="ignore", divide="ignore"):
         return (total / np.where(weight > 0, weight, np.nan)[:, None]).astype(np.float32)
 

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 
-FIELDS = ("n_co", "inter", "inter2", "inter_union", "union", "union2", "n_hit")
+# Sums over the images where concept and label are both on, for each (label, concept) pair.
+PAIR_SUMS = ("n_co", "n_hit", "inter", "inter2", "inter_on", "inter_label", "on_label", "union_co")
 
 
 def cell_areas(mask: np.ndarray, grid: tuple[int, int]) -> np.ndarray:
@@ -41,86 +42,113 @@ class OverlapStats:
 
     Labels are picked on the even half and their IoU reported on the odd half as ``iou_heldout``: a maximum over
     hundreds of concepts is biased upwards where it was found.
+
+    ``iou`` is pooled over *all* images, so that a concept which fires everywhere pays for every image without the
+    label; ``iou_copresent`` only over images where both are on, since a missing detection is no annotated absence.
     """
 
     def __init__(self, labels: list[str], n_concepts: int, grid: tuple[int, int], hit_iou: float = 0.5) -> None:
         self.labels, self.n, self.grid, self.hit_iou = list(labels), n_concepts, grid, hit_iou
         self._row = {label: i for i, label in enumerate(labels)}
         cells = grid[0] * grid[1]
-        # [half, label, concept]; object-free int64 is exact: pixels^2 * images stays far below 2^63
-        self.sums = {name: np.zeros((2, len(labels), n_concepts), np.int64) for name in FIELDS}
-        self.on_pixels = np.zeros((2, n_concepts), np.int64)
-        self.label_pixels = np.zeros((2, len(labels)), np.int64)
+        # [half, label, concept]; int64 is exact: squared pixels of 40,000 images of 512 px stay below 2^53
+        self.pairs = {name: np.zeros((2, len(labels), n_concepts), np.int64) for name in PAIR_SUMS}
+        self.on, self.on2 = np.zeros((2, n_concepts), np.int64), np.zeros((2, n_concepts), np.int64)
+        self.label, self.label2 = np.zeros((2, len(labels)), np.int64), np.zeros((2, len(labels)), np.int64)
         self.on_cells = np.zeros((2, n_concepts, cells), np.int64)
         self.label_cells = np.zeros((2, len(labels), cells), np.int64)
         self.images = np.zeros(2, np.int64)
 
     def add(self, prompt_id: int, on: sparse.csr_array, areas: dict[str, np.ndarray], image_area: int) -> None:
-        """One image: ``on`` from ``activation_map_on``, ``areas`` label -> pixels per cell."""
+        """One image: ``on`` from ``activation_map_on``, ``areas`` label -> pixels per cell (none is fine)."""
         half = prompt_id % 2
-        cell_pixels = image_area // (self.grid[0] * self.grid[1])
+        on_pixels = np.asarray(on.sum(1)).ravel() * (image_area // (self.grid[0] * self.grid[1]))
+        self.images[half] += 1
+        self.on[half] += on_pixels
+        self.on2[half] += on_pixels**2
+        self.on_cells[half] += on.toarray()
+        if not areas:
+            return
         rows = [self._row[label] for label in areas]
         area_LC = np.stack(list(areas.values()))
-        on_pixels = np.asarray(on.sum(1)).ravel() * cell_pixels
-        self.images[half] += 1
-        self.on_pixels[half] += on_pixels
-        self.on_cells[half] += on.toarray()
-        self.label_pixels[half, rows] += area_LC.sum(1)
+        label_pixels = area_LC.sum(1)
+        self.label[half, rows] += label_pixels
+        self.label2[half, rows] += label_pixels**2
         self.label_cells[half, rows] += area_LC
         active = np.flatnonzero(on_pixels)
         inter = (on[active] @ area_LC.T).T  # [labels, active concepts]
-        self._accumulate(half, rows, active, inter, area_LC.sum(1)[:, None] + on_pixels[active] - inter)
+        self._add_pairs(half, rows, active, inter, on_pixels[active][None, :], label_pixels[:, None])
 
-    def _accumulate(self, half: int, rows: list[int], active: np.ndarray, inter: np.ndarray, union: np.ndarray) -> None:
-        """Only images where concept and label are both on enter the pooled IoU (co-present IoU)."""
-        at = np.ix_(np.array([half]), np.array(rows), active)
-        union = np.maximum(union, 1)
+    def _add_pairs(
+        self, half: int, rows: list[int], active: np.ndarray, inter: np.ndarray, on: np.ndarray, label: np.ndarray
+    ) -> None:
+        union = on + label - inter
         terms = {
             "n_co": np.ones_like(inter),
+            "n_hit": (inter > self.hit_iou * union).astype(np.int64),
             "inter": inter,
             "inter2": inter**2,
-            "inter_union": inter * union,
-            "union": union,
-            "union2": union**2,
-            "n_hit": (inter > self.hit_iou * union).astype(np.int64),
+            "inter_on": inter * on,
+            "inter_label": inter * label,
+            "on_label": on * label,
+            "union_co": union,
         }
+        at = np.ix_(np.array([half]), np.array(rows), active)
         for name, value in terms.items():
-            self.sums[name][at] += value[None]
+            self.pairs[name][at] += value[None]
 
     def merge(self, other: OverlapStats) -> None:
         """Add another's sums; both must have the same labels and concepts (ValueError)."""
         if (self.labels, self.n, self.grid) != (other.labels, other.n, other.grid):
             raise ValueError("only statistics over the same labels, concepts and grid can be merged")
-        for name in FIELDS:
-            self.sums[name] += other.sums[name]
-        for name in ("on_pixels", "label_pixels", "on_cells", "label_cells", "images"):
+        for name in PAIR_SUMS:
+            self.pairs[name] += other.pairs[name]
+        for name in ("on", "on2", "label", "label2", "on_cells", "label_cells", "images"):
             getattr(self, name).__iadd__(getattr(other, name))
 
+    def iou(self, halves: tuple[int, ...] = (0, 1)) -> tuple[np.ndarray, np.ndarray]:
+        """Pooled IoU S(I) / S(U) over all images of the halves, and its standard error; both [labels, concepts].
+
+        The error is the delta method's with images as the sampling unit, from sums alone: U = on + label - I, and
+        products with I or of both vanish where either is off.
+        """
+        which = list(halves)
+        pair = {name: value[which].sum(0) for name, value in self.pairs.items()}
+        on, on2 = self.on[which].sum(0)[None, :], self.on2[which].sum(0)[None, :]
+        label, label2 = self.label[which].sum(0)[:, None], self.label2[which].sum(0)[:, None]
+        union = np.maximum(on + label - pair["inter"], 1)
+        inter_union = pair["inter_on"] + pair["inter_label"] - pair["inter2"]
+        union2 = on2 + label2 + 2 * pair["on_label"] - 2 * (pair["inter_on"] + pair["inter_label"]) + pair["inter2"]
+        iou = pair["inter"] / union
+        square = pair["inter2"] - 2 * iou * inter_union + iou**2 * union2
+        return iou, np.sqrt(np.maximum(square, 0.0)) / union
+
     def rows(self) -> list[dict[str, Any]]:
-        """One row for each (concept, label) whose maps ever touched, sorted by (cid, label)."""
-        total = {name: value.sum(0) for name, value in self.sums.items()}
-        even = _iou(self.sums["inter"][0], self.sums["union"][0])
-        odd = _iou(self.sums["inter"][1], self.sums["union"][1])
-        both = _iou(total["inter"], total["union"])
-        error = iou_standard_error(total)
-        chance = self._chance_intersection()
+        """One row for each (concept, label) whose maps ever touched, sorted by (cid, label).
+
+        ``iou_selection`` and ``se_selection`` are of the half that labels are picked on; ``assign`` uses them up.
+        """
+        pair = {name: value.sum(0) for name, value in self.pairs.items()}
+        (iou, error), (selection, selection_error), (heldout, _) = self.iou(), self.iou((0,)), self.iou((1,))
+        on, label_pixels, chance = self.on.sum(0), self.label.sum(0), self._chance_intersection()
         found = []
-        for label, cid in np.argwhere(total["inter"] > 0):
-            inter = int(total["inter"][label, cid])
-            has_odd = self.sums["union"][1, label, cid] > 0
+        for cid, label in np.argwhere(pair["inter"].T > 0):
+            at, inter = (label, cid), int(pair["inter"][label, cid])
             found.append(
                 {
                     "cid": int(cid),
                     "label": self.labels[label],
-                    "iou": float(both[label, cid]),
-                    "iou_se": float(error[label, cid]),
-                    "iou_selection": float(even[label, cid]),
-                    "iou_heldout": float(odd[label, cid]) if has_odd else None,
-                    "precision": inter / int(self.on_pixels.sum(0)[cid]),
-                    "recall": inter / int(self.label_pixels.sum(0)[label]),
-                    "lift": inter / chance[label, cid] if chance[label, cid] > 0 else None,
-                    "n_co": int(total["n_co"][label, cid]),
-                    "n_hit50": int(total["n_hit"][label, cid]),
+                    "iou": float(iou[at]),
+                    "iou_se": float(error[at]),
+                    "iou_selection": float(selection[at]),
+                    "se_selection": float(selection_error[at]),
+                    "iou_heldout": float(heldout[at]) if self.images[1] else None,
+                    "iou_copresent": inter / int(pair["union_co"][at]),
+                    "precision": inter / int(on[cid]),
+                    "recall": inter / int(label_pixels[label]),
+                    "lift": inter / chance[at] if chance[at] > 0 else None,
+                    "n_co": int(pair["n_co"][at]),
+                    "n_hit50": int(pair["n_hit"][at]),
                 }
             )
         return sorted(found, key=lambda row: (row["cid"], row["label"]))
@@ -129,14 +157,3 @@ class OverlapStats:
         """Intersection expected if concept and label were independent given position: sum_p on(p) label(p) / N."""
         images = max(int(self.images.sum()), 1)
         return self.label_cells.sum(0) @ self.on_cells.sum(0).T / images
-
-
-def _iou(inter: np.ndarray, union: np.ndarray) -> np.ndarray:
-    return inter / np.maximum(union, 1)
-
-
-def iou_standard_error(sums: dict[str, np.ndarray]) -> np.ndarray:
-    """Delta-method standard error of the pooled IoU S(I) / S(U), images as the sampling unit."""
-    iou = _iou(sums["inter"], sums["union"])
-    square = sums["inter2"] - 2 * iou * sums["inter_union"] + iou**2 * sums["union2"]
-    return np.sqrt(np.maximum(square, 0.0)) / np.maximum(sums["union"], 1)

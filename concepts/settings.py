@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 REGIONS = ("top_left", "top_right", "bottom_left", "bottom_right")
 
@@ -20,7 +20,13 @@ class LabelSettings(BaseModel):
     hit_iou: float = Field(
         0.5, gt=0, lt=1, description="IoU in one image above which the paper's rule takes the label."
     )
-    assign_iou: float = Field(0.1, ge=0, lt=1, description="Smallest pooled IoU for our rule, on the selection half.")
+    assign_iou: float = Field(
+        0.25,
+        ge=0,
+        lt=1,
+        description="Smallest IoU, pooled over all images of the selection half, for our rule. A quarter is about half "
+        "of what an 8 x 8 grid can reach on a small object.",
+    )
     assign_lift: float = Field(1.5, ge=1, description="Smallest ratio to the IoU that position alone gives by chance.")
     assign_images: int = Field(5, ge=1, description="Fewest images in which concept and label are on together.")
     embedder: Literal["text_encoder", "minilm", "word2vec"] = Field(
@@ -60,9 +66,22 @@ class InterventionSettings(BaseModel):
     objects: tuple[str, ...] = Field(description="Labels of the spatial edits.")
     styles: tuple[str, ...] = Field(description="Labels of the global edits.")
     prompts_per_target: int = Field(4, ge=1, description="Prompts of the style split for each target and window.")
-    concepts_per_target: int = Field(5, ge=1, description="Concepts of a label that are edited: those of highest IoU.")
-    spatial_strength: float = Field(
-        2.0, gt=0, description="Norm added inside the region, in units of the site's RMS residual-update norm."
+    strengths: tuple[float, ...] = Field(
+        (2.0, 4.0, 8.0, 16.0),
+        description="Norms that an edit may add, in units of the site's RMS residual-update norm. Every kind of edit "
+        "in every window uses the one that succeeds most on prompts of the dictionary split; a single one needs no "
+        "such choice.",
     )
-    global_strength: float = Field(1.0, gt=0, description="Norm added everywhere, in the same unit.")
+    calibration_images: int = Field(
+        4, ge=1, description="Images of each target and strength in that choice; four quadrants of a prompt are four."
+    )
+    bootstrap: int = Field(2000, ge=100, description="Resamples of prompts behind each interval.")
+    concepts_per_target: int = Field(5, ge=1, description="Concepts of a label that are edited: those of highest IoU.")
     keep_images: bool = Field(True, description="Store the edited images in the table.")
+
+    @field_validator("strengths")
+    @classmethod
+    def _positive(cls, strengths: tuple[float, ...]) -> tuple[float, ...]:
+        if not strengths or min(strengths) <= 0 or len(set(strengths)) != len(strengths):
+            raise ValueError(f"interventions.strengths must be distinct positive numbers, got {list(strengths)}")
+        return strengths

@@ -42,6 +42,10 @@ class Edit:
     t_high: float
     apply: Callable[[Tensor, float], Tensor]
 
+    def active(self, step: int, steps: int) -> bool:
+        """Whether the edit applies at a reverse step."""
+        return self.t_low <= time_of_step(step, steps) <= self.t_high
+
 
 @dataclass(frozen=True)
 class Samples:
@@ -72,18 +76,26 @@ def sample(
 ) -> Samples:
     """Sample one image per (caption, seed). The noise of an image depends on its seed alone, not on its batch.
 
+    Rows with one caption and one seed are sampled once up to the first step that an edit changes: the edits of a late
+    window in many places cost little more than the window itself.
+
     Raises ``DiffusionError`` on a block that does not exist or a value that is not finite.
     """
     if record:
         check_blocks(model, record.blocks)
     check_blocks(model, {f"edit {i}": edit.module for i, edit in enumerate(edits)})
-    latents = initial_noise(model, seeds, settings)
-    text = torch.cat([encode_captions(model, [""] * len(captions)), encode_captions(model, list(captions))])
+    distinct, row_of = _distinct(captions, seeds)
+    latents = initial_noise(model, [seeds[i] for i in distinct], settings)
+    text = _guidance_states(model, [captions[i] for i in distinct])
     scheduler = model.scheduler
     scheduler.set_timesteps(settings.steps)
     probe = _Probe(record, settings.steps)
+    parting = min((step for step in range(settings.steps) for e in edits if e.active(step, settings.steps)), default=0)
     with probe.attached(model, edits):
         for step, timestep in enumerate(scheduler.timesteps):
+            if step == parting:
+                latents, text = latents[row_of], _guidance_states(model, captions)
+                probe.expand(row_of)
             probe.step = step
             uncond, cond = model.unet(torch.cat([latents, latents]), timestep, text).sample.chunk(2)
             guided = uncond + settings.guidance_scale * (cond - uncond)
@@ -97,6 +109,19 @@ def initial_noise(model: DiffusionModel, seeds: Sequence[int], settings: Samplin
     shape = model.latent_shape(settings)
     noise = [torch.randn(shape, generator=torch.Generator().manual_seed(seed)) for seed in seeds]
     return torch.stack(noise).to(model.device, model.dtype)
+
+
+def _distinct(captions: Sequence[str], seeds: Sequence[int]) -> tuple[list[int], list[int]]:
+    """Rows that differ from all before them, and for every row its place among those."""
+    places: dict[tuple[str, int], int] = {}
+    distinct = [i for i, row in enumerate(zip(captions, seeds, strict=True)) if places.setdefault(row, i) == i]
+    order = {row: place for place, row in enumerate(places)}
+    return distinct, [order[row] for row in zip(captions, seeds, strict=True)]
+
+
+def _guidance_states(model: DiffusionModel, captions: Sequence[str]) -> Tensor:
+    """Text states [2B, tokens, width]: the empty prompt for ``uncond``, then the captions for ``cond``."""
+    return torch.cat([encode_captions(model, [""] * len(captions)), encode_captions(model, list(captions))])
 
 
 def _decode(model: DiffusionModel, latents: Tensor) -> np.ndarray:
@@ -118,6 +143,10 @@ class _Probe:
     def __init__(self, record: Record | None, steps: int) -> None:
         self.record, self.steps, self.step = record, steps, 0
         self.taken: dict[Site, np.ndarray] = {}
+
+    def expand(self, row_of: list[int]) -> None:
+        """What was recorded of distinct rows, for every row."""
+        self.taken = {site: array[row_of] for site, array in self.taken.items()}
 
     @contextmanager
     def attached(self, model: DiffusionModel, edits: Sequence[Edit]) -> Iterator[None]:
@@ -154,9 +183,9 @@ class _Probe:
 
     def _editing_hook(self, edit: Edit) -> Callable[..., Any]:
         def hook(_module: Any, inputs: Any, output: Any) -> Any:
-            t = time_of_step(self.step, self.steps)
-            if not edit.t_low <= t <= edit.t_high:
+            if not edit.active(self.step, self.steps):
                 return None
+            t = time_of_step(self.step, self.steps)
             before = _hidden(output)
             uncond, cond = before.chunk(2)
             delta = (cond - inputs[0].chunk(2)[1]).float().permute(0, 2, 3, 1)

@@ -9,7 +9,11 @@ from typing import Any
 import matplotlib.pyplot as plt
 import numpy as np
 
-from figures.style import BLUE, COLOURS, GREY, bare, save
+from figures.style import BLUE, COLOURS, GREY, RED, bare, save
+
+CONTROL_NAMES = {"none": "by concepts", "random_direction": "random direction", "unedited": "unedited"}
+CONTROL_COLOURS = (BLUE, RED, GREY)
+LAYOUT_METHODS = ("concepts", "evidence", "posterior", "position", "shuffled")
 
 
 def images_and_masks(items: list[dict[str, Any]], path: Path) -> Path:
@@ -104,7 +108,7 @@ def layouts(items: list[dict[str, Any]], path: Path) -> Path:
 def layout_scores(rows: list[dict[str, Any]], path: Path) -> Path:
     """Mean IoU with intervals of {block, conditioning, t, method, iou, iou_ci_low, iou_ci_high} over t."""
     names = sorted({(r["conditioning"], r["block"]) for r in rows})
-    methods = [m for m in ("concepts", "evidence", "position", "shuffled") if any(r["method"] == m for r in rows)]
+    methods = [m for m in LAYOUT_METHODS if any(r["method"] == m for r in rows)]
     figure, axes = plt.subplots(1, len(names), figsize=(2.2 * len(names), 2.6), sharey=True, squeeze=False)
     for axis, (conditioning, block) in zip(axes[0], names, strict=True):
         for i, method in enumerate(methods):
@@ -121,6 +125,30 @@ def layout_scores(rows: list[dict[str, Any]], path: Path) -> Path:
     axes[0, 0].set_ylabel("layout IoU (95 % interval)")
     axes[0, 0].set_ylim(bottom=0)
     axes[0, -1].legend(fontsize=6.5, frameon=False)
+    return save(figure, path)
+
+
+def intervention_effects(rows: list[dict[str, Any]], windows: list[str], path: Path) -> Path:
+    """Success of {kind, window, control, success, success_ci_low, success_ci_high}, controls side by side."""
+    kinds = [kind for kind in ("spatial", "global") if any(r["kind"] == kind for r in rows)]
+    figure, axes = plt.subplots(1, len(kinds), figsize=(3.4 * len(kinds), 2.8), sharey=True, squeeze=False)
+    for axis, kind in zip(axes[0], kinds, strict=True):
+        for i, (control, name) in enumerate(CONTROL_NAMES.items()):
+            found = {r["window"]: r for r in rows if r["kind"] == kind and r["control"] == control}
+            at = [j for j, window in enumerate(windows) if window in found]
+            shown = [found[windows[j]] for j in at]
+            middle = np.array([r["success"] for r in shown])
+            reach = [
+                middle - [r["success_ci_low"] for r in shown],
+                np.array([r["success_ci_high"] for r in shown]) - middle,
+            ]
+            x = np.array(at) + 0.16 * (i - 1)
+            axis.errorbar(x, middle, reach, fmt="o", ms=4, lw=1.2, capsize=2, color=CONTROL_COLOURS[i], label=name)
+        axis.set_xticks(range(len(windows)), windows)
+        axis.set_title(f"{kind} edits")
+    axes[0, 0].set_ylabel("success (95 % interval)")
+    axes[0, 0].set_ylim(0, 1)
+    axes[0, -1].legend(fontsize=7, frameon=False)
     return save(figure, path)
 
 

@@ -15,6 +15,7 @@ USER_ERROR, DAMAGED = 2, 1
 # Set before Prefect is imported: quiet by default, and nothing leaves the machine.
 QUIET = {
     "PREFECT_LOGGING_LEVEL": "CRITICAL",
+    "PREFECT_SERVER_LOGGING_LEVEL": "CRITICAL",  # of a temporary server: what it could not write it tries again
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     "DO_NOT_TRACK": "1",
     "HF_HUB_DISABLE_TELEMETRY": "1",
@@ -97,11 +98,12 @@ def _run(options: argparse.Namespace) -> int:
 
     # Refuse a bad configuration before a server is started and a flow run exists.
     open_or_create(options.root, load_config(options.config, options.set))
+    from flows.server import prefect_server
     from flows.study import STAGES as STAGE_FLOWS
     from flows.study import study_flow
 
     flow = study_flow if options.command == "run" else STAGE_FLOWS[options.command]
-    with _progress_bars():
+    with prefect_server(), _progress_bars():
         summary = flow(str(options.config), str(options.root), options.set or None)
     for name, counts in summary.items():
         shown = ", ".join(f"{k} {v}" for k, v in counts.items()) if isinstance(counts, dict) else counts

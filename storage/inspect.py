@@ -19,7 +19,7 @@ from storage.schemas import SCHEMAS
 from storage.study import read_study
 from storage.tables import content_hash, count_rows, parts
 
-STAGES = ("plan", "collect", "train", "segment", "label", "layout", "intervene")
+STAGES = ("plan", "collect", "train", "segment", "label", "layout", "calibrate", "intervene", "effects")
 
 
 def status(root: str | Path) -> dict[str, Any]:
@@ -135,6 +135,8 @@ def expected_units(root: str | Path) -> dict[str, int]:
     saes = len(sites["blocks"]) * len(sites["times"]) * len(sites["conditionings"]) * len(config["sae"]["k"])
     segmented = {i // size for name in ("dictionary", "layout") for i in range(*bounds[name])}
     edits = config["interventions"]
+    kinds = bool(edits["objects"]) + bool(edits["styles"])
+    calibrated = len(edits["strengths"]) > 1
     return {
         "plan": 1,
         "collect": -(-start // size),
@@ -142,5 +144,7 @@ def expected_units(root: str | Path) -> dict[str, int]:
         "segment": len(segmented),
         "label": saes,
         "layout": saes,
+        "calibrate": kinds * len(edits["windows"]) if calibrated else 0,
         "intervene": (len(edits["objects"]) + len(edits["styles"])) * len(edits["windows"]),
+        "effects": 1,
     }

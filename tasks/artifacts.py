@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 from prefect.artifacts import create_image_artifact, create_table_artifact
 
-from concepts.effects import wilson
 from storage.tables import count_rows, read_table
 from tasks.collect import encode_png, images_of
 from tasks.layout import ALL_LABELS
@@ -55,34 +54,9 @@ def layout_artifacts(study: Study) -> None:
 
 
 def intervene_artifacts(study: Study) -> None:
-    """Success rates with Wilson intervals by kind, window and control."""
-    _table("interventions", success_rates(study), "Intervention success with 95 % intervals")
-
-
-def success_rates(study: Study) -> list[dict[str, Any]]:
-    """Rows {kind, window, control, success, low, high, effect, n}."""
-    columns = ["kind", "window", "control", "success", "effect"]
-    groups: dict[tuple[str, str, str], list[dict[str, Any]]] = {}
-    for row in read_table(study.root, "interventions", columns).to_pylist():
-        groups.setdefault((row["kind"], row["window"], row["control"]), []).append(row)
-    rates = []
-    for (kind, window, control), rows in sorted(groups.items()):
-        wins, n = sum(r["success"] for r in rows), len(rows)
-        low, high = wilson(wins, n)
-        effect = float(np.mean([r["effect"] for r in rows]))
-        rates.append(
-            {
-                "kind": kind,
-                "window": window,
-                "control": control,
-                "success": wins / n,
-                "low": low,
-                "high": high,
-                "effect": effect,
-                "n": n,
-            }
-        )
-    return rates
+    """Success rates with intervals by kind, window and control."""
+    rows = read_table(study.root, "intervention_effects").to_pylist()
+    _table("intervention-effects", rows, "Success of edits, with 95 % intervals over prompts")
 
 
 def _table(key: str, rows: list[dict[str, Any]], description: str) -> None:

@@ -28,6 +28,7 @@ def draw_all(study: Study) -> list[Path]:
         _layout_scores(study, folder / "layout_scores.png"),
         _layouts(study, folder / "layouts.png"),
         _interventions(study, folder / "interventions.png"),
+        _effects(study, folder / "intervention_effects.png"),
     ]
     return [path for path in drawn if path is not None]
 
@@ -113,6 +114,12 @@ def _thresholds(study: Study, site: Any, k: int) -> dict[str, float]:
     filters += [("k", "==", k), ("method", "==", "evidence"), ("label", "!=", ALL_LABELS)]
     rows = read_table(study.root, "layout_scores", filters=filters).to_pylist()
     return {row["label"]: row["threshold"] for row in rows}
+
+
+def _effects(study: Study, path: Path) -> Path | None:
+    rows = read_table(study.root, "intervention_effects").to_pylist()
+    windows = list(study.config.interventions.windows)
+    return draw.intervention_effects(rows, windows, path) if rows else None
 
 
 def _interventions(study: Study, path: Path) -> Path | None:

@@ -16,7 +16,7 @@ from concepts.embeddings import centre, concept_embeddings
 from concepts.overlap import OverlapStats, activation_map_on, cell_areas
 from sae.io import load_sae
 from sae.model import TopKSAE
-from storage.tables import scan_batches
+from storage.tables import read_table, scan_batches
 from tasks.embedder import label_vectors
 from tasks.parts import publish
 from tasks.scan import ConceptScan, image_codes
@@ -64,18 +64,24 @@ def _labels_of(study: Study, site: Site, k: int, sae: TopKSAE, act_max: np.ndarr
 def overlap_statistics(study: Study, site: Site, sae: TopKSAE, act_max: np.ndarray) -> OverlapStats:
     """Overlap counts of one SAE over the dictionary split, one shard of images in memory at a time."""
     height, width, _ = store_of(study).shape(site)
-    stats = OverlapStats(study_labels(study), sae.n, (height, width))
+    settings = study.config.labels
+    stats = OverlapStats(study_labels(study), sae.n, (height, width), settings.hit_iou)
+    area = _image_area(study)
     for ids, values, indices in image_codes(study, site, sae, "dictionary"):
         masks = label_masks(study, ids[0], ids[-1] + 1)
         for row, prompt_id in enumerate(ids):
-            of_image = masks.get(prompt_id, {})
-            if not of_image:
-                continue
-            area = next(iter(of_image.values())).size
-            areas = {label: cell_areas(mask, (height, width)) for label, mask in of_image.items()}
-            on = activation_map_on(values[row], indices[row], act_max, study.config.labels.binarise_at)
+            # An image without any segment counts too: a concept that fires there is wrong there.
+            areas = {label: cell_areas(mask, (height, width)) for label, mask in masks.get(prompt_id, {}).items()}
+            on = activation_map_on(values[row], indices[row], act_max, settings.binarise_at)
             stats.add(prompt_id, on, areas, area)
     return stats
+
+
+def _image_area(study: Study) -> int:
+    """Pixels of an image; all images of a study have one size."""
+    start, _ = split_range(study, "dictionary")
+    sizes = read_table(study.root, "images", ["width", "height"], [("prompt_id", "==", start)]).to_pylist()
+    return int(sizes[0]["width"] * sizes[0]["height"])
 
 
 def study_labels(study: Study) -> list[str]:

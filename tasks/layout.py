@@ -21,8 +21,9 @@ from tasks.parts import publish
 from tasks.scan import image_codes
 from tasks.segment import label_masks
 from tasks.study import Site, Study, part_name, sae_folder, site_columns, split_range, store_of, unit_name
+from vision.words import mentions
 
-METHODS = ("concepts", "evidence", "position", "shuffled")
+METHODS = ("concepts", "evidence", "posterior", "position", "shuffled")
 ALL_LABELS = "*"
 
 
@@ -38,8 +39,9 @@ class Examples:
 def score_layout(study: Study, site: Site, k: int) -> dict[str, Any]:
     """Fit each method's threshold per label on the dictionary split, score on the layout split, write the rows.
 
-    Only labels that the caption names are predicted, as in the paper; ``position`` is the mean mask of the label,
-    ``shuffled`` the concepts of another image.
+    Only labels that the caption names are predicted, as in the paper. ``concepts`` is the paper's method; ``evidence``
+    ours, from the codes alone; ``posterior`` ours times the position's prior. ``position`` is that prior, the label's
+    mean mask: the baseline that looks at no activation. ``shuffled`` is ``posterior`` with another image's codes.
     """
     predictor = Predictor(study, site, k)
     fitting, testing = predictor.examples("dictionary"), predictor.examples("layout")
@@ -92,7 +94,7 @@ class Predictor:
                 named = {
                     label: mask
                     for label, mask in masks.get(prompt_id, {}).items()
-                    if label in self.vectors and label in captions[prompt_id - start].split() and not mask.all()
+                    if label in self.vectors and mentions(captions[prompt_id - start], label) and not mask.all()
                 }
                 if named:
                     self._add(found, prompt_id, named, values[row], indices[row])
@@ -117,16 +119,21 @@ class Predictor:
         prior = position_scores(fit_areas, self.cell_pixels)
         results = {}
         for method in METHODS:
-            if method == "position":
-                fit = np.broadcast_to(prior, fit_areas.shape)
-                test = np.broadcast_to(prior, test_areas.shape)
-            else:
-                name = "concepts" if method == "shuffled" else method
-                fit, test = np.stack(fitting.scores[name]), np.stack(testing.scores[name])
-                test = np.roll(test, 1, axis=0) if method == "shuffled" else test
+            fit, test = (self._scores(method, examples, prior) for examples in (fitting, testing))
             threshold = fit_threshold(fit, fit_areas, self.cell_pixels)
             results[method] = threshold, ious(test, test_areas, self.cell_pixels, threshold)
         return results
+
+    def _scores(self, method: str, examples: Examples, prior: np.ndarray) -> np.ndarray:
+        """Scores [I, cells] of one method; evidence times prior is the naive Bayes posterior up to a constant."""
+        if method == "position":
+            return np.broadcast_to(prior, (len(examples.areas), len(prior)))
+        if method == "concepts":
+            return np.stack(examples.scores["concepts"])
+        evidence = np.stack(examples.scores["evidence"])
+        if method == "evidence":
+            return evidence
+        return prior * (np.roll(evidence, 1, axis=0) if method == "shuffled" else evidence)
 
 
 def _row(
@@ -152,7 +159,7 @@ def _pooled(study: Study, site: Site, k: int, per_image: dict[str, dict[int, lis
         return []
     means = {m: np.array([np.mean(per_image[m][i]) for i in ids]) for m in METHODS}
     rows = [_row(study, site, k, ALL_LABELS, method, None, means[method]) for method in METHODS]
-    for method in ("concepts", "evidence"):
+    for method in ("concepts", "evidence", "posterior", "shuffled"):
         difference = means[method] - means["position"]
         rows.append(_row(study, site, k, ALL_LABELS, f"{method} - position", None, difference))
     return rows

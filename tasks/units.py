@@ -10,7 +10,7 @@ from typing import Any
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from tasks import collect, intervene, label, layout, segment, train
+from tasks import calibrate, collect, edits, effects, intervene, label, layout, segment, train
 from tasks.study import Site, Study
 from vision.types import Box, Tag
 
@@ -63,7 +63,19 @@ def layout_task(study: Study, site: Site, k: int) -> dict[str, Any]:
     return layout.score_layout(study, site, k)
 
 
+@task(name="calibrate", task_run_name="calibrate-{unit.name}", tags=["intervene"], cache_policy=NO_CACHE)
+def calibrate_task(study: Study, unit: calibrate.Calibration) -> dict[str, Any]:
+    """Choose the strength of one kind of edit in one window."""
+    return calibrate.run_calibration(study, unit)
+
+
+@task(name="effects", tags=["intervene"], cache_policy=NO_CACHE)
+def effects_task(study: Study, unit: str) -> dict[str, Any]:
+    """Summarise what the edits did."""
+    return effects.summarise_effects(study)
+
+
 @task(name="intervene", task_run_name="intervene-{unit.name}", tags=["intervene"], cache_policy=NO_CACHE)
-def intervene_task(study: Study, unit: intervene.Unit) -> dict[str, Any]:
+def intervene_task(study: Study, unit: edits.Unit) -> dict[str, Any]:
     """Run one target's edits in one window, with their controls."""
     return intervene.run_unit(study, unit)

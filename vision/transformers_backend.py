@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 import numpy as np
@@ -23,6 +22,7 @@ from vision.errors import VisionError
 from vision.nms import merge_masks, suppress
 from vision.settings import TransformersSettings, VisionSettings
 from vision.types import Backend, Box, Image, Segment, Tag
+from vision.words import mentions
 
 MAX_TEXT_TOKENS = 256  # Grounding DINO raises beyond this: tags are sent in chunks
 
@@ -44,11 +44,11 @@ class CaptionTagger:
     """Vocabulary words that the image's own caption names, plurals included; every score is 1."""
 
     def __init__(self, vocabulary: tuple[str, ...]) -> None:
-        self._patterns = [(word, re.compile(rf"\b{re.escape(word.lower())}(e?s)?\b")) for word in vocabulary]
+        self.vocabulary = vocabulary
 
     def tag(self, images: list[Image], captions: list[str]) -> list[list[Tag]]:
         """Tags in the order of the vocabulary."""
-        return [[Tag(word, 1.0) for word, found in self._patterns if found.search(c.lower())] for c in captions]
+        return [[Tag(word, 1.0) for word in self.vocabulary if mentions(caption, word)] for caption in captions]
 
 
 class ClipScorer:

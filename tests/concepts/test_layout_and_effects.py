@@ -6,9 +6,9 @@ from concepts.effects import (
     bootstrap_interval,
     centre_of_mass,
     change_outside,
+    cluster_interval,
     region_mask,
     success_in_region,
-    wilson,
 )
 from concepts.embeddings import centre, concept_embeddings, load_word2vec
 from concepts.errors import ConceptError
@@ -52,20 +52,24 @@ def test_threshold_and_iou_against_a_scan_over_pixels():
     assert np.allclose(position_scores(areas, 16), masks.reshape(7, 4, 4, 4, 4).mean((0, 2, 4)).ravel())
 
 
-def test_wilson_solves_its_own_equation():
-    for wins, n in ((0, 10), (3, 10), (25, 40), (40, 40)):
-        low, high = wilson(wins, n)
-        p = wins / n
-        for bound in (low, high):
-            if 0 < bound < 1:
-                assert (p - bound) ** 2 == pytest.approx(1.959964**2 * bound * (1 - bound) / n, rel=1e-6)
-    assert wilson(0, 0) == (0.0, 1.0)
-
-
 def test_bootstrap_interval_is_about_two_standard_errors():
     values = np.random.default_rng(0).normal(size=400)
     low, high = bootstrap_interval(values, 2000, 0)
     assert (high - low) / 2 == pytest.approx(1.96 * values.std() / 20, rel=0.1)
+
+
+def test_cluster_interval_widens_with_the_copies_inside_a_cluster():
+    values = np.random.default_rng(1).normal(size=300)
+    alone = cluster_interval(values, range(300), 2000, 0)
+    assert (alone[1] - alone[0]) / 2 == pytest.approx(1.96 * values.std() / np.sqrt(300), rel=0.1)
+    # Four copies of each value tell no more than one: the interval of the mean must not shrink.
+    copied = cluster_interval(np.repeat(values, 4), [i // 4 for i in range(1200)], 2000, 0)
+    assert np.allclose(copied, alone)
+    naive = bootstrap_interval(np.repeat(values, 4), 2000, 0)
+    assert naive[1] - naive[0] == pytest.approx((alone[1] - alone[0]) / 2, rel=0.1)
+    # Unequal clusters: the mean is over values, not over clusters.
+    low, high = cluster_interval(np.array([1.0] * 9 + [0.0]), ["a"] * 9 + ["b"], 4000, 0)
+    assert (low, high) == (0.0, 1.0)
 
 
 def test_regions_tile_the_image():
@@ -116,9 +120,9 @@ def test_embeddings(tmp_path):
     vectors = centre(np.random.default_rng(0).normal(size=(9, 4)) + 10)
     assert np.allclose(np.linalg.norm(vectors, axis=1), 1)
     rows = [
-        {"cid": 1, "label": "a", "iou": 0.3, "assigned": True},
-        {"cid": 1, "label": "b", "iou": 0.1, "assigned": True},
-        {"cid": 0, "label": "b", "iou": 0.9, "assigned": False},
+        {"cid": 1, "label": "a", "n_hit50": 3, "paper_assigned": True},
+        {"cid": 1, "label": "b", "n_hit50": 1, "paper_assigned": True},
+        {"cid": 0, "label": "b", "n_hit50": 0, "paper_assigned": False},
     ]
     found = concept_embeddings(rows, {"a": np.array([1.0, 0]), "b": np.array([0, 1.0])}, 2)
     assert np.isnan(found[0]).all() and np.allclose(found[1], [0.75, 0.25])

@@ -22,10 +22,9 @@ def random_image(rng):
 def collect(images, act_max, ids=None):
     stats = OverlapStats(["sky", "tree"], N, GRID)
     for number, (values, indices, masks) in enumerate(images):
-        if masks:
-            on = activation_map_on(values, indices, act_max, 0.1)
-            prompt_id = ids[number] if ids else number
-            stats.add(prompt_id, on, {k: cell_areas(m, GRID) for k, m in masks.items()}, SIZE * SIZE)
+        on = activation_map_on(values, indices, act_max, 0.1)
+        prompt_id = ids[number] if ids else number
+        stats.add(prompt_id, on, {k: cell_areas(m, GRID) for k, m in masks.items()}, SIZE * SIZE)
     return stats
 
 
@@ -45,24 +44,27 @@ def test_every_number_equals_a_count_over_pixels(seed):
     rng = np.random.default_rng(seed)
     images, act_max = [random_image(rng) for _ in range(6)], rng.random(N).astype(np.float32) + 0.3
     found = {(r["cid"], r["label"]): r for r in collect(images, act_max).rows()}
-    used = [i for i in images if i[2]]
+    nothing = np.zeros((SIZE, SIZE), bool)
     for cid in range(N):
         for label in ("sky", "tree"):
-            pairs = [(pixels_on(v, x, act_max, cid), m.get(label)) for v, x, m in used]
-            both = [(on, m) for on, m in pairs if m is not None and on.any()]
-            inter = sum(int((on & m).sum()) for on, m in both)
+            pairs = [(pixels_on(v, x, act_max, cid), m.get(label, nothing)) for v, x, m in images]
+            both = [(on, m) for on, m in pairs if m.any() and on.any()]
+            inter = sum(int((on & m).sum()) for on, m in pairs)
             if not inter:
                 assert (cid, label) not in found
                 continue
-            union = sum(int((on | m).sum()) for on, m in both)
             row = found[cid, label]
-            assert row["iou"] == pytest.approx(inter / union) and row["n_co"] == len(both)
+            assert row["iou"] == pytest.approx(inter / sum(int((on | m).sum()) for on, m in pairs))
+            assert row["iou_copresent"] == pytest.approx(inter / sum(int((on | m).sum()) for on, m in both))
+            for name, half in (("iou_selection", pairs[0::2]), ("iou_heldout", pairs[1::2])):
+                union = sum(int((on | m).sum()) for on, m in half)
+                assert row[name] == pytest.approx(sum(int((on & m).sum()) for on, m in half) / max(union, 1))
+            assert row["n_co"] == len(both)
             assert row["n_hit50"] == sum((on & m).sum() > 0.5 * (on | m).sum() for on, m in both)
             assert row["precision"] == pytest.approx(inter / sum(int(on.sum()) for on, _ in pairs))
-            assert row["recall"] == pytest.approx(inter / sum(int(m.sum()) for _, m in pairs if m is not None))
-            zero = np.zeros((SIZE, SIZE))
+            assert row["recall"] == pytest.approx(inter / sum(int(m.sum()) for _, m in pairs))
             on_share = sum(on.astype(float) for on, _ in pairs)
-            label_share = sum((zero if m is None else m.astype(float)) for _, m in pairs)
+            label_share = sum(m.astype(float) for _, m in pairs)
             assert row["lift"] == pytest.approx(inter / ((on_share * label_share).sum() / len(pairs)))
 
 
@@ -87,13 +89,19 @@ def test_halves_are_kept_apart():
     assert (row["iou_selection"], row["iou_heldout"], row["iou"]) == (1.0, 0.5, 0.75)
 
 
+def test_a_concept_that_fires_everywhere_pays_for_the_images_without_the_label():
+    everywhere = (np.ones((16, 1), np.float32), np.zeros((16, 1), np.int64))
+    images = [(*everywhere, {"sky": np.ones((SIZE, SIZE), bool)}), *[(*everywhere, {})] * 3]
+    row = collect(images, np.ones(N, np.float32)).rows()[0]
+    assert (row["iou"], row["iou_copresent"], row["precision"]) == (0.25, 1.0, 0.25)
+
+
 def test_delta_method_error_agrees_with_the_bootstrap():
     rng = np.random.default_rng(3)
     images, act_max = [random_image(rng) for _ in range(400)], np.ones(N, np.float32)
     row = next(r for r in collect(images, act_max).rows() if r["label"] == "sky" and r["cid"] == 2)
-    pairs = [(pixels_on(v, x, act_max, 2), m.get("sky")) for v, x, m in images if m]
-    both = [((on & m).sum(), (on | m).sum()) for on, m in pairs if m is not None and on.any()]
-    sums = np.array(both, float)
+    pairs = [(pixels_on(v, x, act_max, 2), m.get("sky", np.zeros((SIZE, SIZE), bool))) for v, x, m in images]
+    sums = np.array([((on & m).sum(), (on | m).sum()) for on, m in pairs], float)
     drawn = sums[rng.integers(len(sums), size=(3000, len(sums)))].sum(1)
     assert row["iou_se"] == pytest.approx((drawn[:, 0] / drawn[:, 1]).std(), rel=0.08)
 
@@ -110,6 +118,7 @@ def test_rules():
         "iou": 0.4,
         "iou_se": 0.01,
         "iou_selection": 0.4,
+        "se_selection": 0.01,
         "iou_heldout": 0.4,
         "precision": 1.0,
         "recall": 1.0,
@@ -117,7 +126,7 @@ def test_rules():
         "n_co": 9,
         "n_hit50": 0,
     }
-    changes = [{}, {"n_co": 1}, {"lift": 1.1}, {"iou_selection": 0.01}, {"iou_se": 0.3}, {"n_hit50": 1}]
+    changes = [{}, {"n_co": 1}, {"lift": 1.1}, {"iou_selection": 0.2}, {"se_selection": 0.3}, {"n_hit50": 1}]
     ruled = assign([{**row, **change} for change in changes], LabelSettings())
     assert [r["assigned"] for r in ruled] == [True, False, False, False, False, True]
     assert [r["paper_assigned"] for r in ruled] == [False] * 5 + [True]

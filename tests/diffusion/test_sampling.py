@@ -127,3 +127,22 @@ def test_bad_models_say_what_to_do(model, tmp_path):
         load_model(ModelSettings(path=str(tmp_path)))
     with pytest.raises(DiffusionError, match="no block 'middle'; it has .*mid_block.attentions.0"):
         check_blocks(model, {"mid": "middle"})
+
+
+def test_rows_of_one_prompt_are_sampled_once_until_an_edit_parts_them(model):
+    captions, seeds = [CAPTIONS[0], CAPTIONS[1], CAPTIONS[0], CAPTIONS[0]], [1, 2, 1, 9]
+    push = torch.tensor([0.0, 1.0, 4.0, 1.0])[:, None, None, None]
+    rows = []
+    handle = model.unet.register_forward_hook(lambda module, inputs, output: rows.append(len(inputs[0])))
+    record = Record({"mid": BLOCKS["mid"]}, (1.0, 0.0))
+    edit = Edit(BLOCKS["mid"], 0.0, 0.3, lambda delta, t: delta + push[: len(delta)])
+    together = sample(model, captions, seeds, FEW, record, [edit])
+    handle.remove()
+    assert rows == [6, 6, 6, 8, 8]  # three distinct rows, twice for guidance, until t = 0.25
+    for i in range(4):
+        one = Edit(BLOCKS["mid"], 0.0, 0.3, lambda delta, t, i=i: delta + push[i])
+        alone = sample(model, captions[i : i + 1], seeds[i : i + 1], FEW, record, [one])
+        assert np.abs(together.images[i].astype(int) - alone.images[0]).max() <= 1
+        for site, values in alone.activations.items():
+            assert np.allclose(together.activations[site][i], values[0], atol=2e-2, rtol=1e-2)
+    assert np.abs(together.images[0].astype(int) - together.images[2]).max() > 1

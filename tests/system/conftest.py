@@ -12,7 +12,7 @@ import pytest
 from tests.paths import ROOT
 
 
-def concepts(home: Path, *arguments: str) -> list[str]:
+def concepts(*arguments: str) -> list[str]:
     return [sys.executable, "-m", "flows.cli", *arguments]
 
 
@@ -32,7 +32,7 @@ def launch(prefect_home):
 
     def run(*arguments: str) -> subprocess.CompletedProcess:
         return subprocess.run(
-            concepts(prefect_home, *arguments),
+            concepts(*arguments),
             cwd=ROOT,
             env=environment(prefect_home),
             capture_output=True,

@@ -54,7 +54,7 @@ def test_a_finished_study_is_left_alone(tiny_study, launch):
 def test_kill_nine_in_every_stage_then_resume_gives_equal_tables(tiny_study, prefect_home, launch, tmp_path):
     """Each stage is killed once its first record exists; the last run finishes. Also: two runs give equal tables."""
     root = tmp_path / "killed"
-    command = concepts(prefect_home, "run", "configs/tiny.yaml", "--root", str(root))
+    command = concepts("run", "configs/tiny.yaml", "--root", str(root))
     for stage in ("collect", "train", "label", "layout", "intervene"):
         process = subprocess.Popen(
             command,

@@ -1,0 +1,106 @@
+"""Choosing the strength of an edit on prompts that no result is reported on.
+
+The paper's strengths cannot be copied (``concepts/interventions.py`` says why), and a strength picked on the reported
+prompts would flatter the result. So every kind of edit in every window tries ``interventions.strengths`` on prompts of
+the dictionary split, and the one of highest success serves the style split.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from concepts.settings import REGIONS
+from storage.records import read_record
+from tasks.collect import images_of
+from tasks.edits import CONCEPTS, KINDS, Editor, Unit, cases_of, target_cids, targets_of
+from tasks.judging import score
+from tasks.parts import publish
+from tasks.study import Study, split_range
+
+STAGE = "calibrate"
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """One kind of edit in one window, all its targets together."""
+
+    kind: str
+    window: str
+
+    @property
+    def name(self) -> str:
+        """Name of the calibration's completion record."""
+        return f"{self.kind}-{self.window}"
+
+
+def plan_calibrations(study: Study) -> list[Calibration]:
+    """Every kind that has targets, in every window; none where there is only one strength to choose from."""
+    settings = study.config.interventions
+    if len(settings.strengths) == 1:
+        return []
+    return [Calibration(kind, window) for kind in KINDS if targets_of(study, kind) for window in settings.windows]
+
+
+def run_calibration(study: Study, calibration: Calibration) -> dict[str, Any]:
+    """Try every strength, write ``calibrations`` rows and record the chosen strength."""
+    rows = [row for target in targets_of(study, calibration.kind) for row in _try_strengths(study, calibration, target)]
+    chosen = best_strength(rows, study.config.interventions.strengths)
+    publish(study, STAGE, calibration.name, {"calibrations": rows}, extra={"strength": chosen})
+    return {"calibration": calibration.name, "strength": chosen}
+
+
+def _try_strengths(study: Study, calibration: Calibration, target: str) -> list[dict[str, Any]]:
+    settings = study.config.interventions
+    unit = Unit(calibration.kind, target, calibration.window)
+    images = settings.calibration_images
+    prompts = -(-images // len(REGIONS)) if unit.kind == "spatial" else images
+    cases = cases_of(study, unit.kind, target, "dictionary", prompts)
+    cids = target_cids(study, unit.window, target)
+    if not cases or not cids:
+        return []
+    known = images_of(study, *split_range(study, "dictionary"))
+    before = [known[case.prompt_id] for case in cases]
+    rows = []
+    for strength in settings.strengths:
+        outcomes = score(study, unit, cases, Editor(study, unit, cids, strength, CONCEPTS).run(cases), before)
+        rows.append(
+            {
+                "kind": unit.kind,
+                "window": unit.window,
+                "target": target,
+                "strength": strength,
+                "success": float(np.mean([o["success"] for o in outcomes])),
+                "effect": float(np.mean([o["effect"] for o in outcomes])),
+                "outside_change": float(np.mean([o["outside_change"] for o in outcomes])),
+                "n": len(cases),
+            }
+        )
+    return rows
+
+
+def best_strength(rows: list[dict[str, Any]], strengths: tuple[float, ...]) -> float:
+    """Highest success over all targets' images, ties by effect, then the smallest; the smallest if nothing ran."""
+
+    def merit(strength: float) -> tuple[float, float, float]:
+        of_strength = [row for row in rows if row["strength"] == strength]
+        weights = [row["n"] for row in of_strength]
+        if not weights:
+            return (0.0, 0.0, -strength)
+        success = np.average([row["success"] for row in of_strength], weights=weights)
+        effect = np.average([row["effect"] for row in of_strength], weights=weights)
+        return (float(success), float(effect), -strength)
+
+    return max(strengths, key=merit)
+
+
+def strength_of(study: Study, unit: Unit) -> float:
+    """The calibrated strength that serves a unit."""
+    strengths = study.config.interventions.strengths
+    if len(strengths) == 1:
+        return strengths[0]
+    record = read_record(study.root, STAGE, Calibration(unit.kind, unit.window).name)
+    assert record is not None, "the intervene flow calibrates first"
+    return float(record["strength"])

@@ -1,0 +1,146 @@
+"""What is edited: units, their cases, and the sampler that applies one edit to a batch of cases."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from concepts.effects import region_mask
+from concepts.interventions import contribution, edit_direction, global_edit, random_direction, spatial_edit
+from concepts.settings import REGIONS
+from diffusion.sampling import Edit, sample
+from sae.io import load_sae
+from storage.tables import read_table
+from tasks.collect import prompts_of
+from tasks.study import Site, Study, model_of, sae_folder, split_range, store_of
+from vision.words import mentions
+
+CONCEPTS, RANDOM, UNEDITED = "none", "random_direction", "unedited"
+KINDS = ("spatial", "global")
+
+
+@dataclass(frozen=True)
+class Unit:
+    """One kind of edit (spatial or global) of one target in one window."""
+
+    kind: str
+    target: str
+    window: str
+
+    @property
+    def name(self) -> str:
+        """Name of the unit's completion record."""
+        return f"{self.kind}-{self.target}-{self.window}"
+
+
+@dataclass(frozen=True)
+class Case:
+    """One image to be made: a prompt and, for a spatial edit, the region asked for."""
+
+    prompt_id: int
+    caption: str
+    seed: int
+    region: str
+
+
+def targets_of(study: Study, kind: str) -> tuple[str, ...]:
+    """The configured labels of a kind of edit."""
+    settings = study.config.interventions
+    return settings.objects if kind == "spatial" else settings.styles
+
+
+def plan_units(study: Study) -> list[Unit]:
+    """All units of the configuration, windows innermost."""
+    windows = study.config.interventions.windows
+    return [Unit(kind, target, window) for kind in KINDS for target in targets_of(study, kind) for window in windows]
+
+
+def cases_of(study: Study, kind: str, target: str, split: str, prompts: int) -> list[Case]:
+    """Spatial: prompts that name the object, each in every quadrant. Global: prompts that name none of the styles."""
+    fits = []
+    for row in prompts_of(study, *split_range(study, split)).to_pylist():
+        styled = any(mentions(row["caption"], style) for style in study.config.interventions.styles)
+        if mentions(row["caption"], target) if kind == "spatial" else not styled:
+            fits.append(row)
+    regions = REGIONS if kind == "spatial" else ("everywhere",)
+    return [Case(row["prompt_id"], row["caption"], row["seed"], region) for row in fits[:prompts] for region in regions]
+
+
+def site_of(study: Study, window: str) -> tuple[Site, int]:
+    """The SAE (site, k) that serves a window."""
+    settings = study.config.interventions
+    return (settings.block, settings.windows[window][2], "cond"), study.config.sae.k[0]
+
+
+def target_cids(study: Study, window: str, label: str) -> list[int]:
+    """The concepts of highest IoU among those that carry the label by our rule; by the paper's if ours finds none."""
+    (block, t, conditioning), k = site_of(study, window)
+    filters = [("block", "==", block), ("t", "==", t), ("conditioning", "==", conditioning)]
+    filters += [("k", "==", k), ("kind", "==", "trained"), ("label", "==", label)]
+    rows = read_table(study.root, "concept_labels", filters=filters).to_pylist()
+    for rule in ("assigned", "paper_assigned"):
+        kept = sorted((r for r in rows if r[rule]), key=lambda r: (-r["iou"], r["cid"]))
+        if kept:
+            return [r["cid"] for r in kept[: study.config.interventions.concepts_per_target]]
+    return []
+
+
+def rms_norm(study: Study, site: Site) -> float:
+    """Root mean square norm of the site's residual updates, from the first shard of the train split."""
+    store = store_of(study)
+    start, stop = split_range(study, "train")
+    sample_ = store.read(site, start, min(stop, start + store.shard_size)).astype(np.float32)
+    return float(np.sqrt((sample_**2).sum(-1).mean()))
+
+
+class Editor:
+    """Samples cases with one edit: a target's concepts or, as the control, random directions of the same norms.
+
+    Every case of the control has a random direction of its own, so that the control does not hang on one draw.
+    """
+
+    def __init__(self, study: Study, unit: Unit, cids: list[int], strength: float, control: str) -> None:
+        self.study, self.unit, self.control = study, unit, control
+        self.site, k = site_of(study, unit.window)
+        self.sae = load_sae(sae_folder(study, self.site, k))
+        self.cids = torch.tensor(cids)
+        self.size = strength * rms_norm(study, self.site)
+
+    def run(self, cases: list[Case]) -> list[np.ndarray]:
+        """Edited images uint8 [H, W, 3], in the order of the cases."""
+        sampling = self.study.config.sampling
+        images: list[np.ndarray] = []
+        for first in range(0, len(cases), sampling.batch_size):
+            batch = cases[first : first + sampling.batch_size]
+            captions, seeds = [c.caption for c in batch], [c.seed for c in batch]
+            images += list(sample(model_of(self.study), captions, seeds, sampling, edits=[self._edit(batch)]).images)
+        return images
+
+    def _edit(self, batch: list[Case]) -> Edit:
+        low, high, _ = self.study.config.interventions.windows[self.unit.window]
+        module = self.study.config.sites.blocks[self.site[0]]
+        direction = torch.stack([self._direction(case) for case in batch])[:, None, None, :]  # [B, 1, 1, D]
+        if self.unit.kind == "global":
+            return Edit(module, low, high, lambda delta, t: global_edit(delta, direction.to(delta), self.size))
+        height, width, _ = store_of(self.study).shape(self.site)
+        regions = torch.from_numpy(np.stack([region_mask(c.region, height, width) for c in batch]))
+        return Edit(module, low, high, lambda delta, t: self._spatial(delta, direction.to(delta), regions))
+
+    def _direction(self, case: Case) -> Tensor:
+        if self.control == CONCEPTS:
+            return edit_direction(self.sae.concept_vectors()[self.cids])
+        text = f"{self.study.config.seed}/{self.unit.name}/{case.prompt_id}/{case.region}"
+        digest = hashlib.blake2b(text.encode(), digest_size=8).digest()
+        return random_direction(self.sae.d, int.from_bytes(digest, "big") >> 1)
+
+    def _spatial(self, delta: Tensor, direction: Tensor, regions: Tensor) -> Tensor:
+        """The control takes away as much as the concepts write outside the region, along its own direction."""
+        codes = self.sae.encode(delta.reshape(-1, delta.shape[-1]).cpu())
+        removed = contribution(*codes, self.sae.concept_vectors(), self.cids).reshape(delta.shape).to(delta)
+        if self.control == RANDOM:
+            removed = removed.norm(dim=-1, keepdim=True) * direction
+        return spatial_edit(delta, direction, removed, regions.to(delta.device), self.size)

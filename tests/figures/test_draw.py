@@ -1,0 +1,96 @@
+"""Every figure is drawn, depends on its data alone and shows what it was given."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from figures import draw
+
+RNG = np.random.default_rng(0)
+PICTURE = RNG.integers(0, 255, (64, 64, 3)).astype(np.uint8)
+MASK = np.zeros((64, 64), bool)
+MASK[10:30, 20:50] = True
+WINDOWS = ["early", "middle", "final"]
+
+
+def upper(value):
+    return np.triu(np.ones((8, 8)), k=int(10 * value))
+
+
+def metrics(value):
+    return [
+        {"block": b, "t": t, "conditioning": "cond", "k": 10, "kind": kind, "explained_variance": value * share}
+        for b in ("mid", "up")
+        for t in (1.0, 0.5, 0.0)
+        for kind, share in (("trained", 1.0), ("untrained", 0.3))
+    ]
+
+
+def layout_rows(value):
+    return [
+        {
+            "block": "mid",
+            "t": t,
+            "conditioning": "cond",
+            "method": m,
+            "iou": value,
+            "iou_ci_low": 0.1,
+            "iou_ci_high": 0.8,
+        }
+        for t in (1.0, 0.0)
+        for m in draw.LAYOUT_METHODS
+    ]
+
+
+def effects(value):
+    return [
+        {"kind": k, "window": w, "control": c, "success": value, "success_ci_low": 0.1, "success_ci_high": 0.9}
+        for k in ("spatial", "global")
+        for w in WINDOWS
+        for c in draw.CONTROL_NAMES
+        if (k, w, c) != ("global", "final", "none")  # a target that no concept carries has no edited rows
+    ]
+
+
+def case(value):
+    edited = (PICTURE * value).astype(np.uint8)
+    return {"title": "tree", "before": PICTURE, "edited": edited, "control": PICTURE, "region": MASK}
+
+
+DRAWINGS = {
+    "images_and_masks": lambda v, path: draw.images_and_masks(
+        [{"image": (PICTURE * v).astype(np.uint8), "caption": "a tree on the grass", "masks": {"tree": MASK}}] * 2, path
+    ),
+    "explained_variance": lambda v, path: draw.explained_variance(metrics(v), path),
+    "concept_cards": lambda v, path: draw.concept_cards(
+        [
+            {"title": "tree", "examples": [(PICTURE, upper(v))]},
+            {"title": "sun", "examples": [(PICTURE, upper(v))]},
+        ],
+        path,
+    ),
+    "layouts": lambda v, path: draw.layouts(
+        [{"image": PICTURE, "label": "tree", "truth": MASK, "predictions": {1.0: upper(v), 0.0: np.eye(8) > 0}}],
+        path,
+    ),
+    "layout_scores": lambda v, path: draw.layout_scores(layout_rows(v), path),
+    "interventions": lambda v, path: draw.interventions([case(v), {**case(v), "region": None}], path),
+    "intervention_effects": lambda v, path: draw.intervention_effects(effects(v), WINDOWS, path),
+}
+
+
+@pytest.mark.parametrize("name", DRAWINGS)
+def test_a_figure_is_a_function_of_its_data(name, tmp_path):
+    paths = [DRAWINGS[name](value, tmp_path / f"{i}.png") for i, value in enumerate((0.4, 0.4, 0.7))]
+    first, again, other = (path.read_bytes() for path in paths)
+    assert first == again and first != other
+    with Image.open(paths[0]) as image:
+        assert min(image.size) > 100 and len(image.convert("RGB").getcolors(1 << 24)) > 10
+
+
+def test_a_mask_is_drawn_in_the_colour_of_its_label(tmp_path):
+    masks = {"sky": ~MASK, "tree": MASK}
+    path = draw.images_and_masks([{"image": PICTURE, "caption": "", "masks": masks}], tmp_path / "a.png")
+    pixels = np.asarray(Image.open(path).convert("RGB")).reshape(-1, 3)
+    sky, tree = ((np.array(colour) == pixels).all(1).sum() for colour in ((31, 119, 180), (174, 199, 232)))
+    assert tree / (sky + tree) == pytest.approx(MASK.mean(), abs=0.03)

@@ -1,0 +1,119 @@
+"""The study on a Dask cluster and as served deployments, and the temporary server's end."""
+
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import httpx
+import psutil
+import pytest
+
+from storage.inspect import expected_units, status, table_hashes, verify
+from tests.paths import ROOT
+from tests.system.conftest import concepts, environment
+
+pytestmark = pytest.mark.system
+
+
+def test_a_dask_cluster_gives_the_same_tables_as_one_process(tiny_study, launch, tmp_path):
+    flags = ("--set", "run.task_runner=dask", "--set", "run.max_workers=2", "--set", "run.torch_threads=1")
+    root = tmp_path / "dask"
+    done = launch("run", "configs/tiny.yaml", "--root", str(root), *flags)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert table_hashes(root) == table_hashes(tiny_study)
+    assert verify(root) == []
+
+
+def test_the_temporary_server_ends_with_a_run_that_is_killed(prefect_home, tmp_path):
+    command = concepts("run", "configs/tiny.yaml", "--root", str(tmp_path / "killed"))
+    process = subprocess.Popen(
+        command, cwd=ROOT, env=environment(prefect_home), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    end = time.time() + 120
+    while not (servers := _servers(process.pid)):
+        assert process.poll() is None and time.time() < end, "no temporary server was started"
+        time.sleep(0.05)
+    process.send_signal(signal.SIGKILL)  # the run alone: nobody tells the server
+    process.wait()
+    _, alive = psutil.wait_procs(servers, timeout=20)
+    assert not alive
+
+
+def _servers(pid: int) -> list[psutil.Process]:
+    """The Prefect servers among a process's children, once the watcher beside them runs."""
+    try:
+        children = psutil.Process(pid).children()
+        lines = {child: " ".join(child.cmdline()) for child in children}
+    except psutil.NoSuchProcess:
+        return []
+    watched = any("sys.stdin.read" in line for line in lines.values())
+    return [child for child, line in lines.items() if "prefect.server" in line] if watched else []
+
+
+@pytest.fixture
+def prefect_api(tmp_path):
+    """A real Prefect server with a home of its own; yields (API URL, environment for its clients)."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    url = f"http://127.0.0.1:{port}/api"
+    variables = environment(tmp_path / "prefect") | {"PREFECT_API_URL": url, "PREFECT_SERVER_LOGGING_LEVEL": "CRITICAL"}
+    command = [sys.executable, "-m", "prefect", "server", "start", "--port", str(port)]
+    process = subprocess.Popen(command, env=variables, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        _wait(lambda: httpx.get(f"{url}/health").status_code == 200, 90, "the server did not come up")
+        yield url, variables
+    finally:
+        process.terminate()
+        process.wait(20)
+
+
+def test_serve_offers_every_stage_and_a_schedule_and_runs_them(prefect_api, tmp_path):
+    url, variables = prefect_api
+    root, log = tmp_path / "served", tmp_path / "serve.log"
+    command = concepts("serve", "--config", "configs/tiny.yaml", "--root", str(root), "--cron", "0 4 * * *")
+    with log.open("w") as out:
+        serve = subprocess.Popen(command, cwd=ROOT, env=variables, stdout=out, stderr=subprocess.STDOUT)
+    try:
+        _wait(lambda: len(_deployments(url)) == 6, 90, "the deployments did not appear")
+        served = {d["name"]: d for d in _deployments(url)}
+        assert set(served) == {"study", "collect", "train", "label", "layout", "intervene"}
+        assert [s["schedule"]["cron"] for s in served["study"]["schedules"]] == ["0 4 * * *"]
+        run = _wait(lambda: _post(url, f"deployments/{served['collect']['id']}/create_flow_run"), 30, "no run was made")
+        ended = {"COMPLETED", "FAILED", "CRASHED"}
+        _wait(lambda: _state(url, run["id"]) in ended, 120, "the flow run did not end")
+        assert _state(url, run["id"]) == "COMPLETED", log.read_text()[-3000:]
+    finally:
+        serve.terminate()
+        serve.wait(20)
+    assert status(root)["done"]["collect"] == expected_units(root)["collect"]
+    keys = {artifact["key"] for artifact in _post(url, "artifacts/filter")}
+    assert {"collect-images", "collect-progress"} <= keys
+
+
+def _post(url: str, path: str):
+    """The answer's body. Raises ``httpx.HTTPError`` on a refusal: SQLite may be locked for a moment."""
+    return httpx.post(f"{url}/{path}", json={}).raise_for_status().json()
+
+
+def _deployments(url: str) -> list[dict]:
+    return _post(url, "deployments/filter")
+
+
+def _state(url: str, run_id: str) -> str:
+    return httpx.get(f"{url}/flow_runs/{run_id}").json()["state"]["type"]
+
+
+def _wait(condition, seconds: float, otherwise: str):
+    """What the condition gives once it is true; an answer that failed is asked for again."""
+    end = time.time() + seconds
+    while time.time() < end:
+        try:
+            if found := condition():
+                return found
+        except httpx.HTTPError:
+            pass
+        time.sleep(0.3)
+    raise AssertionError(otherwise)

@@ -1,0 +1,32 @@
+"""Which strength a calibration picks."""
+
+import pytest
+from pydantic import ValidationError
+
+from concepts.settings import InterventionSettings
+from tasks.calibrate import best_strength
+
+
+def row(strength, success, effect=0.0, n=4):
+    return {"strength": strength, "success": success, "effect": effect, "n": n}
+
+
+@pytest.mark.parametrize(
+    ("rows", "expected"),
+    [
+        ([row(2, 0.2), row(4, 0.5), row(8, 0.4)], 4),
+        ([row(2, 0.5, 0.1), row(4, 0.5, 0.3), row(8, 0.5, 0.2)], 4),
+        ([row(2, 0.5), row(4, 0.5), row(8, 0.5)], 2),
+        # A target with more images weighs more: 4 reaches 9 of 12, 8 only 7 of 12.
+        ([row(4, 1.0, n=8), row(4, 0.25, n=4), row(8, 0.5, n=8), row(8, 0.75, n=4)], 4),
+        ([], 2),
+    ],
+)
+def test_the_strength_of_highest_success_wins(rows, expected):
+    assert best_strength(rows, (2.0, 4.0, 8.0)) == expected
+
+
+@pytest.mark.parametrize("strengths", [[], [0.0, 1.0], [1.0, 1.0]])
+def test_strengths_that_make_no_choice_are_refused(strengths):
+    with pytest.raises(ValidationError, match=r"interventions\.strengths must be distinct positive"):
+        InterventionSettings(objects=("tree",), styles=(), strengths=strengths)
