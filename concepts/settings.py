@@ -67,10 +67,10 @@ class InterventionSettings(BaseModel):
     styles: tuple[str, ...] = Field(description="Labels of the global edits.")
     prompts_per_target: int = Field(4, ge=1, description="Prompts of the style split for each target and window.")
     strengths: tuple[float, ...] = Field(
-        (2.0, 4.0, 8.0, 16.0),
+        (2.0, 4.0, 8.0),
         description="Norms that an edit may add, in units of the site's RMS residual-update norm. Every kind of edit "
-        "in every window uses the one that succeeds most on prompts of the dictionary split; a single one needs no "
-        "such choice.",
+        "in every window uses the one that beats the random direction most on prompts of the dictionary split; a "
+        "single one needs no such choice.",
     )
     calibration_images: int = Field(
         4, ge=1, description="Images of each target and strength in that choice; four quadrants of a prompt are four."

@@ -135,6 +135,7 @@ SCHEMAS: dict[str, pa.Schema] = {
         ("target", pa.string()),
         ("strength", pa.float64()),
         ("success", pa.float64()),
+        ("random_success", pa.float64()),
         ("effect", pa.float64()),
         ("outside_change", pa.float64()),
         ("n", pa.int64()),

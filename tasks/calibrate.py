@@ -2,7 +2,8 @@
 
 The paper's strengths cannot be copied (``concepts/interventions.py`` says why), and a strength picked on the reported
 prompts would flatter the result. So every kind of edit in every window tries ``interventions.strengths`` on prompts of
-the dictionary split, and the one of highest success serves the style split.
+the dictionary split, and the one whose success exceeds the random direction's most serves the style split. Success
+alone would pick the largest: an image pushed far enough breaks, and a judge sees all sorts of things in the pieces.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import numpy as np
 from concepts.settings import REGIONS
 from storage.records import read_record
 from tasks.collect import images_of
-from tasks.edits import CONCEPTS, KINDS, Editor, Unit, cases_of, target_cids, targets_of
+from tasks.edits import CONCEPTS, KINDS, RANDOM, Editor, Unit, cases_of, target_cids, targets_of
 from tasks.judging import score
 from tasks.parts import publish
 from tasks.study import Study, split_range
@@ -65,7 +66,10 @@ def _try_strengths(study: Study, calibration: Calibration, target: str) -> list[
     before = [known[case.prompt_id] for case in cases]
     rows = []
     for strength in settings.strengths:
-        outcomes = score(study, unit, cases, Editor(study, unit, cids, strength, CONCEPTS).run(cases), before)
+        outcomes, of_random = (
+            score(study, unit, cases, Editor(study, unit, cids, strength, control).run(cases), before)
+            for control in (CONCEPTS, RANDOM)
+        )
         rows.append(
             {
                 "kind": unit.kind,
@@ -73,6 +77,7 @@ def _try_strengths(study: Study, calibration: Calibration, target: str) -> list[
                 "target": target,
                 "strength": strength,
                 "success": float(np.mean([o["success"] for o in outcomes])),
+                "random_success": float(np.mean([o["success"] for o in of_random])),
                 "effect": float(np.mean([o["effect"] for o in outcomes])),
                 "outside_change": float(np.mean([o["outside_change"] for o in outcomes])),
                 "n": len(cases),
@@ -82,16 +87,16 @@ def _try_strengths(study: Study, calibration: Calibration, target: str) -> list[
 
 
 def best_strength(rows: list[dict[str, Any]], strengths: tuple[float, ...]) -> float:
-    """Highest success over all targets' images, ties by effect, then the smallest; the smallest if nothing ran."""
+    """Most success above the random direction's over all targets' images; ties by effect, then the smallest."""
 
     def merit(strength: float) -> tuple[float, float, float]:
         of_strength = [row for row in rows if row["strength"] == strength]
         weights = [row["n"] for row in of_strength]
         if not weights:
             return (0.0, 0.0, -strength)
-        success = np.average([row["success"] for row in of_strength], weights=weights)
+        above = np.average([row["success"] - row["random_success"] for row in of_strength], weights=weights)
         effect = np.average([row["effect"] for row in of_strength], weights=weights)
-        return (float(success), float(effect), -strength)
+        return (float(above), float(effect), -strength)
 
     return max(strengths, key=merit)
 

@@ -16,6 +16,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from concepts.settings import InterventionSettings, LabelSettings, LayoutSettings
+from diffusion.sampling import step_of_time
 from diffusion.settings import ModelSettings, SamplingSettings
 from sae.settings import SAESettings
 from storage.prompts import PromptSettings
@@ -115,7 +116,19 @@ class StudyConfig(BaseModel):
         if "cond" not in self.sites.conditionings:
             raise ValueError("interventions edit the cond branch: sites.conditionings must include 'cond'")
         self._windows_have_saes()
+        self._times_are_steps()
         return self
+
+    def _times_are_steps(self) -> None:
+        steps: dict[int, float] = {}
+        for t in self.sites.times:
+            step = step_of_time(t, self.sampling.steps)
+            if step in steps:
+                raise ValueError(
+                    f"sites.times {steps[step]} and {t} are the same step of sampling.steps {self.sampling.steps}: "
+                    "drop one of them or take more steps"
+                )
+            steps[step] = t
 
     def _windows_have_saes(self) -> None:
         for name, (_, _, t) in self.interventions.windows.items():

@@ -77,16 +77,18 @@ def site_of(study: Study, window: str) -> tuple[Site, int]:
 
 
 def target_cids(study: Study, window: str, label: str) -> list[int]:
-    """The concepts of highest IoU among those that carry the label by our rule; by the paper's if ours finds none."""
+    """The concepts that an edit of the label uses: those of highest IoU among those that pass our rule's other bars.
+
+    The bar on the IoU itself is left out: at t = 1 no concept is purely one object, and edits by the best still work.
+    """
     (block, t, conditioning), k = site_of(study, window)
     filters = [("block", "==", block), ("t", "==", t), ("conditioning", "==", conditioning)]
     filters += [("k", "==", k), ("kind", "==", "trained"), ("label", "==", label)]
     rows = read_table(study.root, "concept_labels", filters=filters).to_pylist()
-    for rule in ("assigned", "paper_assigned"):
-        kept = sorted((r for r in rows if r[rule]), key=lambda r: (-r["iou"], r["cid"]))
-        if kept:
-            return [r["cid"] for r in kept[: study.config.interventions.concepts_per_target]]
-    return []
+    bars = study.config.labels
+    kept = [r for r in rows if r["n_co"] >= bars.assign_images and (r["lift"] or 0.0) >= bars.assign_lift]
+    kept.sort(key=lambda r: (-r["iou"], r["cid"]))
+    return [r["cid"] for r in kept[: study.config.interventions.concepts_per_target]]
 
 
 def rms_norm(study: Study, site: Site) -> float:

@@ -143,10 +143,3 @@ def test_mistakes_found_at_run_time_leave_one_sentence(launch, tmp_path, overrid
 def test_a_stage_without_its_predecessor_says_which_command(launch, tmp_path):
     done = launch("label", "configs/tiny.yaml", "--root", str(tmp_path / "s"))
     assert done.returncode == 2 and "run `concepts collect`" in done.stderr
-
-
-def test_sql_in_the_readme_runs(tiny_study):
-    blocks = re.findall(r"```sql\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
-    assert len(blocks) >= 3
-    for block in blocks:
-        query(tiny_study, block)

@@ -7,8 +7,8 @@ from concepts.settings import InterventionSettings
 from tasks.calibrate import best_strength
 
 
-def row(strength, success, effect=0.0, n=4):
-    return {"strength": strength, "success": success, "effect": effect, "n": n}
+def row(strength, success, effect=0.0, n=4, random=0.1):
+    return {"strength": strength, "success": success, "random_success": random, "effect": effect, "n": n}
 
 
 @pytest.mark.parametrize(
@@ -20,9 +20,11 @@ def row(strength, success, effect=0.0, n=4):
         # A target with more images weighs more: 4 reaches 9 of 12, 8 only 7 of 12.
         ([row(4, 1.0, n=8), row(4, 0.25, n=4), row(8, 0.5, n=8), row(8, 0.75, n=4)], 4),
         ([], 2),
+        # 8 succeeds more often, but so do random directions of its norm: the image is broken.
+        ([row(4, 0.5), row(8, 0.7, random=0.6)], 4),
     ],
 )
-def test_the_strength_of_highest_success_wins(rows, expected):
+def test_the_strength_that_beats_the_random_direction_most_wins(rows, expected):
     assert best_strength(rows, (2.0, 4.0, 8.0)) == expected
 
 

@@ -33,6 +33,7 @@ def test_paths_are_relative_to_the_file_and_overrides_are_yaml():
         ("sae.batchsize=3", "unknown key 'sae.batchsize'; did you mean 'batch_size'"),
         ("saes.k=[3]", "did you mean 'sae'"),
         ("seed=many", "'seed' is 'many'"),
+        ("sites.times=[1.0, 0.9, 0.0]", "sites.times 1.0 and 0.9 are the same step of sampling.steps 4"),
         ("sites.times=[1.5]", r"sites.times must lie in \[0, 1\]"),
         ("prompts.splits={train: 4}", "prompts.splits lacks"),
         ("interventions.block=top", "interventions.block is 'top'"),
