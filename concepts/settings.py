@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 REGIONS = ("top_left", "top_right", "bottom_left", "bottom_right")
 
@@ -66,11 +66,14 @@ class InterventionSettings(BaseModel):
     objects: tuple[str, ...] = Field(description="Labels of the spatial edits.")
     styles: tuple[str, ...] = Field(description="Labels of the global edits.")
     prompts_per_target: int = Field(4, ge=1, description="Prompts of the style split for each target and window.")
-    strengths: tuple[float, ...] = Field(
+    spatial_strengths: tuple[float, ...] = Field(
         (2.0, 4.0, 8.0),
-        description="Norms that an edit may add, in units of the site's RMS residual-update norm. Every kind of edit "
-        "in every window uses the one that beats the random direction most on prompts of the dictionary split; a "
-        "single one needs no such choice.",
+        description="Norms that a spatial edit may add, in units of the site's RMS residual-update norm. Every window "
+        "uses the one that beats the random direction most on prompts of the dictionary split; a single one needs no "
+        "such choice.",
+    )
+    global_strengths: tuple[float, ...] = Field(
+        (4.0, 8.0, 16.0), description="The same for global edits, which take more: the whole image has to turn."
     )
     calibration_images: int = Field(
         4, ge=1, description="Images of each target and strength in that choice; four quadrants of a prompt are four."
@@ -79,9 +82,11 @@ class InterventionSettings(BaseModel):
     concepts_per_target: int = Field(5, ge=1, description="Concepts of a label that are edited: those of highest IoU.")
     keep_images: bool = Field(True, description="Store the edited images in the table.")
 
-    @field_validator("strengths")
+    @field_validator("spatial_strengths", "global_strengths")
     @classmethod
-    def _positive(cls, strengths: tuple[float, ...]) -> tuple[float, ...]:
+    def _positive(cls, strengths: tuple[float, ...], info: ValidationInfo) -> tuple[float, ...]:
         if not strengths or min(strengths) <= 0 or len(set(strengths)) != len(strengths):
-            raise ValueError(f"interventions.strengths must be distinct positive numbers, got {list(strengths)}")
+            raise ValueError(
+                f"interventions.{info.field_name} must be distinct positive numbers, got {list(strengths)}"
+            )
         return strengths

@@ -16,13 +16,14 @@ from storage.tables import write_part
 from tasks.config import load_config
 from tasks.progress import StageProgress
 from tasks.runner import run_units
-from tasks.study import Study, git_sha, open_or_create, versions
+from tasks.study import Study, git_sha, limit_threads, open_or_create, versions
 
 
 @contextmanager
 def stage(name: str, config_path: str, root: str, overrides: list[str] | None) -> Iterator[Study]:
     """Open the study for one stage and, when the stage ends well, add its row to ``runs``."""
     study = open_or_create(root, load_config(config_path, overrides or []))
+    limit_threads(study)
     started = datetime.now(UTC)
     yield study
     run_id = str(runtime.flow_run.id or started.isoformat())

@@ -135,8 +135,8 @@ def expected_units(root: str | Path) -> dict[str, int]:
     saes = len(sites["blocks"]) * len(sites["times"]) * len(sites["conditionings"]) * len(config["sae"]["k"])
     segmented = {i // size for name in ("dictionary", "layout") for i in range(*bounds[name])}
     edits = config["interventions"]
-    kinds = bool(edits["objects"]) + bool(edits["styles"])
-    calibrated = len(edits["strengths"]) > 1
+    kinds = (("objects", "spatial_strengths"), ("styles", "global_strengths"))
+    calibrated = sum(bool(edits[targets]) and len(edits[strengths]) > 1 for targets, strengths in kinds)
     return {
         "plan": 1,
         "collect": -(-start // size),
@@ -144,7 +144,7 @@ def expected_units(root: str | Path) -> dict[str, int]:
         "segment": len(segmented),
         "label": saes,
         "layout": saes,
-        "calibrate": kinds * len(edits["windows"]) if calibrated else 0,
+        "calibrate": calibrated * len(edits["windows"]),
         "intervene": (len(edits["objects"]) + len(edits["styles"])) * len(edits["windows"]),
         "effects": 1,
     }

@@ -1,7 +1,7 @@
 """Choosing the strength of an edit on prompts that no result is reported on.
 
 The paper's strengths cannot be copied (``concepts/interventions.py`` says why), and a strength picked on the reported
-prompts would flatter the result. So every kind of edit in every window tries ``interventions.strengths`` on prompts of
+prompts would flatter the result. So every kind of edit in every window tries its strengths on prompts of
 the dictionary split, and the one whose success exceeds the random direction's most serves the style split. Success
 alone would pick the largest: an image pushed far enough breaks, and a judge sees all sorts of things in the pieces.
 """
@@ -16,7 +16,7 @@ import numpy as np
 from concepts.settings import REGIONS
 from storage.records import read_record
 from tasks.collect import images_of
-from tasks.edits import CONCEPTS, KINDS, RANDOM, Editor, Unit, cases_of, target_cids, targets_of
+from tasks.edits import CONCEPTS, KINDS, RANDOM, Editor, Unit, cases_of, strengths_of, target_cids, targets_of
 from tasks.judging import score
 from tasks.parts import publish
 from tasks.study import Study, split_range
@@ -39,16 +39,14 @@ class Calibration:
 
 def plan_calibrations(study: Study) -> list[Calibration]:
     """Every kind that has targets, in every window; none where there is only one strength to choose from."""
-    settings = study.config.interventions
-    if len(settings.strengths) == 1:
-        return []
-    return [Calibration(kind, window) for kind in KINDS if targets_of(study, kind) for window in settings.windows]
+    kinds = [kind for kind in KINDS if targets_of(study, kind) and len(strengths_of(study, kind)) > 1]
+    return [Calibration(kind, window) for kind in kinds for window in study.config.interventions.windows]
 
 
 def run_calibration(study: Study, calibration: Calibration) -> dict[str, Any]:
     """Try every strength, write ``calibrations`` rows and record the chosen strength."""
     rows = [row for target in targets_of(study, calibration.kind) for row in _try_strengths(study, calibration, target)]
-    chosen = best_strength(rows, study.config.interventions.strengths)
+    chosen = best_strength(rows, strengths_of(study, calibration.kind))
     publish(study, STAGE, calibration.name, {"calibrations": rows}, extra={"strength": chosen})
     return {"calibration": calibration.name, "strength": chosen}
 
@@ -65,7 +63,7 @@ def _try_strengths(study: Study, calibration: Calibration, target: str) -> list[
     known = images_of(study, *split_range(study, "dictionary"))
     before = [known[case.prompt_id] for case in cases]
     rows = []
-    for strength in settings.strengths:
+    for strength in strengths_of(study, unit.kind):
         outcomes, of_random = (
             score(study, unit, cases, Editor(study, unit, cids, strength, control).run(cases), before)
             for control in (CONCEPTS, RANDOM)
@@ -103,7 +101,7 @@ def best_strength(rows: list[dict[str, Any]], strengths: tuple[float, ...]) -> f
 
 def strength_of(study: Study, unit: Unit) -> float:
     """The calibrated strength that serves a unit."""
-    strengths = study.config.interventions.strengths
+    strengths = strengths_of(study, unit.kind)
     if len(strengths) == 1:
         return strengths[0]
     record = read_record(study.root, STAGE, Calibration(unit.kind, unit.window).name)

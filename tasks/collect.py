@@ -16,7 +16,7 @@ from storage.prompts import plan_prompts
 from storage.records import is_done
 from storage.tables import read_table
 from tasks.parts import publish, shard_name
-from tasks.study import Study, create_store, model_of, site_path
+from tasks.study import Study, borrowed_model, create_store, site_path, store_of
 
 
 def plan(study: Study) -> int:
@@ -25,8 +25,10 @@ def plan(study: Study) -> int:
     The plan is drawn once; a study folder that has it never reads the caption source again.
     """
     if not is_done(study.root, "plan", "prompts", study.config_hash):
-        model = model_of(study)
-        table = plan_prompts(study.config.prompts, lambda captions: count_tokens(model, captions), study.config.seed)
+        with borrowed_model(study) as model:
+            table = plan_prompts(
+                study.config.prompts, lambda captions: count_tokens(model, captions), study.config.seed
+            )
         publish(study, "plan", "prompts", {"prompts": table}, part="prompts")
     create_store(study)
     return sum(study.config.prompts.splits.values())
@@ -43,7 +45,7 @@ def collect_shard(study: Study, shard: int) -> dict[str, Any]:
     The Zarr shards come first, then the images part, then the completion record with their checksums: a kill at
     any point leaves the shard not done, and the next run writes the same bytes again.
     """
-    store = create_store(study)
+    store = store_of(study)
     start, stop = store.shard_range(shard)
     prompts = prompts_of(study, start, stop)
     images, activations = _sample_all(study, prompts)
@@ -61,10 +63,11 @@ def _sample_all(study: Study, prompts: pa.Table) -> tuple[np.ndarray, dict[Any, 
     record = Record(dict(sites.blocks), tuple(sites.times), tuple(sites.conditionings))
     captions, seeds = prompts["caption"].to_pylist(), prompts["seed"].to_pylist()
     size = study.config.sampling.batch_size
-    batches = [
-        sample(model_of(study), captions[i : i + size], seeds[i : i + size], study.config.sampling, record)
-        for i in range(0, len(captions), size)
-    ]
+    with borrowed_model(study) as model:
+        batches = [
+            sample(model, captions[i : i + size], seeds[i : i + size], study.config.sampling, record)
+            for i in range(0, len(captions), size)
+        ]
     activations = {
         site: np.concatenate([batch.activations[site] for batch in batches]) for site in batches[0].activations
     }

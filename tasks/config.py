@@ -73,7 +73,10 @@ class RunSettings(BaseModel):
         "thread", description="Prefect task runner: threads of this process, or a Dask cluster."
     )
     max_workers: int = Field(
-        1, ge=1, description="Shard tasks in flight at once. 1 suits one GPU or a small CPU: torch is parallel inside."
+        1,
+        ge=1,
+        description="Units in flight at once. 1 suits a GPU; on a CPU, as many as cores with torch_threads 1 wait less "
+        "for each other than one unit spread over all cores.",
     )
     dask_address: str | None = Field(
         None, description="Address of a running Dask scheduler; empty starts a local cluster of max_workers processes."

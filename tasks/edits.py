@@ -16,7 +16,7 @@ from diffusion.sampling import Edit, sample
 from sae.io import load_sae
 from storage.tables import read_table
 from tasks.collect import prompts_of
-from tasks.study import Site, Study, model_of, sae_folder, split_range, store_of
+from tasks.study import Site, Study, borrowed_model, sae_folder, split_range, store_of
 from vision.words import mentions
 
 CONCEPTS, RANDOM, UNEDITED = "none", "random_direction", "unedited"
@@ -51,6 +51,12 @@ def targets_of(study: Study, kind: str) -> tuple[str, ...]:
     """The configured labels of a kind of edit."""
     settings = study.config.interventions
     return settings.objects if kind == "spatial" else settings.styles
+
+
+def strengths_of(study: Study, kind: str) -> tuple[float, ...]:
+    """The strengths that a kind of edit may have."""
+    settings = study.config.interventions
+    return settings.spatial_strengths if kind == "spatial" else settings.global_strengths
 
 
 def plan_units(study: Study) -> list[Unit]:
@@ -116,10 +122,11 @@ class Editor:
         """Edited images uint8 [H, W, 3], in the order of the cases."""
         sampling = self.study.config.sampling
         images: list[np.ndarray] = []
-        for first in range(0, len(cases), sampling.batch_size):
-            batch = cases[first : first + sampling.batch_size]
-            captions, seeds = [c.caption for c in batch], [c.seed for c in batch]
-            images += list(sample(model_of(self.study), captions, seeds, sampling, edits=[self._edit(batch)]).images)
+        with borrowed_model(self.study) as model:
+            for first in range(0, len(cases), sampling.batch_size):
+                batch = cases[first : first + sampling.batch_size]
+                captions, seeds = [c.caption for c in batch], [c.seed for c in batch]
+                images += list(sample(model, captions, seeds, sampling, edits=[self._edit(batch)]).images)
         return images
 
     def _edit(self, batch: list[Case]) -> Edit:

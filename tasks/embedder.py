@@ -6,7 +6,7 @@ import numpy as np
 
 from concepts.embeddings import load_minilm, load_word2vec
 from diffusion.model import embed_labels
-from tasks.study import Study, model_of
+from tasks.study import Study, borrowed_model
 
 
 def label_vectors(study: Study, labels: list[str]) -> np.ndarray:
@@ -16,6 +16,7 @@ def label_vectors(study: Study, labels: list[str]) -> np.ndarray:
     """
     settings = study.config.labels
     if settings.embedder == "text_encoder":
-        return embed_labels(model_of(study), labels)
+        with borrowed_model(study) as model:
+            return embed_labels(model, labels)
     embed = load_minilm() if settings.embedder == "minilm" else load_word2vec(settings.word2vec_path)
     return embed(labels)

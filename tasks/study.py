@@ -5,6 +5,9 @@ from __future__ import annotations
 import functools
 import platform
 import subprocess
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -13,6 +16,7 @@ from typing import Any
 import torch
 
 from diffusion.model import DiffusionModel, block_shapes, check_blocks, load_model, weights_digest
+from diffusion.settings import ModelSettings
 from storage.activations import ActivationStore
 from storage.study import open_study
 from tasks.config import StudyConfig
@@ -61,18 +65,37 @@ def git_sha() -> str | None:
         return None
 
 
-@functools.lru_cache(maxsize=1)
-def _model(settings: Any, threads: int | None) -> DiffusionModel:
-    if threads:
-        torch.set_num_threads(threads)
-    return load_model(settings)
+_idle: dict[ModelSettings, list[DiffusionModel]] = {}
+_idle_lock = threading.Lock()
 
 
-def model_of(study: Study) -> DiffusionModel:
-    """The diffusion model, loaded once per process, its blocks checked against the configuration."""
-    model = _model(study.config.model, study.config.run.torch_threads)
-    check_blocks(model, study.config.sites.blocks)
-    return model
+@contextmanager
+def borrowed_model(study: Study) -> Iterator[DiffusionModel]:
+    """A diffusion model that no other thread uses meanwhile, its blocks checked against the configuration.
+
+    Recording and editing hang hooks on the U-Net, and its tokenizer changes state, so two threads must not share one.
+    A model is loaded when all are in use: as many as tasks run at once in this process, one by default.
+    """
+    settings = study.config.model
+    with _idle_lock:
+        for other in set(_idle) - {settings}:
+            del _idle[other]
+        ready = _idle.setdefault(settings, [])
+        model = ready.pop() if ready else None
+    if model is None:
+        model = load_model(settings)
+    try:
+        check_blocks(model, study.config.sites.blocks)
+        yield model
+    finally:
+        with _idle_lock:
+            _idle.setdefault(settings, []).append(model)
+
+
+def limit_threads(study: Study) -> None:
+    """Hold torch to ``run.torch_threads`` in this process and its later threads."""
+    if study.config.run.torch_threads:
+        torch.set_num_threads(study.config.run.torch_threads)
 
 
 @functools.lru_cache(maxsize=1)
@@ -96,7 +119,8 @@ def store_of(study: Study) -> ActivationStore:
 def create_store(study: Study) -> ActivationStore:
     """Create (or check) the Zarr store: one float16 array [prompt, row, column, channel] per site."""
     config = study.config
-    shapes = block_shapes(model_of(study), config.sites.blocks, config.sampling)
+    with borrowed_model(study) as model:
+        shapes = block_shapes(model, config.sites.blocks, config.sampling)
     by_site = {(b, t, c): shapes[b] for b, t, c in config.sites_list()}
     total = sum(config.prompts.splits.values())
     return ActivationStore.create(study.root, by_site, total, config.prompts.shard_size)

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.system
 
 
 def test_a_dask_cluster_gives_the_same_tables_as_one_process(tiny_study, launch, tmp_path):
-    flags = ("--set", "run.task_runner=dask", "--set", "run.max_workers=2", "--set", "run.torch_threads=1")
+    flags = ("--set", "run.task_runner=dask")
     root = tmp_path / "dask"
     done = launch("run", "configs/tiny.yaml", "--root", str(root), *flags)
     assert done.returncode == 0, done.stderr[-3000:]

@@ -30,5 +30,5 @@ def test_the_strength_that_beats_the_random_direction_most_wins(rows, expected):
 
 @pytest.mark.parametrize("strengths", [[], [0.0, 1.0], [1.0, 1.0]])
 def test_strengths_that_make_no_choice_are_refused(strengths):
-    with pytest.raises(ValidationError, match=r"interventions\.strengths must be distinct positive"):
-        InterventionSettings(objects=("tree",), styles=(), strengths=strengths)
+    with pytest.raises(ValidationError, match=r"interventions\.global_strengths must be distinct positive"):
+        InterventionSettings(objects=("tree",), styles=(), global_strengths=strengths)
