@@ -20,7 +20,7 @@ def images_and_masks(items: list[dict[str, Any]], path: Path) -> Path:
     """Rows of {image, caption, masks: label -> mask}: the image above its masks, one colour a label."""
     labels = sorted({label for item in items for label in item["masks"]})
     palette = plt.get_cmap("tab20")(np.arange(max(len(labels), 1)) % 20)[:, :3]
-    figure, axes = plt.subplots(2, len(items), figsize=(1.5 * len(items), 3.7), squeeze=False)
+    figure, axes = plt.subplots(2, len(items), figsize=(1.5 * len(items), 3.9), squeeze=False)
     for column, item in enumerate(items):
         axes[0, column].imshow(item["image"])
         bare(axes[0, column], "\n".join(textwrap.wrap(item["caption"], 22)[:3]))
@@ -32,7 +32,7 @@ def images_and_masks(items: list[dict[str, Any]], path: Path) -> Path:
         bare(axes[1, column])
     handles = [plt.Rectangle((0, 0), 1, 1, color=palette[i]) for i in range(len(labels))]
     figure.legend(handles, labels, loc="lower center", ncol=min(len(labels), 9), frameon=False, fontsize=8)
-    figure.subplots_adjust(bottom=0.14)
+    figure.subplots_adjust(bottom=0.14, hspace=0.05)
     return save(figure, path)
 
 
@@ -164,4 +164,5 @@ def interventions(items: list[dict[str, Any]], path: Path) -> Path:
                 axis.contour(item["region"], levels=[0.5], colors=[BLUE], linewidths=1.2)
     for row, name in enumerate(("before", "by concepts", "random direction")):
         axes[row, 0].set_ylabel(name, fontsize=8)
+    figure.text(0.5, 0.03, "the case at the upper quartile of effect of each target", ha="center", fontsize=8)
     return save(figure, path)

@@ -15,7 +15,7 @@ from tasks.layout import ALL_LABELS, Predictor
 from tasks.segment import label_masks
 from tasks.study import Study, split_range, store_of
 
-COLUMNS = 8
+COLUMNS, CARDS = 8, 10
 
 
 def draw_all(study: Study) -> list[Path]:
@@ -38,8 +38,13 @@ def _images(study: Study, path: Path) -> Path | None:
     stop = min(stop, start + COLUMNS)
     images, masks = images_of(study, start, stop), label_masks(study, start, stop)
     captions = prompts_of(study, start, stop)["caption"].to_pylist()
+    # A style's mask is the whole image: it would hide under the others and only fill the legend.
     items = [
-        {"image": images[i], "caption": captions[i - start], "masks": masks.get(i, {})}
+        {
+            "image": images[i],
+            "caption": captions[i - start],
+            "masks": {label: mask for label, mask in masks.get(i, {}).items() if not mask.all()},
+        }
         for i in range(start, stop)
         if i in images
     ]
@@ -52,7 +57,7 @@ def _variance(study: Study, path: Path) -> Path | None:
 
 
 def _cards(study: Study, path: Path) -> Path | None:
-    """The concept of highest held-out IoU for each label, over all cond sites at the last timestep."""
+    """The best concept of each label, over all cond sites at the last timestep; the labels that are carried best."""
     labels = read_table(study.root, "concept_labels").to_pylist()
     best: dict[str, dict[str, Any]] = {}
     last = min(study.config.sites.times)
@@ -60,7 +65,8 @@ def _cards(study: Study, path: Path) -> Path | None:
         wanted = row["kind"] == "trained" and row["assigned"] and row["t"] == last and row["conditioning"] == "cond"
         if wanted and (row["iou_heldout"] or 0) > (best.get(row["label"], {}).get("iou_heldout") or 0):
             best[row["label"]] = row
-    cards = [_card(study, best[label]) for label in sorted(best)][:10]
+    carried = sorted(best.values(), key=lambda row: (-row["iou_heldout"], row["label"]))
+    cards = [_card(study, row) for row in carried[:CARDS]]
     return draw.concept_cards(cards, path) if cards else None
 
 
@@ -86,8 +92,8 @@ def _layout_scores(study: Study, path: Path) -> Path | None:
 
 
 def _layouts(study: Study, path: Path) -> Path | None:
-    """Predictions of one block at every timestep for the first layout image of each label."""
-    k, block = study.config.sae.k[0], list(study.config.sites.blocks)[-1]
+    """Predictions of the edited block at every timestep for the first layout image of each label."""
+    k, block = study.config.sae.k[0], study.config.interventions.block
     start, stop = split_range(study, "layout")
     images, masks = images_of(study, start, stop), label_masks(study, start, stop)
     items: dict[str, dict[str, Any]] = {}
@@ -123,7 +129,7 @@ def _effects(study: Study, path: Path) -> Path | None:
 
 
 def _interventions(study: Study, path: Path) -> Path | None:
-    """For each target, the case of the early (spatial) or middle (global) window with the median effect."""
+    """For each target, the case at the upper quartile of effect, in the first (spatial) or second (global) window."""
     rows = read_table(study.root, "interventions").to_pylist()
     windows = list(study.config.interventions.windows)
     items = []
@@ -132,8 +138,8 @@ def _interventions(study: Study, path: Path) -> Path | None:
         for target in sorted({r["target"] for r in of_kind}):
             edited = [r for r in of_kind if r["target"] == target and r["control"] == "none" and r["image"]]
             if edited:
-                median = sorted(edited, key=lambda r: r["effect"])[len(edited) // 2]
-                items.append(_case(study, median, of_kind))
+                shown = sorted(edited, key=lambda r: r["effect"])[3 * len(edited) // 4]
+                items.append(_case(study, shown, of_kind))
     return draw.interventions(items[:COLUMNS], path) if items else None
 
 
