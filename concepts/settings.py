@@ -69,14 +69,14 @@ class InterventionSettings(BaseModel):
     spatial_strengths: tuple[float, ...] = Field(
         (2.0, 4.0, 8.0),
         description="Norms that a spatial edit may add, in units of the site's RMS residual-update norm. Every window "
-        "uses the one that beats the random direction most on prompts of the dictionary split; a single one needs no "
-        "such choice.",
+        "uses the smallest that beats the random direction about best on prompts of the dictionary split; a single one "
+        "needs no such choice.",
     )
     global_strengths: tuple[float, ...] = Field(
         (4.0, 8.0, 16.0), description="The same for global edits, which take more: the whole image has to turn."
     )
     calibration_images: int = Field(
-        4, ge=1, description="Images of each target and strength in that choice; four quadrants of a prompt are four."
+        8, ge=1, description="Images of each target and strength in that choice; four quadrants of a prompt are four."
     )
     bootstrap: int = Field(2000, ge=100, description="Resamples of prompts behind each interval.")
     concepts_per_target: int = Field(5, ge=1, description="Concepts of a label that are edited: those of highest IoU.")

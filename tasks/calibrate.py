@@ -2,8 +2,9 @@
 
 The paper's strengths cannot be copied (``concepts/interventions.py`` says why), and a strength picked on the reported
 prompts would flatter the result. So every kind of edit in every window tries its strengths on prompts of
-the dictionary split, and the one whose success exceeds the random direction's most serves the style split. Success
-alone would pick the largest: an image pushed far enough breaks, and a judge sees all sorts of things in the pieces.
+the dictionary split, and ``best_strength`` picks the one that serves the style split. It looks at success above the
+random direction's: success alone would favour the largest, for an image pushed far enough breaks, and a judge sees all
+sorts of things in the pieces.
 """
 
 from __future__ import annotations
@@ -85,18 +86,22 @@ def _try_strengths(study: Study, calibration: Calibration, target: str) -> list[
 
 
 def best_strength(rows: list[dict[str, Any]], strengths: tuple[float, ...]) -> float:
-    """Most success above the random direction's over all targets' images; ties by effect, then the smallest."""
+    """The smallest strength whose success above the random direction's is within a standard error of the best.
 
-    def merit(strength: float) -> tuple[float, float, float]:
-        of_strength = [row for row in rows if row["strength"] == strength]
-        weights = [row["n"] for row in of_strength]
-        if not weights:
-            return (0.0, 0.0, -strength)
-        above = np.average([row["success"] - row["random_success"] for row in of_strength], weights=weights)
-        effect = np.average([row["effect"] for row in of_strength], weights=weights)
-        return (float(above), float(effect), -strength)
+    All targets' images count together. The smallest, since a few images decide, and a needless norm breaks others.
+    """
+    above = {strength: _above_random([row for row in rows if row["strength"] == strength]) for strength in strengths}
+    best, error = max(above.values())
+    return min(strength for strength, (difference, _) in above.items() if difference >= best - error)
 
-    return max(strengths, key=merit)
+
+def _above_random(rows: list[dict[str, Any]]) -> tuple[float, float]:
+    """Difference of the two success rates and its standard error; zeros if nothing could be edited."""
+    n = sum(row["n"] for row in rows)
+    if not n:
+        return 0.0, 0.0
+    rates = [sum(row["n"] * row[name] for row in rows) / n for name in ("success", "random_success")]
+    return rates[0] - rates[1], float(np.sqrt(sum(rate * (1 - rate) for rate in rates) / n))
 
 
 def strength_of(study: Study, unit: Unit) -> float:
