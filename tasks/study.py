@@ -20,6 +20,7 @@ from diffusion.settings import ModelSettings
 from storage.activations import ActivationStore
 from storage.study import open_study
 from tasks.config import StudyConfig
+from tasks.errors import StudyError
 from vision.backend import load_backend
 from vision.types import Backend
 
@@ -121,9 +122,21 @@ def create_store(study: Study) -> ActivationStore:
     config = study.config
     with borrowed_model(study) as model:
         shapes = block_shapes(model, config.sites.blocks, config.sampling)
+    _check_widths(config, shapes)
     by_site = {(b, t, c): shapes[b] for b, t, c in config.sites_list()}
     total = sum(config.prompts.splits.values())
     return ActivationStore.create(study.root, by_site, total, config.prompts.shard_size)
+
+
+def _check_widths(config: StudyConfig, shapes: dict[str, tuple[int, int, int]]) -> None:
+    """Refuse a k that no SAE of a block can have now, before hours of collecting, not when training begins."""
+    for block, (_, _, channels) in shapes.items():
+        latents = config.sae.expansion * channels
+        if max(config.sae.k) > latents:
+            raise StudyError(
+                f"sae.k is {max(config.sae.k)} but the SAE of block {block!r} has only {latents} latents: "
+                "lower k or raise sae.expansion"
+            )
 
 
 def split_range(study: Study, split: str) -> tuple[int, int]:

@@ -35,7 +35,7 @@ def test_block_runs(language, code, tiny_study):
         subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
     else:
         path = os.pathsep.join([os.path.dirname(sys.executable), os.environ["PATH"]])
-        command = code.replace("runs/mini", str(tiny_study)).replace(".venv/bin/", "")
+        command = code.replace("runs/mini", str(tiny_study)).replace("configs/mini", "configs/tiny")
         done = subprocess.run(
             ["bash", "-euc", command], cwd=ROOT, env=os.environ | {"PATH": path}, capture_output=True, text=True
         )

@@ -131,7 +131,7 @@ def test_mistakes_are_one_sentence_and_exit_two(tiny_study, launch, arguments, s
     [
         ("prompts.caption_column=words", "has no column 'words'; it has URL, TEXT"),
         ("sites.blocks={mid: nothing}", "the model has no block 'nothing'; it has"),
-        ("sae.k=[100000]", "only .* latents"),
+        ("sae.k=[100000]", "^concepts: sae.k is 100000 but the SAE of block 'mid' has only .* latents"),
     ],
 )
 def test_mistakes_found_at_run_time_leave_one_sentence(launch, tmp_path, override, says):
