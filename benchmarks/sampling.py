@@ -1,4 +1,4 @@
-"""What two choices in ``diffusion/`` save: channels-last weights, and sampling a prompt's shared steps once.
+"""What two choices save: a thread for each unit of work, and sampling a prompt's shared steps once.
 
     python -m benchmarks.sampling [--model miniature/weights/sd-mini] [--rounds 5]
 
@@ -11,6 +11,7 @@ import argparse
 import statistics
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import torch
 
@@ -28,26 +29,41 @@ def main() -> None:
     parser.add_argument("--model", default="miniature/weights/sd-mini")
     parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args()
-    channels_last = load_model(ModelSettings(path=options.model))
-    contiguous = load_model(ModelSettings(path=options.model))
-    for module in (contiguous.unet, contiguous.vae):
-        module.to(memory_format=torch.contiguous_format)
-    print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, {channels_last.device}")
-    report("16 images", "contiguous", lambda: plain(contiguous), "channels last", lambda: plain(channels_last), options)
+    cores = torch.get_num_threads()
+    models = [load_model(ModelSettings(path=options.model)) for _ in range(cores)]
+    print(f"torch {torch.__version__}, {cores} threads, {models[0].device}")
+    report(
+        f"{16 * cores} images",
+        f"one unit on {cores} threads",
+        lambda: in_turn(models, cores),
+        f"{cores} units on one thread each",
+        lambda: side_by_side(models),
+        options,
+    )
+    torch.set_num_threads(cores)
     for low, high in ((0.6, 1.0), (0.2, 0.6), (0.0, 0.2)):
         report(
             f"16 edits of 4 prompts, window {low} to {high}",
             "every row apart",
-            lambda low=low, high=high: edited(channels_last, low, high, shared=False),
+            lambda low=low, high=high: edited(models[0], low, high, shared=False),
             "shared steps once",
-            lambda low=low, high=high: edited(channels_last, low, high, shared=True),
+            lambda low=low, high=high: edited(models[0], low, high, shared=True),
             options,
         )
 
 
-def plain(model: DiffusionModel) -> None:
-    """Sixteen images."""
-    sample(model, [CAPTION] * 16, list(range(16)), SETTINGS)
+def in_turn(models: list[DiffusionModel], threads: int) -> None:
+    """Sixteen images for each model, one unit after the other, each over all cores."""
+    torch.set_num_threads(threads)
+    for _ in models:
+        sample(models[0], [CAPTION] * 16, list(range(16)), SETTINGS)
+
+
+def side_by_side(models: list[DiffusionModel]) -> None:
+    """The same images, a thread for each model and one core for each thread."""
+    torch.set_num_threads(1)
+    with ThreadPoolExecutor(len(models)) as pool:
+        list(pool.map(lambda model: sample(model, [CAPTION] * 16, list(range(16)), SETTINGS), models))
 
 
 def edited(model: DiffusionModel, low: float, high: float, shared: bool) -> None:

@@ -68,8 +68,6 @@ def load_model(settings: ModelSettings) -> DiffusionModel:
         ) from error
     for module in (unet, vae, text):
         module.requires_grad_(False).eval().to(device)
-    for convolutional in (unet, vae):  # a fifth faster on a CPU, and what tensor cores want
-        convolutional.to(memory_format=torch.channels_last)
     return DiffusionModel(unet, vae, text, tokenizer, scheduler, device, dtype)
 
 
