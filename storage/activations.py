@@ -15,7 +15,7 @@ import numpy as np
 import zarr
 from zarr.codecs import Crc32cCodec, ZstdCodec
 
-from storage.errors import StorageError, disk_full_named
+from storage.errors import StorageError, write_errors_named
 
 Site = tuple[str, float, str]
 CHUNK_BYTES = 2 << 20  # an inner chunk of about 2 MiB: small enough to read a few prompts, large enough to compress
@@ -58,7 +58,7 @@ class ActivationStore:
             if dict(store._group.attrs) != facts:
                 raise StorageError(f"{path} was made for other sites or prompts: use another --root or delete it")
             return store
-        with disk_full_named(path):
+        with write_errors_named(path):
             group = zarr.open_group(path, mode="a", zarr_format=3)
             for site, shape in shapes.items():
                 _create_array(group, site, shape, n_prompts, shard_size)
@@ -109,7 +109,7 @@ class ActivationStore:
                 f"activations at {site_key(site)} are not finite for prompt {start + int(np.argmin(finite))}: "
                 "float16 overflows beyond 65504; check the model's dtype"
             )
-        with disk_full_named(self.path):
+        with write_errors_named(self.path):
             self._array(site)[start:stop] = array.astype(np.float16)
 
     def read(self, site: Site, start: int, stop: int) -> np.ndarray:

@@ -15,13 +15,15 @@ class StorageError(ValueError):
 
 
 @contextmanager
-def disk_full_named(path: str | Path) -> Iterator[None]:
-    """Turn the operating system's 'no space left' into a sentence that says what is safe and what to do."""
+def write_errors_named(path: str | Path) -> Iterator[None]:
+    """Turn the operating system's refusal to write into a sentence that says what is safe and what to do."""
     try:
         yield
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise StorageError(
+                f"disk full while writing {path}: free space and run the same command again; finished shards are kept"
+            ) from error
         raise StorageError(
-            f"disk full while writing {path}: free space and run the same command again; finished shards are kept"
+            f"cannot write {path} ({error.strerror or error}): make its folder writable or choose another --root"
         ) from error

@@ -49,9 +49,11 @@ def read_study(root: str | Path) -> dict[str, Any]:
     path = Path(root) / "study.yaml"
     try:
         found = yaml.safe_load(path.read_text())
-    except FileNotFoundError as error:
+    except (FileNotFoundError, NotADirectoryError) as error:
         raise StorageError(f"{root} is not a study folder (no study.yaml): give the --root of a run") from error
-    except yaml.YAMLError as error:
+    except OSError as error:
+        raise StorageError(f"{path} cannot be read ({error.strerror}): make it readable") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise StorageError(f"{path} is damaged: restore it, or start in another --root") from error
     if not isinstance(found, dict) or "config" not in found:
         raise StorageError(f"{path} is damaged (no 'config'): restore it, or start in another --root")

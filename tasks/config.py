@@ -158,7 +158,9 @@ def load_config(path: str | Path, overrides: tuple[str, ...] | list[str] = ()) -
         raise StudyError(
             f"no configuration file {path}: give the path of a YAML file such as configs/mini.yaml"
         ) from error
-    except yaml.YAMLError as error:
+    except OSError as error:
+        raise StudyError(f"{path} cannot be read ({error.strerror}): give the path of a YAML file") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise StudyError(f"{path} is not valid YAML ({' '.join(str(error).split())}): mend that line") from error
     if not isinstance(raw, dict):
         raise StudyError(f"{path} must hold a mapping of settings at its top level, not {type(raw).__name__}")

@@ -6,7 +6,7 @@ import pytest
 from storage.atomic import write_atomic
 from storage.errors import StorageError
 from storage.records import is_done, missing, record_path, records, write_record
-from storage.study import config_hash, open_study
+from storage.study import config_hash, open_study, read_study
 
 
 def test_execution_settings_do_not_change_a_study(tmp_path):
@@ -43,3 +43,16 @@ def test_a_full_disk_is_said_and_the_old_file_stays(tmp_path, monkeypatch):
     with pytest.raises(StorageError, match="disk full while writing .*finished shards are kept"):
         write_atomic(path, b"new")
     assert path.read_bytes() == b"old" and [p.name for p in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_place_that_cannot_be_written_is_said(tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(StorageError, match="cannot write .*study.yaml .File exists.: .* another --root"):
+        write_atomic(tmp_path / "file" / "study.yaml", b"new")
+
+
+@pytest.mark.parametrize("place", ["nowhere", "file"])
+def test_what_is_no_study_folder_is_said(tmp_path, place):
+    (tmp_path / "file").write_text("not a folder")
+    with pytest.raises(StorageError, match="is not a study folder .* give the --root of a run"):
+        read_study(tmp_path / place)

@@ -1,5 +1,6 @@
 """The study on a Dask cluster and as served deployments, and the temporary server's end."""
 
+import os
 import signal
 import socket
 import subprocess
@@ -15,6 +16,7 @@ from tests.paths import ROOT
 from tests.system.conftest import concepts, environment
 
 pytestmark = pytest.mark.system
+ENDED = {"COMPLETED", "FAILED", "CRASHED"}
 
 
 def test_a_dask_cluster_gives_the_same_tables_as_one_process(tiny_study, launch, tmp_path):
@@ -41,15 +43,30 @@ def test_the_temporary_server_ends_with_a_run_that_is_killed(prefect_home, tmp_p
     assert not alive
 
 
+def test_control_c_ends_a_run_with_one_sentence_and_keeps_what_is_done(prefect_home, launch, tmp_path):
+    root = tmp_path / "interrupted"
+    command = concepts("run", "configs/tiny.yaml", "--root", str(root))
+    process = subprocess.Popen(
+        command, cwd=ROOT, env=environment(prefect_home), stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    end = time.time() + 120
+    while len(list((root / "done" / "collect").glob("*.json"))) < 3:
+        assert process.poll() is None and time.time() < end, "no shard was collected"
+        time.sleep(0.01)
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does: the run and its temporary server
+    _, errors = process.communicate(timeout=90)
+    assert process.returncode == 130 and "Traceback" not in errors, errors[-3000:]
+    assert "interrupted; what was finished is kept: run the same command again" in errors
+    done = launch("collect", "configs/tiny.yaml", "--root", str(root))
+    assert done.returncode == 0 and "collected_now 7" not in done.stdout
+
+
 def _servers(pid: int) -> list[psutil.Process]:
-    """The Prefect servers among a process's children, once the watcher beside them runs."""
+    """The temporary servers among a process's children."""
     try:
-        children = psutil.Process(pid).children()
-        lines = {child: " ".join(child.cmdline()) for child in children}
+        return [child for child in psutil.Process(pid).children() if "flows.server" in child.cmdline()]
     except psutil.NoSuchProcess:
         return []
-    watched = any("sys.stdin.read" in line for line in lines.values())
-    return [child for child, line in lines.items() if "prefect.server" in line] if watched else []
 
 
 @pytest.fixture
@@ -82,8 +99,7 @@ def test_serve_offers_every_stage_and_a_schedule_and_runs_them(prefect_api, tmp_
         assert set(served) == {"study", "collect", "train", "label", "layout", "intervene"}
         assert [s["schedule"]["cron"] for s in served["study"]["schedules"]] == ["0 4 * * *"]
         run = _wait(lambda: _post(url, f"deployments/{served['collect']['id']}/create_flow_run"), 30, "no run was made")
-        ended = {"COMPLETED", "FAILED", "CRASHED"}
-        _wait(lambda: _state(url, run["id"]) in ended, 120, "the flow run did not end")
+        _wait(lambda: _state(url, run["id"]) in ENDED, 120, "the flow run did not end")
         assert _state(url, run["id"]) == "COMPLETED", log.read_text()[-3000:]
     finally:
         serve.terminate()
@@ -93,9 +109,39 @@ def test_serve_offers_every_stage_and_a_schedule_and_runs_them(prefect_api, tmp_
     assert {"collect-images", "collect-progress"} <= keys
 
 
-def _post(url: str, path: str):
+def test_a_worker_runs_what_prefect_yaml_deploys(prefect_api, tmp_path):
+    url, variables = prefect_api
+    variables |= {"PREFECT_WORKER_QUERY_SECONDS": "1"}
+    _prefect(variables, "work-pool", "create", "atlas", "--type", "process")
+    _prefect(variables, "--no-prompt", "deploy", "--all")
+    deployed = {d["name"]: d for d in _deployments(url)}
+    assert set(deployed) == {"study", "collect", "train", "label", "layout", "intervene"}
+    assert [s["schedule"]["cron"] for s in deployed["study"]["schedules"]] == ["0 3 * * *"]
+    root = tmp_path / "worked"
+    given = {"parameters": {"config_path": "configs/tiny.yaml", "root": str(root)}}
+    with (tmp_path / "worker.log").open("w") as out:
+        command = [sys.executable, "-m", "prefect", "worker", "start", "--pool", "atlas", "--type", "process"]
+        worker = subprocess.Popen(command, cwd=tmp_path, env=variables, stdout=out, stderr=subprocess.STDOUT)
+    try:
+        path = f"deployments/{deployed['collect']['id']}/create_flow_run"
+        run = _wait(lambda: _post(url, path, given), 30, "no run was made")
+        _wait(lambda: _state(url, run["id"]) in ENDED, 120, "the flow run did not end")
+        assert _state(url, run["id"]) == "COMPLETED", (tmp_path / "worker.log").read_text()[-3000:]
+    finally:
+        worker.terminate()
+        worker.wait(30)
+    assert status(root)["done"]["collect"] == expected_units(root)["collect"]
+
+
+def _prefect(variables: dict[str, str], *arguments: str) -> None:
+    command = [sys.executable, "-m", "prefect", *arguments]
+    done = subprocess.run(command, cwd=ROOT, env=variables, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def _post(url: str, path: str, body: dict | None = None):
     """The answer's body. Raises ``httpx.HTTPError`` on a refusal: SQLite may be locked for a moment."""
-    return httpx.post(f"{url}/{path}", json={}).raise_for_status().json()
+    return httpx.post(f"{url}/{path}", json=body or {}).raise_for_status().json()
 
 
 def _deployments(url: str) -> list[dict]:
