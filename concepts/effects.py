@@ -19,16 +19,24 @@ def bootstrap_interval(
     return float(low), float(high)
 
 
-def cluster_interval(values: np.ndarray, clusters: Sequence[Hashable], samples: int, seed: int) -> tuple[float, float]:
+def cluster_interval(
+    values: np.ndarray, clusters: Sequence[Hashable], samples: int, seed: int, bounds: tuple[float, float] = (0.0, 1.0)
+) -> tuple[float, float]:
     """95 % percentile interval of the mean of ``values`` [n], whole clusters resampled; (nan, nan) if there are none.
 
-    Values of one cluster are not independent, and resampling them one by one would make the interval too narrow.
+    Values of one cluster are not independent, and resampling them one by one would make the interval too narrow. Where
+    all clusters agree resampling would claim certainty: there the interval reaches as far as the exact binomial bound
+    for as many trials as clusters (none of 10 may be 31 %), within ``bounds``.
     """
     if not len(values):
         return float("nan"), float("nan")
     names = {name: number for number, name in enumerate(dict.fromkeys(clusters))}
     of_value = np.array([names[name] for name in clusters])
     sums, sizes = np.bincount(of_value, values), np.bincount(of_value)
+    means = sums / sizes
+    if np.allclose(means, means[0]):
+        reach = 1.0 - 0.025 ** (1.0 / len(names))
+        return max(bounds[0], float(means[0]) - reach), min(bounds[1], float(means[0]) + reach)
     drawn = np.random.default_rng(seed).integers(len(names), size=(samples, len(names)))
     low, high = np.quantile(sums[drawn].sum(1) / sizes[drawn].sum(1), [0.025, 0.975])
     return float(low), float(high)

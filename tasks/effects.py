@@ -29,12 +29,12 @@ def summarise_effects(study: Study) -> dict[str, Any]:
 def _effect_row(
     study: Study, key: tuple[str, str, str], rows: list[dict[str, Any]], random: list[dict[str, Any]]
 ) -> dict[str, Any]:
-    """Cases of one prompt and target are not independent (four regions of one image): intervals resample prompts."""
+    """Cases of one prompt are not independent (four regions of one image): intervals resample prompts."""
     of_random = {_case(row): row["success"] for row in random}
-    paired = [row for row in rows if _case(row) in of_random]
+    paired = [row for row in rows if _case(row) in of_random and key[2] != RANDOM]
     difference = [float(row["success"]) - float(of_random[_case(row)]) for row in paired]
-    low, high = _interval(study, [float(row["success"]) for row in rows], rows)
-    difference_low, difference_high = _interval(study, difference, paired)
+    low, high = _interval(study, [float(row["success"]) for row in rows], rows, (0.0, 1.0))
+    difference_low, difference_high = _interval(study, difference, paired, (-1.0, 1.0))
     return {
         "kind": key[0],
         "window": key[1],
@@ -56,9 +56,11 @@ def _case(row: dict[str, Any]) -> tuple[Any, ...]:
     return row["prompt_id"], row["target"], row["region"]
 
 
-def _interval(study: Study, values: list[float], rows: list[dict[str, Any]]) -> tuple[float | None, float | None]:
+def _interval(
+    study: Study, values: list[float], rows: list[dict[str, Any]], bounds: tuple[float, float]
+) -> tuple[float | None, float | None]:
     if not values:
         return None, None
-    clusters = [(row["prompt_id"], row["target"]) for row in rows]
-    settings = study.config.interventions
-    return cluster_interval(np.array(values), clusters, settings.bootstrap, study.config.seed)
+    prompts = [row["prompt_id"] for row in rows]
+    samples = study.config.interventions.bootstrap
+    return cluster_interval(np.array(values), prompts, samples, study.config.seed, bounds)
