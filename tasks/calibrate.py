@@ -2,9 +2,9 @@
 
 The paper's strengths cannot be copied (``concepts/interventions.py`` says why), and a strength picked on the reported
 prompts would flatter the result. So every kind of edit in every window tries its strengths on prompts of the dictionary
-split, and ``best_strength`` picks the one that serves the style split. It looks at success above the random direction's:
-success alone would favour the largest, for an image pushed far enough breaks, and a judge sees all sorts of things in
-the pieces.
+split, and ``best_strength`` picks the one that serves the style split. It looks at success above that of random
+directions: success alone would favour the largest, for an image pushed far enough breaks, and a judge sees all sorts of
+things in the pieces.
 """
 
 from __future__ import annotations
