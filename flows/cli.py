@@ -68,23 +68,16 @@ def main(arguments: list[str] | None = None) -> int:
             os.environ.setdefault(name, value)
     try:
         return _dispatch(options)
+    except KeyboardInterrupt:
+        print("interrupted; what was finished is kept: run the same command again", file=sys.stderr)
+        return INTERRUPTED
     except BrokenPipeError:
         return 0
-    except (Exception, KeyboardInterrupt) as error:
-        if _interrupted(error):
-            print("interrupted; what was finished is kept: run the same command again", file=sys.stderr)
-            return INTERRUPTED
+    except Exception as error:
         if not getattr(error, "user_error", False):
             raise
         print(f"concepts: {error}", file=sys.stderr)
         return USER_ERROR
-
-
-def _interrupted(error: BaseException | None) -> bool:
-    """Whether the error is Ctrl-C, or came of it: the temporary server gets it too, and calls to it fail meanwhile."""
-    while error is not None and not isinstance(error, KeyboardInterrupt):
-        error = error.__context__
-    return error is not None
 
 
 def _dispatch(options: argparse.Namespace) -> int:

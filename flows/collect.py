@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from prefect import flow
 
-from flows.common import flow_run_name, run_missing, stage
+from flows.common import flow_run_name, run_each, stage
 from tasks.artifacts import collect_artifacts
 from tasks.parts import shard_name
-from tasks.runner import with_retries
 from tasks.study import shards_of
 from tasks.units import collect_shard_task, plan_prompts_task
 
@@ -17,10 +16,7 @@ def collect_flow(config_path: str, root: str, overrides: list[str] | None = None
     """Fill the activation store and the ``prompts`` and ``images`` tables. Returns counts."""
     with stage("collect", config_path, root, overrides) as study:
         prompts = plan_prompts_task(study)
-        task = with_retries(collect_shard_task, study.config.run)
-        units = {shard_name(shard): shard for shard in shards_of(study)}
-        done = run_missing(
-            study, "collect", units, lambda runner, shard: runner.submit(task, {"study": study, "shard": shard})
-        )
+        units = {shard_name(shard): {"shard": shard} for shard in shards_of(study)}
+        done = run_each(study, "collect", collect_shard_task, units)
         collect_artifacts(study)
     return {"prompts": prompts, "shards": len(units), "collected_now": len(done)}

@@ -8,14 +8,14 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
-from prefect import runtime
+from prefect import Task, runtime
 from prefect.task_runners import TaskRunner
 
 from storage.records import missing
 from storage.tables import write_part
 from tasks.config import load_config
 from tasks.progress import StageProgress
-from tasks.runner import run_units
+from tasks.runner import run_units, with_retries
 from tasks.study import Study, git_sha, limit_threads, open_or_create, versions
 
 
@@ -51,6 +51,14 @@ def run_missing(
     if not todo:
         return []
     return run_units(study.config.run, progress, submit, [units[name] for name in todo])
+
+
+def run_each(study: Study, record_stage: str, task: Task[..., Any], units: dict[str, dict[str, Any]]) -> list[Any]:
+    """Run one task for every unit without a completion record; ``units`` maps a record's name to its parameters."""
+    retried = with_retries(task, study.config.run)
+    return run_missing(
+        study, record_stage, units, lambda runner, given: runner.submit(retried, {"study": study, **given})
+    )
 
 
 def flow_run_name() -> str:

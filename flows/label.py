@@ -7,7 +7,7 @@ from typing import Any
 from prefect import flow
 from prefect.task_runners import TaskRunner
 
-from flows.common import flow_run_name, run_missing, stage
+from flows.common import flow_run_name, run_each, run_missing, stage
 from tasks.artifacts import label_artifacts
 from tasks.parts import shard_name
 from tasks.preconditions import require
@@ -24,9 +24,8 @@ def label_flow(config_path: str, root: str, overrides: list[str] | None = None) 
         require(study, "collect", "train")
         shards = {shard_name(shard): shard for shard in shards_of(study, *SEGMENTED_SPLITS)}
         run_missing(study, "segment", shards, lambda runner, shard: _segment_graph(runner, study, shard))
-        task = with_retries(label_task, study.config.run)
-        units = {unit_name(site, k): {"study": study, "site": site, "k": k} for site, k in sae_units(study)}
-        done = run_missing(study, "label", units, lambda runner, unit: runner.submit(task, unit))
+        units = {unit_name(site, k): {"site": site, "k": k} for site, k in sae_units(study)}
+        done = run_each(study, "label", label_task, units)
         label_artifacts(study)
     return {"shards": len(shards), "dictionaries": len(units), "labelled_now": len(done)}
 

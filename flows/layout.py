@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from prefect import flow
 
-from flows.common import flow_run_name, run_missing, stage
+from flows.common import flow_run_name, run_each, stage
 from tasks.artifacts import layout_artifacts
 from tasks.preconditions import require
-from tasks.runner import with_retries
 from tasks.study import sae_units, unit_name
 from tasks.units import layout_task
 
@@ -17,8 +16,7 @@ def layout_flow(config_path: str, root: str, overrides: list[str] | None = None)
     """Fill ``layout_scores``."""
     with stage("layout", config_path, root, overrides) as study:
         require(study, "collect", "train", "segment", "label")
-        task = with_retries(layout_task, study.config.run)
-        units = {unit_name(site, k): {"study": study, "site": site, "k": k} for site, k in sae_units(study)}
-        done = run_missing(study, "layout", units, lambda runner, unit: runner.submit(task, unit))
+        units = {unit_name(site, k): {"site": site, "k": k} for site, k in sae_units(study)}
+        done = run_each(study, "layout", layout_task, units)
         layout_artifacts(study)
     return {"sites": len(units), "scored_now": len(done)}

@@ -35,7 +35,7 @@ def prefect_server() -> Iterator[str]:
     if url := PREFECT_API_URL.value():
         yield url
         return
-    port = _free_port()
+    port = free_port()
     url = f"http://127.0.0.1:{port}/api"
     # The pipe is the run's lifeline: the system closes it also after kill -9. The session keeps Ctrl-C away.
     process = subprocess.Popen(
@@ -54,7 +54,8 @@ def prefect_server() -> Iterator[str]:
         _stop(process)
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A loopback port that nobody listened on a moment ago."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

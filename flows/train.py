@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from prefect import flow
 
-from flows.common import flow_run_name, run_missing, stage
+from flows.common import flow_run_name, run_each, stage
 from tasks.artifacts import train_artifacts
 from tasks.preconditions import require
-from tasks.runner import with_retries
 from tasks.study import sae_units, unit_name
 from tasks.units import train_sae_task
 
@@ -17,8 +16,7 @@ def train_flow(config_path: str, root: str, overrides: list[str] | None = None) 
     """Train every SAE that is missing; fill ``saes/`` and ``sae_metrics``."""
     with stage("train", config_path, root, overrides) as study:
         require(study, "collect")
-        task = with_retries(train_sae_task, study.config.run)
-        units = {unit_name(site, k): {"study": study, "site": site, "k": k} for site, k in sae_units(study)}
-        done = run_missing(study, "train", units, lambda runner, unit: runner.submit(task, unit))
+        units = {unit_name(site, k): {"site": site, "k": k} for site, k in sae_units(study)}
+        done = run_each(study, "train", train_sae_task, units)
         train_artifacts(study)
     return {"saes": len(units), "trained_now": len(done)}

@@ -73,7 +73,12 @@ def plan_prompts(settings: PromptSettings, count_tokens: Callable[[list[str]], l
 
 def prompt_seed(seed: int, prompt_id: int) -> int:
     """The 63-bit noise seed of a prompt, a hash of (study seed, prompt id)."""
-    digest = hashlib.blake2b(f"{seed}/{prompt_id}".encode(), digest_size=8).digest()
+    return hashed_seed(seed, prompt_id)
+
+
+def hashed_seed(*parts: object) -> int:
+    """A 63-bit seed that depends on all of ``parts`` and on nothing else."""
+    digest = hashlib.blake2b("/".join(map(str, parts)).encode(), digest_size=8).digest()
     return int.from_bytes(digest, "big") >> 1
 
 

@@ -16,11 +16,21 @@ import numpy as np
 
 from concepts.settings import REGIONS
 from storage.records import read_record
-from tasks.collect import images_of
-from tasks.edits import CONCEPTS, KINDS, RANDOM, Editor, Unit, cases_of, strengths_of, target_cids, targets_of
+from tasks.edits import (
+    CONCEPTS,
+    KINDS,
+    RANDOM,
+    Editor,
+    Unit,
+    cases_of,
+    originals_of,
+    strengths_of,
+    target_cids,
+    targets_of,
+)
 from tasks.judging import score
 from tasks.parts import publish
-from tasks.study import Study, split_range
+from tasks.study import Study
 
 STAGE = "calibrate"
 
@@ -61,8 +71,7 @@ def _try_strengths(study: Study, calibration: Calibration, target: str) -> list[
     cids = target_cids(study, unit.window, target)
     if not cases or not cids:
         return []
-    known = images_of(study, *split_range(study, "dictionary"))
-    before = [known[case.prompt_id] for case in cases]
+    before = originals_of(study, cases)
     rows = []
     for strength in strengths_of(study, unit.kind):
         outcomes, of_random = (

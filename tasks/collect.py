@@ -95,7 +95,15 @@ def _image_row(prompt_id: int, image: np.ndarray) -> dict[str, Any]:
 
 def images_of(study: Study, start: int, stop: int) -> dict[int, np.ndarray]:
     """Decoded images by prompt id, start <= prompt_id < stop."""
-    found = read_table(study.root, "images", filters=[("prompt_id", ">=", start), ("prompt_id", "<", stop)])
+    return _decoded(read_table(study.root, "images", filters=[("prompt_id", ">=", start), ("prompt_id", "<", stop)]))
+
+
+def images_by_id(study: Study, prompt_ids: list[int]) -> dict[int, np.ndarray]:
+    """Decoded images of the named prompts."""
+    return _decoded(read_table(study.root, "images", filters=[("prompt_id", "in", prompt_ids)]))
+
+
+def _decoded(found: pa.Table) -> dict[int, np.ndarray]:
     return {
         prompt_id: decode_png(data)
         for prompt_id, data in zip(found["prompt_id"].to_pylist(), found["image"].to_pylist(), strict=True)

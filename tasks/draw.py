@@ -94,8 +94,6 @@ def _layout_scores(study: Study, path: Path) -> Path | None:
 def _layouts(study: Study, path: Path) -> Path | None:
     """Predictions of the edited block at every timestep for the first layout image of each label."""
     k, block = study.config.sae.k[0], study.config.interventions.block
-    start, stop = split_range(study, "layout")
-    images, masks = images_of(study, start, stop), label_masks(study, start, stop)
     items: dict[str, dict[str, Any]] = {}
     for t in study.config.sites.times:
         site = (block, t, "cond")
@@ -104,12 +102,12 @@ def _layouts(study: Study, path: Path) -> Path | None:
             if label not in thresholds:
                 continue
             prompt_id = found.prompt_ids[0]
-            item = items.setdefault(
-                label,
-                {"image": images[prompt_id], "label": label, "truth": masks[prompt_id][label], "predictions": {}},
-            )
+            if label not in items:
+                image = images_of(study, prompt_id, prompt_id + 1)[prompt_id]
+                truth = label_masks(study, prompt_id, prompt_id + 1)[prompt_id][label]
+                items[label] = {"image": image, "label": label, "truth": truth, "predictions": {}}
             grid = store_of(study).shape(site)[:2]
-            item["predictions"][t] = (found.scores["evidence"][0] >= thresholds[label]).reshape(grid)
+            items[label]["predictions"][t] = (found.scores["evidence"][0] >= thresholds[label]).reshape(grid)
     kept = [item for item in items.values() if len(item["predictions"]) == len(study.config.sites.times)]
     return draw.layouts(kept[:10], path) if kept else None
 

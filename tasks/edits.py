@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,8 +13,9 @@ from concepts.interventions import contribution, edit_direction, global_edit, ra
 from concepts.settings import REGIONS
 from diffusion.sampling import Edit, sample
 from sae.io import load_sae
+from storage.prompts import hashed_seed
 from storage.tables import read_table
-from tasks.collect import prompts_of
+from tasks.collect import images_by_id, prompts_of
 from tasks.study import Site, Study, borrowed_model, sae_folder, split_range, store_of
 from vision.words import mentions
 
@@ -74,6 +74,12 @@ def cases_of(study: Study, kind: str, target: str, split: str, prompts: int) -> 
             fits.append(row)
     regions = REGIONS if kind == "spatial" else ("everywhere",)
     return [Case(row["prompt_id"], row["caption"], row["seed"], region) for row in fits[:prompts] for region in regions]
+
+
+def originals_of(study: Study, cases: list[Case]) -> list[np.ndarray]:
+    """The unedited image of each case; a prompt's image is read once, and only those are held."""
+    known = images_by_id(study, sorted({case.prompt_id for case in cases}))
+    return [known[case.prompt_id] for case in cases]
 
 
 def site_of(study: Study, window: str) -> tuple[Site, int]:
@@ -142,9 +148,8 @@ class Editor:
     def _direction(self, case: Case) -> Tensor:
         if self.control == CONCEPTS:
             return edit_direction(self.sae.concept_vectors()[self.cids])
-        text = f"{self.study.config.seed}/{self.unit.name}/{case.prompt_id}/{case.region}"
-        digest = hashlib.blake2b(text.encode(), digest_size=8).digest()
-        return random_direction(self.sae.d, int.from_bytes(digest, "big") >> 1)
+        seed = hashed_seed(self.study.config.seed, self.unit.name, case.prompt_id, case.region)
+        return random_direction(self.sae.d, seed)
 
     def _spatial(self, delta: Tensor, direction: Tensor, regions: Tensor) -> Tensor:
         """The control takes away as much as the concepts write outside the region, along its own direction."""

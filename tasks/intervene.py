@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 
 from tasks.calibrate import strength_of
-from tasks.collect import encode_png, images_of
-from tasks.edits import CONCEPTS, RANDOM, UNEDITED, Case, Editor, Unit, cases_of, target_cids
+from tasks.collect import encode_png
+from tasks.edits import CONCEPTS, RANDOM, UNEDITED, Case, Editor, Unit, cases_of, originals_of, target_cids
 from tasks.judging import score
 from tasks.parts import publish
-from tasks.study import Study, split_range
+from tasks.study import Study
 
 
 def run_unit(study: Study, unit: Unit) -> dict[str, Any]:
@@ -24,8 +24,7 @@ def run_unit(study: Study, unit: Unit) -> dict[str, Any]:
     cases = cases_of(study, unit.kind, unit.target, "style", settings.prompts_per_target)
     cids = target_cids(study, unit.window, unit.target)
     strength = strength_of(study, unit)
-    known = images_of(study, *split_range(study, "style"))
-    before = [known[case.prompt_id] for case in cases]
+    before = originals_of(study, cases)
     rows = _rows(study, unit, cases, before, before, UNEDITED, len(cids), 0.0)
     if cids and cases:
         for control in (CONCEPTS, RANDOM):

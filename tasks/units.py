@@ -70,7 +70,7 @@ def calibrate_task(study: Study, unit: calibrate.Calibration) -> dict[str, Any]:
 
 
 @task(name="effects", tags=["intervene"], cache_policy=NO_CACHE)
-def effects_task(study: Study, unit: str) -> dict[str, Any]:
+def effects_task(study: Study) -> dict[str, Any]:
     """Summarise what the edits did."""
     return effects.summarise_effects(study)
 

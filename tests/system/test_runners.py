@@ -2,7 +2,6 @@
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -11,6 +10,7 @@ import httpx
 import psutil
 import pytest
 
+from flows.server import free_port
 from storage.inspect import expected_units, status, table_hashes, verify
 from tests.paths import ROOT
 from tests.system.conftest import concepts, environment
@@ -53,7 +53,7 @@ def test_control_c_ends_a_run_with_one_sentence_and_keeps_what_is_done(prefect_h
     while len(list((root / "done" / "collect").glob("*.json"))) < 3:
         assert process.poll() is None and time.time() < end, "no shard was collected"
         time.sleep(0.01)
-    os.killpg(process.pid, signal.SIGINT)  # as a terminal does: the run and its temporary server
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does: every process of the session
     _, errors = process.communicate(timeout=90)
     assert process.returncode == 130 and "Traceback" not in errors, errors[-3000:]
     assert "interrupted; what was finished is kept: run the same command again" in errors
@@ -72,9 +72,7 @@ def _servers(pid: int) -> list[psutil.Process]:
 @pytest.fixture
 def prefect_api(tmp_path):
     """A real Prefect server with a home of its own; yields (API URL, environment for its clients)."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     url = f"http://127.0.0.1:{port}/api"
     variables = environment(tmp_path / "prefect") | {"PREFECT_API_URL": url, "PREFECT_SERVER_LOGGING_LEVEL": "CRITICAL"}
     command = [sys.executable, "-m", "prefect", "server", "start", "--port", str(port)]
