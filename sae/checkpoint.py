@@ -1,83 +1,143 @@
-"""A training run's state on disk: safetensors and JSON, atomic, no pickle."""
+"""A training run's state on disk: safetensors and JSON, atomic, no pickle.
+
+Each SAE has its tensors in its own folder (``<folder>/checkpoint/step-<n>.safetensors``). One commit file, replaced
+last, names the step and so makes all of them current at once: a kill at any moment leaves the previous checkpoint.
+"""
 
 from __future__ import annotations
 
 import json
 import os
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor
 
 from sae.errors import SAEError
-from sae.model import TopKSAE
-from sae.settings import SAESettings
+from sae.members import Member
+from sae.step import TrainState
+
+PARAMETERS = ("W_enc", "W_dec", "b")
+History = dict[Member, list[dict[str, float]]]
 
 
-@dataclass
-class TrainState:
-    """Everything a step reads and changes. ``since_fired`` [M] int64 counts vectors."""
+@dataclass(frozen=True)
+class Places:
+    """Where a run keeps its files: the commit file, and a folder for each SAE."""
 
-    sae: TopKSAE
-    optimizer: torch.optim.Adam
-    since_fired: Tensor
-    step: int = 0
-    history: list[tuple[int, float]] = field(default_factory=list)
-
-    @classmethod
-    def fresh(cls, sae: TopKSAE, settings: SAESettings) -> TrainState:
-        """State before the first step."""
-        optimizer = torch.optim.Adam(sae.parameters(), lr=settings.lr, eps=settings.adam_eps)
-        return cls(sae, optimizer, torch.zeros(sae.n, dtype=torch.int64))
+    commit: Path
+    folders: Mapping[Member, Path]
 
 
-def save_state(folder: Path, state: TrainState, identity: dict[str, object]) -> None:
-    """Write the state. The JSON, replaced last, names the tensor file: a kill leaves the previous checkpoint."""
-    folder.mkdir(parents=True, exist_ok=True)
-    tensors = {f"sae.{name}": value.detach() for name, value in state.sae.named_parameters()}
-    tensors["since_fired"] = state.since_fired
-    for index, values in state.optimizer.state_dict()["state"].items():
-        tensors |= {f"adam.{index}.{name}": torch.as_tensor(value) for name, value in values.items()}
-    name = f"step-{state.step}.safetensors"
-    save_file({key: value.contiguous().clone() for key, value in tensors.items()}, folder / f"{name}.tmp")
-    os.replace(folder / f"{name}.tmp", folder / name)
-    facts = {"identity": identity, "step": state.step, "history": state.history, "file": name}
-    (folder / "latest.json.tmp").write_text(json.dumps(facts))
-    os.replace(folder / "latest.json.tmp", folder / "latest.json")
-    for old in folder.glob("step-*.safetensors"):
-        if old.name != name:
-            old.unlink()
+def save_checkpoint(places: Places, states: list[TrainState], history: History, identity: dict[str, Any]) -> None:
+    """Write every SAE's state, commit, then remove what the commit before named."""
+    step = states[0].step
+    for state in states:
+        tensors = _tensors(state)
+        for index, member in enumerate(state.stack.members):
+            write_atomic(_tensor_file(places, member, step), save(_part(tensors, state, index)))
+    facts = {
+        "identity": identity,
+        "step": step,
+        "history": [[places.folders[member].name, rows] for member, rows in history.items()],
+    }
+    write_atomic(places.commit, json.dumps(facts).encode())
+    for folder in places.folders.values():
+        for old in (folder / "checkpoint").glob("step-*.safetensors"):
+            if old.name != f"step-{step}.safetensors":
+                old.unlink()
 
 
-def load_state(folder: Path, state: TrainState, identity: dict[str, object]) -> None:
-    """Fill ``state`` from the folder if it has a checkpoint; a fresh state stays as it is otherwise.
+def load_checkpoint(places: Places, states: list[TrainState], history: History, identity: dict[str, Any]) -> bool:
+    """Fill states and history from the last commit; False, and nothing changed, if there is none.
 
-    Raises ``SAEError`` if the checkpoint is of another configuration or damaged.
+    Raises ``SAEError`` if the checkpoint is of another configuration or damaged, naming what to delete.
     """
-    latest = folder / "latest.json"
-    if not latest.exists():
-        return
+    if not places.commit.exists():
+        return False
+    remedy = f"delete {places.commit} to train this site from the start"
     try:
-        facts = json.loads(latest.read_text())
-        tensors = load_file(folder / facts["file"])
-    except (OSError, ValueError, KeyError, SafetensorError) as error:
-        raise SAEError(f"the checkpoint {folder} is damaged: delete that folder to train from the start") from error
+        facts = json.loads(places.commit.read_text())
+        step, rows = int(facts["step"]), facts["history"]
+        files = {member: load_file(_tensor_file(places, member, step)) for member in places.folders}
+    except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+        raise SAEError(f"the checkpoint of {places.commit.parent} is damaged ({error}): {remedy}") from error
     if facts["identity"] != json.loads(json.dumps(identity)):
-        raise SAEError(f"the checkpoint {folder} is of another configuration: delete that folder or use another --root")
+        named = _difference(facts["identity"], json.loads(json.dumps(identity)))
+        raise SAEError(f"the checkpoint {places.commit} is of another configuration ({named}): {remedy}")
+    for state in states:
+        _restore(state, [files[member] for member in state.stack.members], step)
+    for member, (_, kept) in zip(history, rows, strict=True):
+        history[member] = kept
+    return True
+
+
+def _tensor_file(places: Places, member: Member, step: int) -> Path:
+    return places.folders[member] / "checkpoint" / f"step-{step}.safetensors"
+
+
+def _tensors(state: TrainState) -> dict[str, Tensor]:
+    """Every tensor of a stack whose first axis is (or, for the bias, counts) its SAEs."""
+    tensors = {"since_fired": state.since_fired}
+    for name, parameter in zip(PARAMETERS, state.stack.parameters(), strict=True):
+        tensors[name] = parameter.detach()
+        moments = state.optimizer.state.get(parameter, {})
+        tensors |= {f"{name}.{key}": value for key, value in moments.items() if key != "step"}
+    return tensors
+
+
+def _part(tensors: dict[str, Tensor], state: TrainState, index: int) -> dict[str, Tensor]:
+    stacked = len(state.stack)
+    parts = {}
+    for name, tensor in tensors.items():
+        size = len(tensor) // stacked
+        parts[name] = tensor[index * size : (index + 1) * size].cpu().contiguous()
+    return parts | {"dead": state.dead[index].cpu()}
+
+
+def _restore(state: TrainState, files: list[dict[str, Tensor]], step: int) -> None:
+    device = state.since_fired.device
+    whole = {name: torch.cat([file[name] for file in files]).to(device) for name in files[0] if name != "dead"}
+    state.step, state.since_fired = step, whole["since_fired"]
+    state.dead = [file["dead"].to(device) for file in files]
     with torch.no_grad():
-        for name, parameter in state.sae.named_parameters():
-            parameter.copy_(tensors[f"sae.{name}"])
-    adam: dict[int, dict[str, Tensor]] = {}
-    for key, value in tensors.items():
-        if key.startswith("adam."):
-            _, index, name = key.split(".")
-            adam.setdefault(int(index), {})[name] = value
-    full = state.optimizer.state_dict()
-    full["state"] = adam
-    state.optimizer.load_state_dict(full)
-    state.since_fired = tensors["since_fired"]
-    state.step = facts["step"]
-    state.history = [(int(s), float(v)) for s, v in facts["history"]]
+        for name, parameter in zip(PARAMETERS, state.stack.parameters(), strict=True):
+            parameter.copy_(whole[name])
+            state.optimizer.state[parameter] = {
+                "step": torch.tensor(float(step), device=device),
+                "exp_avg": whole[f"{name}.exp_avg"],
+                "exp_avg_sq": whole[f"{name}.exp_avg_sq"],
+            }
+
+
+def _difference(old: dict[str, Any], new: dict[str, Any]) -> str:
+    names = sorted(name for name in {*old, *new} if old.get(name) != new.get(name))
+    return "; ".join(f"{name}: then {old.get(name)}, now {new.get(name)}" for name in names)
+
+
+def write_atomic(path: Path, data: bytes) -> None:
+    """Write beside, flush to the disk, rename. Raises ``SAEError`` when the operating system refuses."""
+    scratch = path.with_name(f".{path.name}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with scratch.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(scratch, path)
+    except OSError as error:
+        scratch.unlink(missing_ok=True)
+        raise SAEError(
+            f"cannot write {path} ({error.strerror or error}): free space or permissions, then run the same command "
+            "again; the last checkpoint is kept"
+        ) from error
+
+
+def write_log(path: Path, rows: Iterable[dict[str, float]]) -> None:
+    """The training log: one JSON object a line."""
+    write_atomic(path, "".join(json.dumps(row) + "\n" for row in rows).encode())

@@ -1,68 +1,63 @@
 """SAEs on disk, in the folder format that SAELens reads: ``cfg.json`` and ``sae_weights.safetensors``.
 
-SAELens with ``rescale_acts_by_decoder_norm`` multiplies pre-activations by the decoder's norms before TopK and
-divides by them after. Our folded decoder rows all share one norm, so that ordering equals ours, but the codes would
-be scaled; the exported weights therefore have unit-norm decoder rows and an encoder that carries the norm, and
-``decoder_norm`` in the metadata gives it back on loading.
+A ``TopKSAE`` is SAELens' architecture "topk", a ``ThresholdSAE`` its "jumprelu". Our concept vectors have unit norm, so
+codes and reconstructions are equal in both packages, with and without ``rescale_acts_by_decoder_norm``.
 """
 
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
+from torch import Tensor
 
+from sae.checkpoint import write_atomic
 from sae.errors import SAEError
-from sae.model import TopKSAE
+from sae.model import SAE, ThresholdSAE, TopKSAE
 
 SAELENS_VERSION = "6.54.12"  # the version whose format this is; below 6.0 SAELens drops the metadata
 TENSORS = ("W_enc", "b_enc", "W_dec", "b_dec")
 
 
-def save_sae(folder: str | Path, sae: TopKSAE, metadata: dict[str, Any]) -> None:
+def save_sae(folder: str | Path, sae: SAE, metadata: dict[str, Any]) -> None:
     """Write the folder; the configuration comes last, so a folder with one is whole."""
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    norm = float(sae.W_dec.detach().norm(dim=1).mean())
-    weights = {
-        "W_enc": sae.W_enc.detach() * norm,
-        "b_enc": torch.zeros(sae.n),
-        "W_dec": sae.W_dec.detach() / norm,
-        "b_dec": sae.b_dec.detach(),
-    }
-    scratch = folder / ".sae_weights.tmp"
-    save_file({name: value.float().contiguous() for name, value in weights.items()}, scratch)
-    os.replace(scratch, folder / "sae_weights.safetensors")
-    config = {
+    weights = {name: getattr(sae, name).detach().float().contiguous() for name in TENSORS}
+    config: dict[str, Any] = {
         "architecture": "topk",
         "d_in": sae.d,
         "d_sae": sae.n,
-        "k": sae.k,
         "dtype": "float32",
         "device": "cpu",
         "apply_b_dec_to_input": True,
         "normalize_activations": "none",
         "reshape_activations": "none",
-        "rescale_acts_by_decoder_norm": True,
         "metadata": {
             "sae_lens_version": SAELENS_VERSION,
             "sae_lens_training_version": SAELENS_VERSION,
-            "decoder_norm": norm,
             **metadata,
         },
     }
-    scratch = folder / ".cfg.tmp"
-    scratch.write_text(json.dumps(config, indent=1, sort_keys=True))
-    os.replace(scratch, folder / "cfg.json")
+    if isinstance(sae, ThresholdSAE):
+        weights["threshold"] = sae.threshold.detach().contiguous()
+        config |= {"architecture": "jumprelu"}
+        config["metadata"]["k"] = sae.k
+    elif isinstance(sae, TopKSAE):
+        config |= {"k": sae.k, "rescale_acts_by_decoder_norm": True}
+    write_atomic(folder / "sae_weights.safetensors", save(weights))
+    write_atomic(folder / "cfg.json", json.dumps(config, indent=1, sort_keys=True).encode())
 
 
-def load_sae(folder: str | Path) -> TopKSAE:
-    """Read a folder written by ``save_sae``. Raises ``SAEError`` naming the file when it is missing or damaged."""
+def load_sae(folder: str | Path) -> SAE:
+    """Read an SAE of ours or of SAELens 6 (topk or jumprelu).
+
+    Raises ``SAEError`` naming the file when it is missing or damaged, lacks a tensor or a field, or is of an
+    architecture or a normalisation that has no equal here.
+    """
     folder = Path(folder)
     try:
         config = json.loads((folder / "cfg.json").read_text())
@@ -75,15 +70,51 @@ def load_sae(folder: str | Path) -> TopKSAE:
         raise SAEError(
             f"{folder}: the SAE's files are damaged: delete the folder's record and run `concepts train`"
         ) from error
-    lacking = [name for name in TENSORS if name not in weights]
+    _check_fields(folder, config)
+    wanted = TENSORS + (("threshold",) if config["architecture"] == "jumprelu" else ())
+    check_tensors(folder / "sae_weights.safetensors", weights, wanted)
+    weights = {name: weights[name].float() for name in wanted}
+    if not config.get("apply_b_dec_to_input", True):
+        # SAELens then feeds x itself to the encoder; here b_dec is always subtracted, so its share is added back.
+        weights["b_enc"] = weights["b_enc"] + weights["b_dec"] @ weights["W_enc"]
+    if config.get("rescale_acts_by_decoder_norm", False):
+        norm = weights["W_dec"].norm(dim=1)
+        weights |= {"W_enc": weights["W_enc"] * norm, "b_enc": weights["b_enc"] * norm}
+        weights["W_dec"] = weights["W_dec"] / norm[:, None]
+    k = config.get("k") or config.get("metadata", {}).get("k") or 0
+    return build(folder, weights, int(k))
+
+
+def _check_fields(folder: Path, config: dict[str, Any]) -> None:
+    file = folder / "cfg.json"
+    if not isinstance(config, dict) or config.get("architecture") not in ("topk", "jumprelu"):
+        found = config.get("architecture") if isinstance(config, dict) else config
+        raise SAEError(f"{file}: architecture {found!r} cannot be read: save it for inference as topk or jumprelu")
+    if config["architecture"] == "topk" and not isinstance(config.get("k"), int):
+        raise SAEError(f"{file} lacks the field k: add the number of latents that may be on")
+    for name in ("normalize_activations", "reshape_activations"):
+        if config.get(name, "none") not in ("none", None):
+            raise SAEError(f"{file}: {name} is {config[name]!r}: fold it into the weights and set it to 'none'")
+
+
+def check_tensors(file: Path, tensors: dict[str, Tensor], wanted: tuple[str, ...]) -> None:
+    """Raise ``SAEError`` naming the file and what it lacks."""
+    lacking = [name for name in wanted if name not in tensors]
     if lacking:
-        raise SAEError(f"{folder / 'sae_weights.safetensors'} lacks the tensors {', '.join(lacking)}: export it again")
-    if weights["b_enc"].abs().max() > 0:
-        raise SAEError(f"{folder}: b_enc is not zero, and this architecture has no encoder bias: it is not our export")
-    sae = TopKSAE(config["d_in"], config["d_sae"], config["k"])
-    norm = float(config["metadata"].get("decoder_norm", 1.0))
+        raise SAEError(f"{file} lacks the tensors {', '.join(lacking)}: export it again")
+
+
+def build(origin: Path, weights: dict[str, Tensor], k: int) -> SAE:
+    """An SAE from W_enc [D, M], b_enc [M], W_dec [M, D], b_dec [D] and, for one with a threshold, threshold [M]."""
+    d, n = weights["W_enc"].shape
+    shapes = {"b_enc": (n,), "W_dec": (n, d), "b_dec": (d,), "threshold": (n,)}
+    for name, tensor in weights.items():
+        if name != "W_enc" and tuple(tensor.shape) != shapes[name]:
+            raise SAEError(f"{origin}: {name} is {tuple(tensor.shape)}, but W_enc is {(d, n)}: export it again")
+        if not torch.isfinite(tensor).all():
+            raise SAEError(f"{origin}: {name} holds a value that is not finite: export it again")
+    sae = ThresholdSAE(d, n, k) if "threshold" in weights else TopKSAE(d, n, k)
     with torch.no_grad():
-        sae.W_enc.copy_(weights["W_enc"] / norm)
-        sae.W_dec.copy_(weights["W_dec"] * norm)
-        sae.b_dec.copy_(weights["b_dec"])
+        for name, tensor in weights.items():
+            getattr(sae, name).copy_(tensor)
     return sae.requires_grad_(False)

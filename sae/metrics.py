@@ -7,9 +7,14 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from scipy.optimize import linear_sum_assignment
+from torch import Tensor
 
 from sae.errors import SAEError
-from sae.model import TopKSAE
+from sae.model import SAE
+
+# Edges of the density histogram: below 1e-6, then two bins a decade up to 1. Latents that never fire are not in it.
+DENSITY_EDGES = tuple(float(10 ** (-6 + i / 2)) for i in range(13))
 
 
 @dataclass(frozen=True)
@@ -28,32 +33,70 @@ class Metrics:
     n_vectors: int
     density: np.ndarray
 
+    def density_histogram(self) -> list[int]:
+        """Latents that fired, by density: int [13], bins as ``DENSITY_EDGES`` says, the last one from 1e-0.5 to 1."""
+        fired = self.density[self.density > 0]
+        inner = np.array(DENSITY_EDGES[:-1])
+        return np.bincount(np.searchsorted(inner, fired, side="right"), minlength=len(DENSITY_EDGES)).tolist()
+
 
 @torch.no_grad()
-def evaluate(sae: TopKSAE, chunks: Iterable[np.ndarray]) -> Metrics:
+def evaluate(sae: SAE, chunks: Iterable[np.ndarray]) -> Metrics:
     """Metrics over all vectors of ``chunks`` (float32 [n, D] each), sums in float64."""
-    error, total, square = np.zeros(sae.d), np.zeros(sae.d), np.zeros(sae.d)
-    fired, count = torch.zeros(sae.n, dtype=torch.int64), 0
+    return evaluate_all([sae], chunks)[0]
+
+
+@torch.no_grad()
+def evaluate_all(saes: list[SAE], chunks: Iterable[np.ndarray]) -> list[Metrics]:
+    """``evaluate`` for several SAEs of one width of vectors, from one read."""
+    sums = [_ErrorSums(sae) for sae in saes]
+    total, square, count = 0.0, 0.0, 0
     for chunk in chunks:
-        x = torch.from_numpy(chunk)
-        values, indices = sae.encode(x)
-        error += (x - sae.decode(values, indices)).double().square().sum(0).numpy()
+        x_ND = torch.from_numpy(chunk)
+        for one in sums:
+            one.add(x_ND)
         wide = chunk.astype(np.float64)
-        total += wide.sum(0)
-        square += (wide**2).sum(0)
-        fired += torch.bincount(indices[values > 0], minlength=sae.n)
+        total = total + wide.sum(0)
+        square = square + np.einsum("nd,nd->d", wide, wide)
         count += len(chunk)
     if not count:
         raise SAEError("there are no held-out vectors: prompts.splits.dictionary must be at least 1")
-    spread = square - total**2 / count
-    fvu = float(error.sum() / spread.sum())
-    varies = spread > 1e-12 * square.sum()
-    return Metrics(
-        explained_variance=1.0 - fvu,
-        fvu=fvu,
-        scaled_mse=float((error[varies] / spread[varies]).mean()),
-        l0=float(fired.sum()) / count,
-        dead_fraction=float((fired == 0).double().mean()),
-        n_vectors=count,
-        density=fired.numpy() / count,
-    )
+    spread_D = np.asarray(square - total**2 / count)
+    varies_D = spread_D > 1e-12 * np.asarray(square).sum()
+    return [one.metrics(spread_D, varies_D, count) for one in sums]
+
+
+class _ErrorSums:
+    def __init__(self, sae: SAE) -> None:
+        self.sae = sae
+        self.error_D = np.zeros(sae.d)
+        self.fired_M = torch.zeros(sae.n, dtype=torch.int64)
+
+    def add(self, x_ND: Tensor) -> None:
+        values, latents = self.sae.encode(x_ND)
+        self.error_D += (x_ND - self.sae.decode(values, latents)).double().square().sum(0).numpy()
+        self.fired_M += torch.bincount(latents[values > 0], minlength=self.sae.n)
+
+    def metrics(self, spread_D: np.ndarray, varies_D: np.ndarray, count: int) -> Metrics:
+        fvu = float(self.error_D.sum() / spread_D.sum())
+        return Metrics(
+            explained_variance=1.0 - fvu,
+            fvu=fvu,
+            scaled_mse=float((self.error_D[varies_D] / spread_D[varies_D]).mean()),
+            l0=float(self.fired_M.sum()) / count,
+            dead_fraction=float((self.fired_M == 0).double().mean()),
+            n_vectors=count,
+            density=self.fired_M.numpy() / count,
+        )
+
+
+def stability(first_MD: Tensor, second_MD: Tensor) -> float:
+    """Mean cosine of the concept vectors of two SAEs, matched one to one so that the mean is largest.
+
+    1 when both found the same directions in any order. Random directions have about sqrt(2 ln M / D).
+    """
+    a = torch.nn.functional.normalize(first_MD.detach().float(), dim=1)
+    b = torch.nn.functional.normalize(second_MD.detach().float(), dim=1)
+    cosine = (a @ b.T).numpy()
+    rows, columns = linear_sum_assignment(cosine, maximize=True)
+    return float(cosine[rows, columns].mean())

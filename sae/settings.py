@@ -1,34 +1,100 @@
-"""How the sparse autoencoders are trained."""
+"""How the sparse autoencoders are trained: one settings class for every variant."""
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 
 class SAESettings(BaseModel):
-    """One TopK SAE per site and k. Defaults are the paper's (section 2) where it states them."""
+    """SAEs of one site: all (k, expansion, seed) are trained together from one read of the data.
+
+    Defaults are the paper's (section 2) where it states them. The first expansion and the first seed make the
+    dictionary that later stages use; further ones tell what width changes and how stable the concepts are.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    variant: Literal["topk", "batchtopk"] = Field(
+        "topk",
+        description="topk: the k largest latents of each vector (the paper). batchtopk: the k * batch_size largest of "
+        "a batch (Bussmann et al. 2024), at most 4 k in a vector; used afterwards through a threshold.",
+    )
+    matryoshka: tuple[float, ...] = Field(
+        (),
+        description="Shares of the latents, ascending and ending with 1, that must each reconstruct on their own "
+        "(Bussmann et al. 2025): early latents become general, late ones specific. Empty: only all together.",
+    )
     k: tuple[int, ...] = Field((10, 20), description="Latents that may be on at a position; one SAE for each value.")
-    expansion: int = Field(4, ge=1, description="Latents per input channel: n = expansion * d.")
+    expansion: tuple[int, ...] = Field(
+        (4,),
+        description="Latents per input channel: n = expansion * d; one SAE for each value. A single number will do.",
+    )
+    seeds: int = Field(
+        1, ge=1, description="Initialisations of each (k, expansion); with 2, `stability` says which concepts recur."
+    )
+    frozen_control: bool = Field(
+        True,
+        description="Also train each k of the first expansion with its decoder left as it was drawn: what an encoder "
+        "alone achieves with random directions.",
+    )
+    across_time: bool = Field(
+        False,
+        description="Also train one SAE per (block, conditioning, k) on all times together, so that a CID means the "
+        "same direction at every time; its rows are of kind 'shared'. Costs as much as the SAEs of single times.",
+    )
     batch_size: int = Field(4096, ge=1, description="Vectors a step, mixed across images.")
     lr: float = Field(1e-4, gt=0, description="Adam's learning rate at its plateau.")
     epochs: int = Field(1, ge=1, description="Passes over the train split; the paper's one is enough at 200k prompts.")
     warmup_fraction: float = Field(0.05, ge=0, lt=1, description="Share of the steps with a rising learning rate.")
     decay_fraction: float = Field(0.2, ge=0, lt=1, description="Share of the steps, at the end, with a linear decay.")
-    clip: float = Field(1.0, gt=0, description="Largest norm of the gradient, all parameters together.")
+    clip: float = Field(1.0, gt=0, description="Largest norm of one SAE's gradient; the loss is the share unexplained.")
     aux_alpha: float = Field(1 / 32, ge=0, description="Weight of AuxK (Gao et al. 2024).")
     aux_k: int = Field(256, ge=1, description="Most dead latents that reconstruct the residual in AuxK.")
     dead_after_vectors: int = Field(
         10_000_000, ge=1, description="A latent that has not fired in this many vectors is dead; Gao et al.'s value."
     )
+    dead_check_every: int = Field(
+        50,
+        ge=1,
+        description="Steps between looks at which latents are dead. A look waits for the device; a latent that fires "
+        "between two looks leaves AuxK at once, one that dies waits for the next.",
+    )
     adam_eps: float = Field(6.25e-10, gt=0, description="Adam's epsilon; gradients of rare latents are tiny.")
+    precision: Literal["float32", "bfloat16"] = Field(
+        "float32",
+        description="Of the product that finds the k largest latents. bfloat16 finds k + 8 candidates, whose values "
+        "are then computed in float32; weights, gradients and the optimiser are float32 always. Twice as fast where "
+        "the hardware multiplies bfloat16 (GPUs, recent server CPUs), slower elsewhere.",
+    )
     checkpoint_every: int = Field(500, ge=1, description="Steps between checkpoints; a kill loses at most these.")
 
-    @field_validator("k")
+    @field_validator("expansion", mode="before")
     @classmethod
-    def _distinct(cls, k: tuple[int, ...]) -> tuple[int, ...]:
-        if not k or min(k) < 1 or len(set(k)) != len(k):
-            raise ValueError(f"sae.k must be distinct positive numbers, got {list(k)}")
-        return k
+    def _one_or_several(cls, value: Any) -> Any:
+        return (value,) if isinstance(value, int) else value
+
+    @field_validator("k", "expansion")
+    @classmethod
+    def _distinct(cls, values: tuple[int, ...], info: Any) -> tuple[int, ...]:
+        if not values or min(values) < 1 or len(set(values)) != len(values):
+            raise ValueError(f"sae.{info.field_name} must be distinct positive numbers, got {list(values)}")
+        return values
+
+    @field_validator("matryoshka")
+    @classmethod
+    def _nested(cls, shares: tuple[float, ...]) -> tuple[float, ...]:
+        if shares and (
+            shares[0] <= 0 or shares[-1] != 1 or any(a >= b for a, b in zip(shares, shares[1:], strict=False))
+        ):
+            raise ValueError(
+                f"sae.matryoshka must ascend from above 0 to 1, such as [0.0625, 0.25, 1], got {list(shares)}"
+            )
+        return shares
+
+    @model_validator(mode="after")
+    def _schedule_fits(self) -> SAESettings:
+        if self.warmup_fraction + self.decay_fraction > 1:
+            raise ValueError("sae.warmup_fraction and sae.decay_fraction together exceed 1: there is no plateau left")
+        return self

@@ -1,109 +1,87 @@
-"""Training one TopK SAE with AuxK, exactly resumable.
+"""Training all SAEs of a site from one read of its vectors, exactly resumable.
 
-Every step is a function of (source, settings, k, seed, step number), so a run that is killed and resumed from its
-checkpoint ends with the same bits as one that never stopped.
+Every step is a function of (source, settings, members, seed, step number), so a run that is killed and resumed from
+its checkpoint ends with the same bits as one that never stopped.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from sae.checkpoint import TrainState, load_state, save_state
+from sae.checkpoint import History, Places, load_checkpoint, save_checkpoint, write_log
+from sae.choose import choose
 from sae.errors import SAEError
-from sae.model import TopKSAE
+from sae.members import Member, Stack
+from sae.memory import freed_memory_kept
+from sae.model import SAE
 from sae.settings import SAESettings
-from sae.source import Statistics, VectorSource, measure
+from sae.source import BatchSource, prefetched
+from sae.step import StepFigures, TrainState, train_step
+
+LOG_POINTS = 100  # rows of a training log, whatever the number of steps
+THRESHOLD_BATCHES = 32
 
 
 @dataclass(frozen=True)
-class TrainResult:
-    """The SAE for raw vectors; vectors seen; steps; loss history [(step, loss)]; the source's statistics."""
+class Trained:
+    """SAEs for conditioned vectors, in the members' order; steps and vectors seen by each; the training log.
 
-    sae: TopKSAE
-    n_vectors: int
+    ``waited`` is the share of this process's time that steps spent waiting for the loader, ``seconds`` that time.
+    """
+
+    saes: dict[Member, SAE]
     steps: int
-    history: list[tuple[int, float]]
-    statistics: Statistics
-
-    @property
-    def gamma(self) -> float:
-        """|mean| / |deviation| of the training vectors."""
-        return self.statistics.gamma
+    n_vectors: int
+    history: History
+    seconds: float
+    waited: float
 
 
 def train(
-    source: VectorSource,
+    source: BatchSource,
     settings: SAESettings,
-    k: int,
+    members: list[Member],
     seed: int,
-    folder: Path | None = None,
-    on_progress: Callable[[int, int], None] | None = None,
-) -> TrainResult:
-    """Train on ``settings.epochs`` passes over the source; checkpoints go to ``folder/checkpoint``.
+    places: Places | None = None,
+    on_progress: Callable[[int, int, History], None] | None = None,
+    device: str = "cpu",
+) -> Trained:
+    """Train the members on ``settings.epochs`` passes over conditioned vectors; ``seed`` fixes the data's order.
 
-    Raises ``SAEError`` if the source has fewer vectors than one batch, or if a checkpoint is of another run.
+    With ``places`` the run is checkpointed and continues what it finds there. ``on_progress(step, steps, history)`` is
+    called at each row of the log. Raises ``SAEError`` if the source has fewer vectors than one batch, if a checkpoint
+    is of another run or damaged, or if the loss stops being finite.
     """
-    if source.n_vectors < settings.batch_size:
+    per_epoch = source.n_batches(settings.batch_size)
+    if not per_epoch:
         raise SAEError(
-            f"{source.n_vectors} vectors are fewer than sae.batch_size {settings.batch_size}: "
+            f"there are fewer training vectors than sae.batch_size {settings.batch_size}: "
             "lower it or enlarge prompts.splits.train"
         )
-    statistics = measure(source)
-    checkpoint = folder / "checkpoint" if folder else None
-    state = _start(source, settings, k, seed, checkpoint)
-    per_epoch = source.n_vectors // settings.batch_size
-    total = per_epoch * settings.epochs
-    for batch in _batches_from(source, settings, seed, state.step, per_epoch):
-        x_ND = (batch - statistics.mean) * statistics.scale
-        loss = train_step(state, x_ND, settings, learning_rate(settings, state.step, total))
-        state.step += 1
-        if state.step % max(total // 50, 1) == 0 or state.step == total:
-            state.history.append((state.step, float(loss)))
-        if checkpoint and (state.step % settings.checkpoint_every == 0 or state.step == total):
-            save_state(checkpoint, state, _identity(settings, k, seed, source))
-        if on_progress:
-            on_progress(state.step, total)
-    sae = state.sae.folded(statistics.mean, statistics.scale)
-    return TrainResult(sae, state.step * settings.batch_size, state.step, state.history, statistics)
+    run = _Run(source, settings, members, seed, places, device)
+    clock = _Clock()
+    with freed_memory_kept():
+        for batch in clock.watch(prefetched(_batches_from(source, settings, seed, run.step, per_epoch))):
+            run.advance(batch.to(device, non_blocking=True), per_epoch * settings.epochs, on_progress)
+    return Trained(
+        saes=run.finished(per_epoch),
+        steps=run.step,
+        n_vectors=run.step * settings.batch_size,
+        history=run.history,
+        seconds=clock.total,
+        waited=clock.waited / max(clock.total, 1e-9),
+    )
 
 
-def make_untrained(source: VectorSource, settings: SAESettings, k: int, seed: int) -> TopKSAE:
-    """The control: the same initialisation and normalisation, no step of training."""
-    statistics = measure(source)
-    return _initial(source.d, settings, k, seed).folded(statistics.mean, statistics.scale)
-
-
-def _initial(d: int, settings: SAESettings, k: int, seed: int) -> TopKSAE:
-    sae = TopKSAE(d, settings.expansion * d, k)
-    sae.initialise(torch.zeros(d), seed)  # inputs are centred: the mean is zero
-    return sae
-
-
-def _start(source: VectorSource, settings: SAESettings, k: int, seed: int, checkpoint: Path | None) -> TrainState:
-    state = TrainState.fresh(_initial(source.d, settings, k, seed), settings)
-    if checkpoint:
-        load_state(checkpoint, state, _identity(settings, k, seed, source))
-    return state
-
-
-def _identity(settings: SAESettings, k: int, seed: int, source: VectorSource) -> dict[str, object]:
-    """What a checkpoint must agree with to be resumed."""
-    kept = settings.model_dump(mode="json", exclude={"k", "checkpoint_every"})
-    return {**kept, "k": k, "seed": seed, "d": source.d, "n_vectors": source.n_vectors}
-
-
-def _batches_from(
-    source: VectorSource, settings: SAESettings, seed: int, step: int, per_epoch: int
-) -> Iterator[Tensor]:
+def _batches_from(source: BatchSource, settings: SAESettings, seed: int, step: int, per_epoch: int) -> Iterator[Tensor]:
     for epoch in range(step // per_epoch, settings.epochs):
         skip = step % per_epoch if epoch == step // per_epoch else 0
-        for batch in source.batches(settings.batch_size, seed, epoch, skip):
-            yield torch.from_numpy(batch)
+        yield from source.batches(settings.batch_size, seed, epoch, skip)
 
 
 def learning_rate(settings: SAESettings, step: int, total: int) -> float:
@@ -115,57 +93,98 @@ def learning_rate(settings: SAESettings, step: int, total: int) -> float:
     return settings.lr * min(1.0, rising, falling)
 
 
-def train_step(state: TrainState, x_ND: Tensor, settings: SAESettings, lr: float) -> Tensor:
-    """One step on conditioned vectors. Returns the loss (a 0-d tensor)."""
-    sae = state.sae
-    pre_NM = sae.pre_activations(x_ND)
-    values_NK, indices_NK = pre_NM.topk(sae.k, dim=1, sorted=False)
-    values_NK = values_NK.relu()
-    error_ND = x_ND - sae.decode(values_NK, indices_NK)
-    loss = error_ND.square().sum(1).mean()
-    dead_M = state.since_fired >= settings.dead_after_vectors
-    if bool(dead_M.any()):
-        loss = loss + settings.aux_alpha * aux_loss(sae, pre_NM, error_ND.detach(), dead_M, settings.aux_k)
-    for group in state.optimizer.param_groups:
-        group["lr"] = lr
-    state.optimizer.zero_grad(set_to_none=True)
-    loss.backward()
-    project_decoder_gradient(sae)
-    torch.nn.utils.clip_grad_norm_(sae.parameters(), settings.clip * x_ND.shape[1] ** 0.5)
-    state.optimizer.step()
-    with torch.no_grad():
-        sae.W_dec.div_(sae.W_dec.norm(dim=1, keepdim=True).clamp_min(1e-12))
-        _count_firing(state, values_NK, indices_NK)
-    return loss.detach()
+class _Run:
+    """The stacks of one run (one a width), fed with the same batches."""
+
+    def __init__(
+        self,
+        source: BatchSource,
+        settings: SAESettings,
+        members: list[Member],
+        seed: int,
+        places: Places | None,
+        device: str,
+    ) -> None:
+        widths = sorted({member.n for member in members})
+        stacks = [Stack(source.d, [m for m in members if m.n == width], device) for width in widths]
+        self.source, self.settings, self.members, self.seed = source, settings, members, seed
+        self.states = [TrainState(stack, settings) for stack in stacks]
+        self.history: History = {member: [] for member in members}
+        self.places = places
+        self.identity = _identity(settings, members, seed, source)
+        if places:
+            load_checkpoint(places, self.states, self.history, self.identity)
+
+    @property
+    def step(self) -> int:
+        return self.states[0].step
+
+    def advance(self, x_ND: Tensor, total: int, on_progress: Callable[[int, int, History], None] | None) -> None:
+        """One step of every stack, then the log and the checkpoint when they are due."""
+        lr = learning_rate(self.settings, self.step, total)
+        figures = [train_step(state, x_ND, self.settings, lr) for state in self.states]
+        last = self.step == total
+        if self.step % max(total // LOG_POINTS, 1) == 0 or last:
+            self._log(figures, lr)
+            if on_progress:
+                on_progress(self.step, total, self.history)
+        if self.places and (self.step % self.settings.checkpoint_every == 0 or last):
+            save_checkpoint(self.places, self.states, self.history, self.identity)
+            for member, rows in self.history.items():
+                write_log(self.places.folders[member] / "log.jsonl", rows)
+
+    def _log(self, figures: list[StepFigures], lr: float) -> None:
+        for state, seen in zip(self.states, figures, strict=True):
+            columns = {name: values.tolist() for name, values in seen._asdict().items()}  # waits for the device
+            for s, member in enumerate(state.stack.members):
+                row = {name: values[s] for name, values in columns.items()}
+                if row["fvu"] != row["fvu"] or row["fvu"] == float("inf"):
+                    raise SAEError(f"training diverged at step {self.step} (k={member.k}): lower sae.lr")
+                dead = len(state.dead[s]) / member.n
+                self.history[member].append({"step": self.step, "lr": lr, **row, "dead_fraction": dead})
+
+    def finished(self, per_epoch: int) -> dict[Member, SAE]:
+        """The trained SAEs in the members' order."""
+        made = {}
+        for state in self.states:
+            thresholds = self._thresholds(state.stack, per_epoch)
+            for s, member in enumerate(state.stack.members):
+                made[member] = state.stack.member(s, thresholds[s])
+        return {member: made[member] for member in self.members}
+
+    @torch.no_grad()
+    def _thresholds(self, stack: Stack, per_epoch: int) -> list[float] | list[None]:
+        """BatchTopK's threshold at inference: the mean, over batches, of the smallest value that was let through."""
+        if self.settings.variant != "batchtopk":
+            return [None] * len(stack)
+        lowest = []
+        count = min(THRESHOLD_BATCHES, per_epoch)
+        batches = self.source.batches(self.settings.batch_size, self.seed, self.settings.epochs)
+        for _, batch in zip(range(count), batches, strict=False):
+            x_ND = batch.to(stack.W_enc.device)
+            chosen, values_E = choose(stack, x_ND, self.settings)
+            start = torch.full((len(stack),), torch.inf, device=x_ND.device)
+            lowest.append(start.scatter_reduce(0, chosen.rows_E // len(x_ND), values_E, "amin"))
+        return torch.stack(lowest).mean(0).clamp_min(0).tolist()
 
 
-def aux_loss(sae: TopKSAE, pre_NM: Tensor, error_ND: Tensor, dead_M: Tensor, aux_k: int) -> Tensor:
-    """AuxK (Gao et al. 2024, section 2.4): dead latents reconstruct the residual.
-
-    ``error_ND`` must be detached: otherwise live latents learn to leave a residual for the dead. No bias in the
-    reconstruction. Scaled to the residual's variance times D, so that it compares with the main loss.
-    """
-    dead = dead_M.nonzero().squeeze(1)
-    count = min(aux_k, len(dead))
-    values_NK, local_NK = pre_NM[:, dead].topk(count, dim=1, sorted=False)
-    indices_NK = dead[local_NK]
-    estimate_ND = torch.nn.functional.embedding_bag(
-        indices_NK, sae.W_dec, per_sample_weights=values_NK.relu(), mode="sum"
-    )
-    variance = (error_ND - error_ND.mean(0)).square().sum(1).mean()
-    return (error_ND - estimate_ND).square().sum(1).mean() / variance.clamp_min(1e-12)
+def _identity(settings: SAESettings, members: list[Member], seed: int, source: BatchSource) -> dict[str, object]:
+    """What a checkpoint must agree with to be resumed."""
+    kept = settings.model_dump(mode="json", exclude={"k", "expansion", "seeds", "frozen_control", "checkpoint_every"})
+    named = [f"k={m.k} n={m.n} seed={m.seed}{' frozen' if m.frozen else ''}" for m in members]
+    return {**kept, "members": named, "seed": seed, "data": source.digest()}
 
 
-def project_decoder_gradient(sae: TopKSAE) -> None:
-    """Remove the part of the decoder's gradient along each concept vector, which renormalising would undo."""
-    gradient, direction = sae.W_dec.grad, sae.W_dec.data
-    if gradient is not None:
-        gradient.sub_((gradient * direction).sum(1, keepdim=True) * direction)
+class _Clock:
+    """How long the loop ran, and how much of it the iterator took."""
 
+    def __init__(self) -> None:
+        self.total = self.waited = 0.0
 
-def _count_firing(state: TrainState, values_NK: Tensor, indices_NK: Tensor) -> None:
-    """Vectors since each latent last fired; kept on the device."""
-    fired = torch.zeros(state.sae.n, device=values_NK.device)
-    fired.index_add_(0, indices_NK.flatten(), (values_NK > 0).float().flatten())
-    state.since_fired += len(values_NK)
-    state.since_fired[fired > 0] = 0
+    def watch(self, items: Iterator[Tensor]) -> Iterator[Tensor]:
+        started = before = time.perf_counter()
+        for item in items:
+            self.waited += time.perf_counter() - before
+            yield item
+            before = time.perf_counter()
+        self.total = time.perf_counter() - started

@@ -3,6 +3,9 @@
 import numpy as np
 import torch
 
+from sae.source import Conditioned, measure
+from sae.train import train
+
 
 class Synthetic:
     """``n`` vectors of width ``d``: three of 2d unit directions each, plus an offset and a little noise."""
@@ -26,3 +29,13 @@ class Synthetic:
         order = np.random.default_rng((seed, epoch)).permutation(self.n_vectors)
         for i in range(skip, self.n_vectors // batch_size):
             yield self.x[order[i * batch_size : (i + 1) * batch_size]].numpy()
+
+
+def conditioned(source):
+    """The source with its own statistics."""
+    return Conditioned(source, measure(source))
+
+
+def train_on(source, settings, members, seed=0, places=None, **more):
+    """``train`` on the conditioned source."""
+    return train(conditioned(source), settings, members, seed, places, **more)

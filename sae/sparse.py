@@ -1,0 +1,145 @@
+"""The two sparse products of an SAE, with closed-form gradients that touch only the chosen latents.
+
+Shape suffixes: N vectors, D channels, M latents, S stacked SAEs, R = S * N rows (row s * N + n is vector n in SAE s),
+E chosen (row, latent) pairs. With k latents a vector, E = R * k, and nothing here is ever [N, k, D]:
+
+- ``rows @ codes``  (decode, and both weight gradients) is an ``embedding_bag``: a weighted sum of E rows into bags;
+- ``<row, latent>`` at the chosen pairs (encode, and the gradient of the codes) is the adjoint of that bag.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+from torch.nn.functional import embedding_bag
+
+
+class Chosen(NamedTuple):
+    """Which latents are on, as a sparse matrix [R, S * M] in row order.
+
+    ``latents_E`` int64, into the stacked latents; ``rows_E`` int64, ascending; ``vectors_E`` int64 = rows % N;
+    ``offsets_R`` int64, where each row begins; ``n_latents`` = S * M.
+    """
+
+    latents_E: Tensor
+    rows_E: Tensor
+    vectors_E: Tensor
+    offsets_R: Tensor
+    n_latents: int
+
+
+def chosen_from_rows(latents_RK: Tensor, n_vectors: int, n_latents: int) -> Chosen:
+    """The same number of latents in every row, as TopK gives them."""
+    rows, k = latents_RK.shape
+    device = latents_RK.device
+    rows_E = torch.arange(rows, device=device).repeat_interleave(k, output_size=rows * k)
+    offsets_R = torch.arange(0, rows * k, k, device=device)
+    return Chosen(latents_RK.reshape(-1), rows_E, rows_E % n_vectors, offsets_R, n_latents)
+
+
+def chosen_from_pairs(latents_E: Tensor, rows_E: Tensor, n_rows: int, n_vectors: int, n_latents: int) -> Chosen:
+    """Any number of latents in a row, as BatchTopK gives them; ``rows_E`` must ascend."""
+    counts_R = torch.zeros(n_rows, dtype=torch.int64, device=rows_E.device)
+    counts_R.index_add_(0, rows_E, torch.ones_like(rows_E))
+    return Chosen(latents_E, rows_E, rows_E % n_vectors, counts_R.cumsum(0) - counts_R, n_latents)
+
+
+def products(left_ND: Tensor, right_MD: Tensor, left_E: Tensor, right_E: Tensor) -> Tensor:
+    """<left[left_E], right[right_E]> for each pair: float [E], without gathering either side.
+
+    It is the derivative of an embedding bag by its weights, which torch computes by exactly these dot products.
+    """
+    adjoint = torch.ops.aten._embedding_bag_per_sample_weights_backward
+    offsets = torch.zeros(1, dtype=torch.int64, device=left_E.device)  # unused: `left_E` says which row each pair reads
+    return adjoint(left_ND, right_MD, right_E, offsets, left_E, 0)
+
+
+class ByLatent(NamedTuple):
+    """A ``Chosen`` matrix transposed: pairs sorted by latent (stably, so that sums have one order).
+
+    Made once a step and used by both weight gradients.
+    """
+
+    order_E: Tensor
+    offsets_M: Tensor
+
+    @classmethod
+    def of(cls, chosen: Chosen) -> ByLatent:
+        """Sort the pairs."""
+        order_E = chosen.latents_E.argsort(stable=True)
+        counts_M = torch.zeros(chosen.n_latents, dtype=torch.int64, device=order_E.device)
+        counts_M.index_add_(0, chosen.latents_E, torch.ones_like(chosen.latents_E))
+        return cls(order_E, counts_M.cumsum(0) - counts_M)
+
+    def sum_rows(self, source_ND: Tensor, source_E: Tensor, weights_E: Tensor) -> Tensor:
+        """For each latent the sum of weight * source row over its pairs: [S * M, D]."""
+        at = source_E[self.order_E]
+        return embedding_bag(
+            at, source_ND, self.offsets_M, mode="sum", per_sample_weights=weights_E[self.order_E].contiguous()
+        )
+
+
+class EncodeAt(torch.autograd.Function):
+    """Pre-activations (x - b) . w_m at the chosen pairs: [E].
+
+    Inputs: x [N, D], encoder rows [S * M, D], biases [S, D], the pairs, and the values if they are known already (from
+    the product that chose them); then they are returned and only the gradient is ours. Gradients, with g [E]:
+    dW[m] = sum_e g_e (x - b), db = - sum_e g_e w, dx = sum_e g_e w (only if asked for).
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, x_ND: Tensor, W_MD: Tensor, b_SD: Tensor, chosen: Chosen, order: ByLatent, known_E: Tensor | None
+    ) -> Tensor:
+        ctx.save_for_backward(x_ND, W_MD, b_SD)
+        ctx.chosen, ctx.order = chosen, order
+        return pre_activations_at(x_ND, W_MD, b_SD, chosen) if known_E is None else known_E.clone()
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, g_E: Tensor) -> tuple[Tensor | None, ...]:
+        x_ND, W_MD, b_SD = ctx.saved_tensors
+        chosen, stacked = ctx.chosen, len(b_SD)
+        sums_M = torch.zeros(chosen.n_latents, dtype=g_E.dtype, device=g_E.device)
+        sums_M.index_add_(0, chosen.latents_E, g_E)
+        dW = ctx.order.sum_rows(x_ND, chosen.vectors_E, g_E)
+        sums_SM = sums_M.view(stacked, -1)
+        dW.view(stacked, -1, dW.shape[1]).sub_(sums_SM[:, :, None] * b_SD[:, None, :])
+        db = -torch.einsum("sm,smd->sd", sums_SM, W_MD.view(stacked, -1, W_MD.shape[1]))
+        dx = None
+        if ctx.needs_input_grad[0]:
+            per_row = embedding_bag(chosen.latents_E, W_MD, chosen.offsets_R, mode="sum", per_sample_weights=g_E)
+            dx = per_row.view(stacked, *x_ND.shape).sum(0)
+        return dx, dW, db, None, None, None
+
+
+def pre_activations_at(x_ND: Tensor, W_MD: Tensor, b_SD: Tensor, chosen: Chosen) -> Tensor:
+    """(x - b) . w at the chosen pairs, [E], in the inputs' precision."""
+    per_latent_M = torch.einsum("sd,smd->sm", b_SD, W_MD.view(len(b_SD), -1, W_MD.shape[1])).reshape(-1)
+    return products(x_ND, W_MD, chosen.vectors_E, chosen.latents_E) - per_latent_M[chosen.latents_E]
+
+
+class DecodeAt(torch.autograd.Function):
+    """Sum of value * concept vector over each row's pairs, without the bias: [R, D].
+
+    Gradients, with G [R, D]: dvalue_e = <G[row], f>, dW[m] = sum_e value_e G[row].
+    """
+
+    @staticmethod
+    def forward(ctx: Any, values_E: Tensor, W_MD: Tensor, chosen: Chosen, order: ByLatent) -> Tensor:
+        ctx.save_for_backward(values_E, W_MD)
+        ctx.chosen, ctx.order = chosen, order
+        return embedding_bag(chosen.latents_E, W_MD, chosen.offsets_R, mode="sum", per_sample_weights=values_E)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, G_RD: Tensor) -> tuple[Tensor | None, ...]:
+        values_E, W_MD = ctx.saved_tensors
+        chosen = ctx.chosen
+        G_RD = G_RD.contiguous()
+        dvalues = products(G_RD, W_MD, chosen.rows_E, chosen.latents_E) if ctx.needs_input_grad[0] else None
+        dW = ctx.order.sum_rows(G_RD, chosen.rows_E, values_E) if ctx.needs_input_grad[1] else None
+        return dvalues, dW, None, None
