@@ -1,7 +1,7 @@
 """SAEs on disk, in the folder format that SAELens reads: ``cfg.json`` and ``sae_weights.safetensors``.
 
 A ``TopKSAE`` is SAELens' architecture "topk", a ``ThresholdSAE`` its "jumprelu". Our concept vectors have unit norm, so
-codes and reconstructions are equal in both packages, with and without ``rescale_acts_by_decoder_norm``.
+codes and reconstructions are equal in both packages whether or not one rescales by decoder norms.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def save_sae(folder: str | Path, sae: SAE, metadata: dict[str, Any]) -> None:
         config |= {"architecture": "jumprelu"}
         config["metadata"]["k"] = sae.k
     elif isinstance(sae, TopKSAE):
-        config |= {"k": sae.k, "rescale_acts_by_decoder_norm": True}
+        config |= {"k": sae.k, "rescale_acts_by_decoder_norm": False}
     write_atomic(folder / "sae_weights.safetensors", save(weights))
     write_atomic(folder / "cfg.json", json.dumps(config, indent=1, sort_keys=True).encode())
 

@@ -217,5 +217,5 @@ class TestAuxK:
             for x in batches(400):
                 seen = train_step(state, x, given, 3e-3)
             alive[alpha], unexplained[alpha] = int((state.since_fired < 640).sum()), float(seen.fvu[0])
-        assert alive[0.0] <= 16 and alive[1 / 32] > 25
-        assert unexplained[1 / 32] < 0.8 * unexplained[0.0]
+        assert alive[0.0] < 20 and alive[1 / 32] > 25, alive
+        assert unexplained[1 / 32] < 0.8 * unexplained[0.0], unexplained

@@ -1,166 +1,234 @@
-"""Training against a plain dense implementation, the traps of AuxK, and resume after kill -9."""
+"""Whole training runs: what they learn, what they refuse, and resume after kill -9."""
 
+import json
+import random
 import subprocess
 import sys
-import time
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
 
-from sae.checkpoint import TrainState
+from sae.checkpoint import Places
 from sae.errors import SAEError
-from sae.model import TopKSAE
+from sae.members import Member, Stack, fold, members_of, untrained
+from sae.metrics import evaluate, stability
 from sae.settings import SAESettings
-from sae.train import aux_loss, learning_rate, make_untrained, train, train_step
-from tests.sae.synthetic import Synthetic
+from sae.source import Conditioned, Together, measure, prefetched
+from tests.sae.synthetic import Synthetic, conditioned, train_on
+from tests.sae.train_slowly import MEMBERS, STEPS
 
-SETTINGS = SAESettings(k=(3,), batch_size=64, lr=3e-3, epochs=2, dead_after_vectors=500, aux_k=8, checkpoint_every=5)
-
-
-def dense_step(params, adam, x, since_fired, settings, k, lr):
-    """One step written out densely, AuxK to the letter; no embedding_bag, no in-place tricks."""
-    w_enc, w_dec, b = params
-    pre = (x - b) @ w_enc
-    top, where = pre.topk(k, dim=1)
-    z = torch.zeros_like(pre).scatter(1, where, top.relu())
-    error = x - (z @ w_dec + b)
-    loss = error.square().sum(1).mean()
-    dead = since_fired >= settings.dead_after_vectors
-    if dead.any():
-        target = error.detach()
-        masked = pre.masked_fill(~dead, -torch.inf)
-        count = min(settings.aux_k, int(dead.sum()))
-        aux_top, aux_where = masked.topk(count, dim=1)
-        aux_z = torch.zeros_like(pre).scatter(1, aux_where, aux_top.relu())
-        variance = (target - target.mean(0)).square().sum(1).mean()
-        loss = loss + settings.aux_alpha * (target - aux_z @ w_dec).square().sum(1).mean() / variance
-    adam.zero_grad()
-    loss.backward()
-    with torch.no_grad():
-        w_dec.grad -= (w_dec.grad * w_dec).sum(1, keepdim=True) * w_dec
-        torch.nn.utils.clip_grad_norm_(params, settings.clip * x.shape[1] ** 0.5)
-        adam.param_groups[0]["lr"] = lr
-        adam.step()
-        w_dec /= w_dec.norm(dim=1, keepdim=True)
-        since_fired += len(x)
-        since_fired[(z > 0).any(0)] = 0
-    return loss.detach()
+SETTINGS = SAESettings(k=(3,), batch_size=64, lr=3e-3, epochs=12, dead_after_vectors=500, aux_k=8, checkpoint_every=5)
+SHORT = SETTINGS.model_copy(update={"epochs": 2})
 
 
-def test_two_hundred_steps_match_the_dense_reference():
-    torch.manual_seed(0)
-    sae = TopKSAE(16, 64, 3)
-    sae.initialise(torch.zeros(16), seed=0)
-    params = [torch.nn.Parameter(p.detach().clone()) for p in (sae.W_enc, sae.W_dec, sae.b_dec)]
-    adam = torch.optim.Adam(params, lr=1.0, eps=SETTINGS.adam_eps)
-    state = TrainState.fresh(sae, SETTINGS)
-    since_fired = torch.zeros(64, dtype=torch.int64)
-    saw_dead = False
-    for step in range(200):
-        x = Synthetic(16, 64, seed=step).x
-        lr = learning_rate(SETTINGS, step, 200)
-        saw_dead |= bool((since_fired >= SETTINGS.dead_after_vectors).any())
-        fast = train_step(state, x, SETTINGS, lr)
-        slow = dense_step(params, adam, x, since_fired, SETTINGS, 3, lr)
-        assert torch.allclose(fast, slow, atol=1e-4, rtol=1e-4)
-    assert saw_dead, "the comparison must cover AuxK"
-    assert torch.equal(state.since_fired, since_fired)
-    assert (sae.W_dec - params[1]).abs().max() < 1e-4
-    assert (sae.W_enc - params[0]).abs().max() < 1e-3
+def raw(sae, source):
+    statistics = measure(source)
+    return fold(sae, statistics.mean, statistics.scale)
 
 
-def test_aux_gradient_reaches_dead_latents_only_and_never_the_live_reconstruction():
-    sae = TopKSAE(8, 32, 2)
-    sae.initialise(torch.zeros(8), seed=1)
-    x = torch.randn(64, 8, generator=torch.Generator().manual_seed(0))
-    dead = torch.zeros(32, dtype=torch.bool)
-    dead[5:12] = True
-    pre = sae.pre_activations(x)
-    error = (x - sae(x)).detach()
-    aux_loss(sae, pre, error, dead, aux_k=4).backward()
-    for gradient in (sae.W_enc.grad.T, sae.W_dec.grad):
-        assert (gradient[dead].abs().sum(1) > 0).any()
-        assert (gradient[~dead] == 0).all()
+def variance_explained(sae, source):
+    return evaluate(raw(sae, source), Synthetic(source.d, 2000, seed=9).chunks()).explained_variance
 
 
-def test_aux_loss_rewards_reconstructing_the_residual_itself():
-    """Sign of the target and absence of the bias: a dead latent along the residual lowers it, against it does not."""
-    sae = TopKSAE(4, 8, 1)
-    sae.initialise(torch.full((4,), 100.0), seed=0)
-    error = torch.zeros(32, 4)
-    error[:, 0] = torch.linspace(0.5, 1.5, 32)
-    dead = torch.zeros(8, dtype=torch.bool)
-    dead[3] = True
-    pre = torch.zeros(32, 8)
-    pre[:, 3] = error[:, 0]
-    with torch.no_grad():
-        sae.W_dec[3] = torch.tensor([1.0, 0, 0, 0])
-        assert aux_loss(sae, pre, error, dead, 1) < 1e-9
-        sae.W_dec[3] = torch.tensor([-1.0, 0, 0, 0])
-        assert aux_loss(sae, pre, error, dead, 1) > 1
+def place(folder, members):
+    return Places(folder / "checkpoint.json", {m: folder / str(i) for i, m in enumerate(members)})
 
 
-def test_training_beats_the_untrained_control_and_recovers_directions(tmp_path):
+def test_training_beats_both_controls_and_recovers_directions():
     source = Synthetic(16, 6000, seed=0)
-    settings = SETTINGS.model_copy(update={"epochs": 12, "expansion": 2})
-    result = train(source, settings, 3, seed=0)
-    from sae.metrics import evaluate
-
-    held_out = Synthetic(16, 2000, seed=9)
-    trained = evaluate(result.sae, held_out.chunks()).explained_variance
-    control = evaluate(make_untrained(source, settings, 3, 0), held_out.chunks()).explained_variance
-    assert trained > 0.75 and trained > control + 0.2
-    learned = torch.nn.functional.normalize(result.sae.concept_vectors(), dim=1)
-    best = (learned @ source.dictionary.T).max(0).values
-    assert best.median() > 0.9
+    trained, frozen = Member(3, 32, 0), Member(3, 32, 0, frozen=True)
+    saes = train_on(source, SETTINGS, [trained, frozen]).saes
+    learned = torch.nn.functional.normalize(saes[trained].concept_vectors(), dim=1)
+    assert (learned @ source.dictionary.T).max(0).values.median() > 0.9
+    scores = [variance_explained(sae, source) for sae in (saes[trained], saes[frozen], untrained(16, trained))]
+    assert scores[0] > 0.75 and scores[0] > scores[1] + 0.1 and scores[1] > scores[2] + 0.05, scores
 
 
-def test_too_few_vectors_and_values_that_are_not_finite_are_refused():
-    with pytest.raises(SAEError, match="fewer than sae.batch_size"):
-        train(Synthetic(8, 10, 0), SETTINGS, 2, 0)
-    broken = Synthetic(8, 200, 0)
-    broken.x[7, 2] = np.nan
-    with pytest.raises(SAEError, match="not finite"):
-        train(broken, SETTINGS, 2, 0)
-    constant = Synthetic(8, 200, 0)
-    constant.x[:] = 1.0
-    with pytest.raises(SAEError, match="do not vary"):
-        train(constant, SETTINGS, 2, 0)
-    with pytest.raises(SAEError, match="only 8 latents"):
-        TopKSAE(4, 8, 9)
+@pytest.mark.parametrize("variant", [{"variant": "batchtopk"}, {"matryoshka": (0.25, 1.0)}])
+def test_variants_learn_the_directions_too(variant):
+    source = Synthetic(16, 6000, seed=0)
+    settings = SETTINGS.model_copy(update=variant)
+    member = Member(3, 64, 0)
+    sae = train_on(source, settings, [member]).saes[member]
+    found = evaluate(raw(sae, source), Synthetic(16, 2000, seed=9).chunks())
+    assert found.explained_variance > 0.75
+    assert found.l0 == pytest.approx(3, abs=0.25), "the threshold must let through k latents on average"
 
 
-def test_a_checkpoint_of_another_run_or_a_damaged_one_is_refused(tmp_path):
-    train(Synthetic(8, 640, 0), SETTINGS, 2, 0, tmp_path)
-    with pytest.raises(SAEError, match="another configuration"):
-        train(Synthetic(8, 640, 0), SETTINGS, 3, 0, tmp_path)
-    next((tmp_path / "checkpoint").glob("*.safetensors")).write_bytes(b"x")
-    with pytest.raises(SAEError, match="damaged"):
-        train(Synthetic(8, 640, 0), SETTINGS, 2, 0, tmp_path)
+def test_a_matryoshka_prefix_reconstructs_better_than_a_plain_one():
+    source = Synthetic(16, 6000, seed=0)
+    member = Member(3, 64, 0)
+    scores = {}
+    for shares in ((), (0.25, 1.0)):
+        sae = train_on(source, SETTINGS.model_copy(update={"matryoshka": shares}), [member]).saes[member]
+        x = next(conditioned(source).batches(3000, 1, 0))
+        values, latents = sae.encode(x)
+        prefix = sae.decode(values * (latents < 16), latents)
+        scores[shares] = float(1 - (x - prefix).square().sum() / x.square().sum())
+    assert scores[0.25, 1.0] > scores[()] + 0.1, scores
 
 
-@pytest.mark.parametrize("seconds", [0.3, 0.9])
-def test_kill_nine_and_resume_gives_the_same_bits(tmp_path, seconds):
-    """A process is killed in mid-training; a second one goes on from its checkpoint."""
-    undisturbed, killed = tmp_path / "a", tmp_path / "b"
-    command = [sys.executable, "-m", "tests.sae.train_slowly"]
-    subprocess.run([*command, str(undisturbed), "0"], check=True)
-    process = subprocess.Popen([*command, str(killed), "0.02"])
-    wait_for(killed / "checkpoint" / "latest.json")
-    time.sleep(seconds)
-    process.kill()
-    process.wait()
-    assert not (killed / "final.safetensors").exists(), "the kill came too late to test anything"
-    subprocess.run([*command, str(killed), "0"], check=True)
-    a, b = (load_file(folder / "final.safetensors") for folder in (undisturbed, killed))
-    assert all(torch.equal(a[name], b[name]) for name in a)
+def test_the_members_of_a_site_are_every_k_width_and_seed_and_the_frozen_controls():
+    settings = SAESettings(k=(10, 20), expansion=(4, 8), seeds=2)
+    members = members_of(settings, d=32, seed=7)
+    assert len(members) == 2 * 2 * 2 + 2 and len(set(members)) == len(members)
+    assert members[:2] == [Member(10, 128, 7), Member(20, 128, 7)]
+    assert {m.seed for m in members} == {7, 8} and [m.k for m in members if m.frozen] == [10, 20]
+    assert SAESettings(expansion=4).expansion == (4,)
 
 
-def wait_for(path: Path, limit: float = 60.0) -> None:
-    end = time.time() + limit
-    while not path.exists():
-        assert time.time() < end, f"{path} never appeared"
-        time.sleep(0.01)
+def test_one_sae_over_several_sources_explains_each_of_them():
+    """Two 'times' with the same directions, other offsets and scales: folded apart, one SAE serves both."""
+    one, two = Synthetic(16, 6000, seed=0), Synthetic(16, 6000, seed=1)
+    two.x = 40 * two.x - 7
+    member = Member(3, 32, 0)
+    from sae.train import train
+
+    both = Together([conditioned(one), conditioned(two)])
+    sae = train(both, SETTINGS, [member], seed=0).saes[member]
+    for source in (one, two):
+        statistics = measure(source)
+        folded = fold(Stack(16, [member]).member(0), statistics.mean, statistics.scale)
+        with torch.no_grad():
+            folded.W_enc.copy_(sae.W_enc), folded.W_dec.copy_(sae.W_dec)
+            folded.b_dec.copy_(sae.b_dec / statistics.scale + statistics.mean)
+        assert evaluate(folded, source.chunks()).explained_variance > 0.75
+    x = next(both.batches(64, 0, 0))
+    assert x.shape == (64, 16) and both.n_batches(64) == 6000 // 32
+
+
+def test_two_seeds_are_matched_one_to_one():
+    a = torch.nn.functional.normalize(torch.randn(40, 8, generator=torch.Generator().manual_seed(0)), dim=1)
+    order = torch.randperm(40, generator=torch.Generator().manual_seed(1))
+    assert stability(a, 3 * a[order]) == pytest.approx(1.0, abs=1e-6)
+    assert stability(a, torch.randn(40, 8, generator=torch.Generator().manual_seed(5))) < 0.85
+
+
+class TestBadInput:
+    def test_too_few_vectors(self):
+        with pytest.raises(SAEError, match="fewer training vectors than sae.batch_size 64"):
+            train_on(Synthetic(8, 10, 0), SHORT, [Member(2, 16, 0)])
+
+    def test_values_that_are_not_finite(self):
+        broken = Synthetic(8, 200, 0)
+        broken.x[7, 2] = np.nan
+        with pytest.raises(SAEError, match="not finite"):
+            measure(broken)
+
+    def test_vectors_that_do_not_vary(self):
+        constant = Synthetic(8, 200, 0)
+        constant.x[:] = 1.1
+        with pytest.raises(SAEError, match="do not vary"):
+            measure(constant)
+
+    def test_a_constant_channel_is_named_and_does_no_harm(self):
+        source = Synthetic(16, 3200, 0)
+        source.x[:, 5] = 60000.0
+        statistics = measure(source)
+        assert statistics.constant == (5,) and "1 channels never vary (5)" in statistics.cautions("mid/1.00/cond")[-1]
+        member = Member(3, 32, 0)
+        sae = raw(train_on(source, SETTINGS, [member]).saes[member], source)
+        assert evaluate(sae, source.chunks()).explained_variance > 0.7
+
+    def test_a_dominant_mean_is_said(self):
+        source = Synthetic(16, 3200, 0)
+        source.x += 100
+        assert "times as long as the deviation" in measure(source).cautions("mid/1.00/cond")[0]
+        assert not measure(Synthetic(16, 3200, 0)).cautions("mid/1.00/cond")
+
+    def test_more_latents_asked_for_than_there_are(self):
+        with pytest.raises(SAEError, match="only 8 latents"):
+            train_on(Synthetic(4, 640, 0), SHORT, [Member(9, 8, 0)])
+
+    def test_a_diverging_run(self):
+        settings = SHORT.model_copy(update={"lr": 1e30, "warmup_fraction": 0.0})
+        with pytest.raises(SAEError, match="diverged at step .* lower sae.lr"):
+            train_on(Synthetic(8, 640, 0), settings, [Member(2, 16, 0)])
+
+    def test_a_checkpoint_of_another_run_or_a_damaged_one(self, tmp_path):
+        members = [Member(2, 16, 0)]
+        places = place(tmp_path, members)
+        train_on(Synthetic(8, 640, 0), SHORT, members, places=places)
+        with pytest.raises(SAEError, match=r"another configuration \(lr: then 0.003, now 0.5\): delete"):
+            train_on(Synthetic(8, 640, 0), SHORT.model_copy(update={"lr": 0.5}), members, places=places)
+        with pytest.raises(SAEError, match="another configuration .*data"):
+            train_on(Synthetic(8, 640, 4), SHORT, members, places=places)
+        next(tmp_path.rglob("step-*.safetensors")).write_bytes(b"x")
+        with pytest.raises(SAEError, match="is damaged .* delete"):
+            train_on(Synthetic(8, 640, 0), SHORT, members, places=places)
+
+    def test_a_folder_that_cannot_be_written(self, tmp_path):
+        (tmp_path / "0").write_text("a file where a folder should be")
+        with pytest.raises(SAEError, match="cannot write .*run the same command again"):
+            train_on(Synthetic(8, 640, 0), SHORT, [Member(2, 16, 0)], places=place(tmp_path, [Member(2, 16, 0)]))
+
+    @pytest.mark.parametrize(
+        "given, sentence",
+        [
+            ({"k": [0]}, "sae.k must be distinct positive"),
+            ({"k": [4, 4]}, "sae.k must be distinct positive"),
+            ({"expansion": []}, "sae.expansion must be distinct positive"),
+            ({"matryoshka": [0.5, 0.25, 1]}, "must ascend"),
+            ({"matryoshka": [0.5]}, "must ascend"),
+            ({"warmup_fraction": 0.6, "decay_fraction": 0.6}, "no plateau"),
+        ],
+    )
+    def test_contradictory_settings(self, given, sentence):
+        with pytest.raises(ValueError, match=sentence):
+            SAESettings.model_validate(given)
+
+
+def test_a_loader_that_fails_fails_the_run_and_an_early_stop_ends_the_thread():
+    def broken():
+        yield 1
+        raise SAEError("shard 3 is damaged")
+
+    items = prefetched(broken())
+    assert next(items) == 1
+    with pytest.raises(SAEError, match="shard 3"):
+        next(items)
+    made = []
+    endless = prefetched((made.append(i) or i for i in range(10**9)), ahead=2)
+    assert next(endless) == 0
+    endless.close()
+    assert len(made) < 50
+    assert list(prefetched(iter(range(100)), ahead=1)) == list(range(100))
+
+
+def test_conditioning_centres_and_scales():
+    source = Synthetic(16, 3000, 2)
+    x = torch.cat(list(Conditioned(source, measure(source)).batches(500, 0, 0)))
+    assert x.mean(0).abs().max() < 1e-5 and x.square().mean().item() == pytest.approx(1.0, rel=1e-4)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("undisturbed")
+    subprocess.run([sys.executable, "-m", "tests.sae.train_slowly", str(folder)], check=True)
+    return folder
+
+
+@pytest.mark.parametrize("step", sorted(random.Random(2026).sample(range(1, STEPS), 4)))
+def test_kill_nine_anywhere_and_resume_gives_the_same_bits(tmp_path, undisturbed, step):
+    """Weights of every SAE, logs and last checkpoint, after a death inside a step or inside a checkpoint.
+
+    benchmarks/resume.py does it at 20 points.
+    """
+    command = [sys.executable, "-m", "tests.sae.train_slowly", str(tmp_path)]
+    assert subprocess.run([*command, str(step)]).returncode == -9
+    assert not (tmp_path / "final.safetensors").exists()
+    subprocess.run(command, check=True)
+    assert_same_bits(tmp_path, undisturbed)
+
+
+def assert_same_bits(folder, undisturbed):
+    ours, theirs = (load_file(f / "final.safetensors") for f in (folder, undisturbed))
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+    for i in range(len(MEMBERS)):
+        name = f"member{i}/log.jsonl"
+        assert (folder / name).read_text() == (undisturbed / name).read_text()
+        (mine,), (other,) = ((f / f"member{i}/checkpoint").glob("*.safetensors") for f in (folder, undisturbed))
+        assert mine.read_bytes() == other.read_bytes()
+    assert json.loads((folder / "checkpoint.json").read_text())["step"] == STEPS

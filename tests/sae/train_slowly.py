@@ -1,19 +1,69 @@
-"""Train in a process of its own, so that a test can kill it: ``python -m tests.sae.train_slowly FOLDER PAUSE``."""
+"""Train in a process of its own, so that a test can kill it.
 
+python -m tests.sae.train_slowly FOLDER [STEP]: with a step, kill -9 itself inside that step's work, at a point that
+the step picks: before the update, between the tensors and the commit of a checkpoint, or after it.
+"""
+
+import os
+import signal
 import sys
-import time
 from pathlib import Path
 
 import torch
 from safetensors.torch import save_file
 
+import sae.checkpoint
+import sae.train
+from sae.checkpoint import Places
+from sae.members import Member
 from sae.settings import SAESettings
-from sae.train import train
-from tests.sae.synthetic import Synthetic
+from tests.sae.synthetic import Synthetic, train_on
+
+SETTINGS = SAESettings(k=(3, 5), batch_size=64, lr=3e-3, epochs=3, dead_after_vectors=500, checkpoint_every=7)
+MEMBERS = [Member(3, 32, 0), Member(5, 32, 0), Member(3, 64, 0), Member(3, 32, 0, frozen=True)]
+STEPS = 150
+
+
+def places(folder: Path) -> Places:
+    """A folder for each member."""
+    return Places(folder / "checkpoint.json", {m: folder / f"member{i}" for i, m in enumerate(MEMBERS)})
+
+
+def die() -> None:
+    """As kill -9 would."""
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def arm(step: int) -> None:
+    """Die at ``step``: in the training step, or in the next checkpoint when its turn comes to write."""
+    train_step, write = sae.train.train_step, sae.checkpoint.write_atomic
+    writes_left = [1 + step % 5]
+
+    def stepping(state, *rest):
+        if state.step == step and step % 3 == 0:
+            die()
+        return train_step(state, *rest)
+
+    def writing(path, data):
+        number = int(path.stem.split("-")[1]) if path.name.startswith("step-") else None
+        if number is not None and number >= step and step % 3 != 0:
+            writes_left[0] -= 1
+            if writes_left[0] == 0:
+                path.with_name(f".{path.name}.tmp").write_bytes(data[: len(data) // 2])
+                die()
+        write(path, data)
+
+    sae.train.train_step, sae.checkpoint.write_atomic = stepping, writing
+
 
 if __name__ == "__main__":
-    folder, pause = Path(sys.argv[1]), float(sys.argv[2])
+    folder = Path(sys.argv[1])
     torch.set_num_threads(1)
-    settings = SAESettings(k=(3,), batch_size=64, lr=3e-3, epochs=3, dead_after_vectors=500, checkpoint_every=7)
-    result = train(Synthetic(16, 3200, 0), settings, 3, 0, folder, on_progress=lambda *_: time.sleep(pause))
-    save_file({k: v.contiguous() for k, v in result.sae.state_dict().items()}, folder / "final.safetensors")
+    if len(sys.argv) > 2:
+        arm(int(sys.argv[2]))
+    result = train_on(Synthetic(16, 3200, 0), SETTINGS, MEMBERS, places=places(folder))
+    assert result.steps == STEPS
+    tensors = {
+        f"{i}.{k}": v.contiguous() for i, s in enumerate(result.saes.values()) for k, v in s.state_dict().items()
+    }
+    save_file(tensors, folder / "final.safetensors")
