@@ -21,7 +21,7 @@ from tasks.units import detect_task, label_task, segment_task, tag_task
 def label_flow(config_path: str, root: str, overrides: list[str] | None = None) -> dict[str, int]:
     """Fill ``segments``, ``concepts``, ``concept_labels`` and ``concept_examples``."""
     with stage("label", config_path, root, overrides) as study:
-        require(study, "collect", "train")
+        require(study, "collect", "train", "share")
         shards = {shard_name(shard): shard for shard in shards_of(study, *SEGMENTED_SPLITS)}
         run_missing(study, "segment", shards, lambda runner, shard: _segment_graph(runner, study, shard))
         units = {unit_name(site, k): {"site": site, "k": k} for site, k in sae_units(study)}

@@ -1,4 +1,4 @@
-"""Stage 2, train: one TopK SAE per block, timestep, conditioning and k."""
+"""Stage 2, train: the SAEs of every site, those of all times together, and the matches between times."""
 
 from __future__ import annotations
 
@@ -6,17 +6,26 @@ from prefect import flow
 
 from flows.common import flow_run_name, run_each, stage
 from tasks.artifacts import train_artifacts
-from tasks.preconditions import require
-from tasks.study import sae_units, unit_name
-from tasks.units import train_sae_task
+from tasks.match import match_unit
+from tasks.preconditions import require, sites_to_train
+from tasks.study import time_series
+from tasks.units import match_task, train_shared_task, train_site_task
 
 
 @flow(name="train", flow_run_name=flow_run_name, log_prints=True)
 def train_flow(config_path: str, root: str, overrides: list[str] | None = None) -> dict[str, int]:
-    """Train every SAE that is missing; fill ``saes/`` and ``sae_metrics``."""
+    """Train every SAE that is missing; fill ``saes/``, ``sae_metrics`` and ``concept_matches``."""
     with stage("train", config_path, root, overrides) as study:
         require(study, "collect")
-        units = {unit_name(site, k): {"site": site, "k": k} for site, k in sae_units(study)}
-        done = run_each(study, "train", train_sae_task, units)
+        series = {f"{b}/{c}": {"block": b, "conditioning": c} for b, c in time_series(study)}
+        trained = run_each(study, "train", train_site_task, sites_to_train(study))
+        if study.config.sae.across_time:
+            run_each(study, "share", train_shared_task, series)
+        pairs = {
+            match_unit(b, c, k): {"block": b, "conditioning": c, "k": k}
+            for b, c in time_series(study)
+            for k in study.config.sae.k
+        }
+        run_each(study, "match", match_task, pairs)
         train_artifacts(study)
-    return {"saes": len(units), "trained_now": len(done)}
+    return {"sites": len(study.config.sites_list()), "trained_now": len(trained), "matched": len(pairs)}

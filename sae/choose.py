@@ -86,6 +86,18 @@ def _compress(
     return chosen_from_pairs(*pairs), values_SNK.reshape(-1)[kept]
 
 
+@torch.no_grad()
+def batch_thresholds(stack: Stack, x_ND: Tensor, precision: str) -> Tensor:
+    """For each SAE the value that k latents a vector reach on average in this batch, float32 [S]."""
+    widest = max(member.k for member in stack.members)
+    values_SNK, _ = top_latents(stack, x_ND, min(4 * CAP * widest, stack.n), precision)
+    lowest = [
+        values.reshape(-1).topk(member.k * len(x_ND), sorted=False).values.amin()
+        for values, member in zip(values_SNK, stack.members, strict=True)
+    ]
+    return torch.stack(lowest)
+
+
 def _batch_topk(stack: Stack, values_SNK: Tensor, latents_SNK: Tensor, ks: list[int]) -> tuple[Chosen, Tensor]:
     """The N * k largest values of each SAE's batch."""
     keep_SE = torch.zeros(len(stack), values_SNK[0].numel(), dtype=torch.bool, device=values_SNK.device)

@@ -26,7 +26,7 @@ TENSORS = ("W_enc", "b_enc", "W_dec", "b_dec")
 def save_sae(folder: str | Path, sae: SAE, metadata: dict[str, Any]) -> None:
     """Write the folder; the configuration comes last, so a folder with one is whole."""
     folder = Path(folder)
-    weights = {name: getattr(sae, name).detach().float().contiguous() for name in TENSORS}
+    weights = {name: getattr(sae, name).detach().float().cpu().contiguous() for name in TENSORS}
     config: dict[str, Any] = {
         "architecture": "topk",
         "d_in": sae.d,

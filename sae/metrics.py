@@ -47,9 +47,9 @@ def evaluate(sae: SAE, chunks: Iterable[np.ndarray]) -> Metrics:
 
 
 @torch.no_grad()
-def evaluate_all(saes: list[SAE], chunks: Iterable[np.ndarray]) -> list[Metrics]:
-    """``evaluate`` for several SAEs of one width of vectors, from one read."""
-    sums = [_ErrorSums(sae) for sae in saes]
+def evaluate_all(saes: list[SAE], chunks: Iterable[np.ndarray], device: str = "cpu") -> list[Metrics]:
+    """``evaluate`` for several SAEs of one width of vectors, from one read; the SAEs end up on the CPU."""
+    sums = [_ErrorSums(sae.to(device), device) for sae in saes]
     total, square, count = 0.0, 0.0, 0
     for chunk in chunks:
         x_ND = torch.from_numpy(chunk)
@@ -63,18 +63,21 @@ def evaluate_all(saes: list[SAE], chunks: Iterable[np.ndarray]) -> list[Metrics]
         raise SAEError("there are no held-out vectors: prompts.splits.dictionary must be at least 1")
     spread_D = np.asarray(square - total**2 / count)
     varies_D = spread_D > 1e-12 * np.asarray(square).sum()
+    for sae in saes:
+        sae.to("cpu")
     return [one.metrics(spread_D, varies_D, count) for one in sums]
 
 
 class _ErrorSums:
-    def __init__(self, sae: SAE) -> None:
-        self.sae = sae
+    def __init__(self, sae: SAE, device: str) -> None:
+        self.sae, self.device = sae, device
         self.error_D = np.zeros(sae.d)
-        self.fired_M = torch.zeros(sae.n, dtype=torch.int64)
+        self.fired_M = torch.zeros(sae.n, dtype=torch.int64, device=device)
 
     def add(self, x_ND: Tensor) -> None:
+        x_ND = x_ND.to(self.device)
         values, latents = self.sae.encode(x_ND)
-        self.error_D += (x_ND - self.sae.decode(values, latents)).double().square().sum(0).numpy()
+        self.error_D += (x_ND - self.sae.decode(values, latents)).double().square().sum(0).cpu().numpy()
         self.fired_M += torch.bincount(latents[values > 0], minlength=self.sae.n)
 
     def metrics(self, spread_D: np.ndarray, varies_D: np.ndarray, count: int) -> Metrics:
@@ -86,7 +89,7 @@ class _ErrorSums:
             l0=float(self.fired_M.sum()) / count,
             dead_fraction=float((self.fired_M == 0).double().mean()),
             n_vectors=count,
-            density=self.fired_M.numpy() / count,
+            density=self.fired_M.cpu().numpy() / count,
         )
 
 

@@ -44,6 +44,12 @@ class SAESettings(BaseModel):
         description="Also train one SAE per (block, conditioning, k) on all times together, so that a CID means the "
         "same direction at every time; its rows are of kind 'shared'. Costs as much as the SAEs of single times.",
     )
+    match_prompts: int = Field(
+        2000,
+        ge=1,
+        description="Most prompts of the dictionary split over which the co-activation of concepts of neighbouring "
+        "times is counted; the counts' memory does not depend on it, their time does.",
+    )
     batch_size: int = Field(4096, ge=1, description="Vectors a step, mixed across images.")
     lr: float = Field(1e-4, gt=0, description="Adam's learning rate at its plateau.")
     epochs: int = Field(1, ge=1, description="Passes over the train split; the paper's one is enough at 200k prompts.")

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from sae.checkpoint import History, Places, load_checkpoint, save_checkpoint, write_log
-from sae.choose import choose
+from sae.choose import batch_thresholds
 from sae.errors import SAEError
 from sae.members import Member, Stack
 from sae.memory import freed_memory_kept
@@ -154,17 +154,14 @@ class _Run:
 
     @torch.no_grad()
     def _thresholds(self, stack: Stack, per_epoch: int) -> list[float] | list[None]:
-        """BatchTopK's threshold at inference: the mean, over batches, of the smallest value that was let through."""
+        """BatchTopK's threshold at inference: the mean, over batches, of the one that lets k a vector through."""
         if self.settings.variant != "batchtopk":
             return [None] * len(stack)
         lowest = []
         count = min(THRESHOLD_BATCHES, per_epoch)
         batches = self.source.batches(self.settings.batch_size, self.seed, self.settings.epochs)
         for _, batch in zip(range(count), batches, strict=False):
-            x_ND = batch.to(stack.W_enc.device)
-            chosen, values_E = choose(stack, x_ND, self.settings)
-            start = torch.full((len(stack),), torch.inf, device=x_ND.device)
-            lowest.append(start.scatter_reduce(0, chosen.rows_E // len(x_ND), values_E, "amin"))
+            lowest.append(batch_thresholds(stack, batch.to(stack.W_enc.device), self.settings.precision))
         return torch.stack(lowest).mean(0).clamp_min(0).tolist()
 
 

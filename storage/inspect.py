@@ -19,7 +19,19 @@ from storage.schemas import SCHEMAS
 from storage.study import read_study
 from storage.tables import content_hash, count_rows, parts
 
-STAGES = ("plan", "collect", "train", "segment", "label", "layout", "calibrate", "intervene", "effects")
+STAGES = (
+    "plan",
+    "collect",
+    "train",
+    "share",
+    "match",
+    "segment",
+    "label",
+    "layout",
+    "calibrate",
+    "intervene",
+    "effects",
+)
 
 
 def status(root: str | Path) -> dict[str, Any]:
@@ -132,7 +144,8 @@ def expected_units(root: str | Path) -> dict[str, int]:
         bounds[name] = (start, start + count)
         start += count
     sites = config["sites"]
-    saes = len(sites["blocks"]) * len(sites["times"]) * len(sites["conditionings"]) * len(config["sae"]["k"])
+    series, ks = len(sites["blocks"]) * len(sites["conditionings"]), len(config["sae"]["k"])
+    saes = series * len(sites["times"]) * ks
     segmented = {i // size for name in ("dictionary", "layout") for i in range(*bounds[name])}
     edits = config["interventions"]
     kinds = (("objects", "spatial_strengths"), ("styles", "global_strengths"))
@@ -141,6 +154,8 @@ def expected_units(root: str | Path) -> dict[str, int]:
         "plan": 1,
         "collect": -(-start // size),
         "train": saes,
+        "share": series if config["sae"]["across_time"] else 0,
+        "match": series * ks,
         "segment": len(segmented),
         "label": saes,
         "layout": saes,

@@ -45,17 +45,50 @@ SCHEMAS: dict[str, pa.Schema] = {
     ),
     "sae_metrics": _schema(
         *_SITE,
+        ("expansion", pa.int32()),
         ("seed", pa.int64()),
-        ("kind", pa.string()),
+        ("kind", pa.string()),  # trained, untrained, frozen, shared
         ("explained_variance", pa.float64()),
         ("fvu", pa.float64()),
         ("scaled_mse", pa.float64()),
         ("l0", pa.float64()),
         ("dead_fraction", pa.float64()),
+        ("density_histogram", pa.list_(pa.int64())),  # latents by how often they fire: < 1e-6, then half decades
+        ("stability", pa.float64()),  # of a further seed: mean cosine to the first seed's concepts, matched
         ("n_vectors", pa.int64()),
         ("n_train_vectors", pa.int64()),
         ("steps", pa.int64()),
         ("gamma", pa.float64()),
+        nullable=("stability",),
+    ),
+    "concept_matches": _schema(
+        ("block", pa.string()),
+        ("conditioning", pa.string()),
+        ("k", pa.int32()),
+        ("kind", pa.string()),  # trained: SAEs of single times; shared: the SAE of all times, cid_to = cid_from
+        ("t_from", pa.float64()),
+        ("t_to", pa.float64()),
+        ("cid_from", pa.int32()),
+        ("chosen_by", pa.string()),  # cosine, coactivation or identity
+        ("cid_to", pa.int32()),
+        ("cosine", pa.float64()),
+        ("coactivation", pa.float64()),  # Jaccard of (prompt, position) pairs where each fires
+        ("coactivation_shuffled", pa.float64()),  # the same with t_to read from another prompt
+        ("n_both", pa.int64()),
+        ("mutual", pa.bool_()),  # cid_from is also the choice of cid_to
+    ),
+    "shared_concepts": _schema(
+        *_SITE,
+        ("cid", pa.int32()),
+        ("alive", pa.bool_()),
+        ("density", pa.float64()),
+        ("act_mean", pa.float64()),
+        ("act_max", pa.float64()),
+        ("n_images", pa.int64()),
+        ("top_label", pa.string()),
+        ("iou", pa.float64()),
+        ("iou_heldout", pa.float64()),
+        nullable=("top_label", "iou", "iou_heldout"),
     ),
     "concepts": _schema(
         *_SITE,
@@ -172,7 +205,9 @@ KEYS: dict[str, tuple[str, ...]] = {
     "prompts": ("prompt_id",),
     "images": ("prompt_id",),
     "segments": ("prompt_id", "segment_id"),
-    "sae_metrics": (*_SITE_KEY, "seed", "kind"),
+    "sae_metrics": (*_SITE_KEY, "expansion", "seed", "kind"),
+    "concept_matches": ("block", "conditioning", "k", "kind", "t_from", "t_to", "cid_from", "chosen_by"),
+    "shared_concepts": (*_SITE_KEY, "cid"),
     "concepts": (*_SITE_KEY, "cid"),
     "concept_labels": (*_SITE_KEY, "kind", "cid", "label"),
     "concept_examples": (*_SITE_KEY, "cid", "bin", "rank"),

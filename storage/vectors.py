@@ -10,7 +10,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from storage.activations import ActivationStore, Site
+from storage.activations import ActivationStore, Site, site_key
+from storage.errors import StorageError
 
 
 class VectorSource:
@@ -25,6 +26,8 @@ class VectorSource:
         self.positions = height * width
         self.n_vectors = (stop - start) * self.positions
         self.buffer_prompts = max(buffer_prompts, store.shard_size)
+        # A range that fits into one buffer is kept there, so that many epochs over few prompts decode it once.
+        self._kept: dict[tuple[int, int], np.ndarray] | None = {} if stop - start <= self.buffer_prompts else None
 
     def chunks(self) -> Iterator[np.ndarray]:
         """float32 [n, d] in prompt order, a shard's worth at a time."""
@@ -32,17 +35,28 @@ class VectorSource:
             yield self._read(first, last).astype(np.float32)
 
     def batches(self, batch_size: int, seed: int, epoch: int, skip: int = 0) -> Iterator[np.ndarray]:
-        """Shuffled float32 [batch_size, d]; a last partial batch is dropped. ``skip`` starts at that batch."""
+        """Shuffled float32 [batch_size, d]; a last partial batch is dropped. ``skip`` starts at that batch.
+
+        Shards that lie wholly before batch ``skip`` are not read, so a resumed run goes on at once.
+        """
         rest = np.empty((0, self.d), np.float16)
-        number = 0
-        for buffer, rng in self._buffers(seed, epoch):
-            mixed = np.concatenate([rest, buffer[rng.permutation(len(buffer))]])
-            full = len(mixed) // batch_size
-            for i in range(full):
-                if number >= skip:
-                    yield mixed[i * batch_size : (i + 1) * batch_size].astype(np.float32)
-                number += 1
-            rest = mixed[full * batch_size :]
+        wanted, end = skip * batch_size, 0
+        for blocks, order in self._buffers(seed, epoch):
+            start, end = end, end + len(order)
+            if end <= wanted:
+                continue
+            buffer = np.concatenate([self._read(first, last) for first, last in blocks])
+            order = order[max(wanted - start, 0) :]
+            taken = (batch_size - len(rest)) % batch_size  # completes the batch that the buffer before left open
+            if taken > len(order):
+                rest = np.concatenate([rest, buffer[order]])
+                continue
+            if taken:
+                yield np.concatenate([rest, buffer[order[:taken]]]).astype(np.float32)
+            whole = taken + (len(order) - taken) // batch_size * batch_size
+            for at in range(taken, whole, batch_size):
+                yield buffer[order[at : at + batch_size]].astype(np.float32)
+            rest = buffer[order[whole:]]
 
     def _blocks(self) -> list[tuple[int, int]]:
         """Prompt ranges aligned to shards, clipped to [start, stop)."""
@@ -50,20 +64,35 @@ class VectorSource:
         edges = sorted({self.start, self.stop, *range(-(-self.start // size) * size, self.stop, size)})
         return list(zip(edges, edges[1:], strict=False))
 
-    def _buffers(self, seed: int, epoch: int) -> Iterator[tuple[np.ndarray, np.random.Generator]]:
+    def _buffers(self, seed: int, epoch: int) -> Iterator[tuple[list[tuple[int, int]], np.ndarray]]:
+        """(blocks to hold at once, order of their vectors), a function of (seed, epoch) alone; nothing is read."""
         rng = np.random.default_rng((seed, epoch))
         blocks = self._blocks()
-        held: list[np.ndarray] = []
-        prompts = 0
+        held: list[tuple[int, int]] = []
         for index in rng.permutation(len(blocks)):
-            first, last = blocks[index]
-            held.append(self._read(first, last))
-            prompts += last - first
+            held.append(blocks[index])
+            prompts = sum(last - first for first, last in held)
             if prompts >= self.buffer_prompts:
-                yield np.concatenate(held), rng
-                held, prompts = [], 0
+                yield held, rng.permutation(prompts * self.positions)
+                held = []
         if held:
-            yield np.concatenate(held), rng
+            yield held, rng.permutation(sum(last - first for first, last in held) * self.positions)
 
     def _read(self, first: int, last: int) -> np.ndarray:
-        return self.store.read(self.site, first, last).reshape(-1, self.d)
+        if self._kept is None:
+            return self._read_checked(first, last)
+        if (first, last) not in self._kept:
+            self._kept[first, last] = self._read_checked(first, last)
+        return self._kept[first, last]
+
+    def _read_checked(self, first: int, last: int) -> np.ndarray:
+        maps = self.store.read(self.site, first, last).reshape(last - first, -1)
+        finite = np.isfinite(maps).all(1)
+        if not finite.all():
+            prompt = first + int(np.argmin(finite))
+            shard = prompt // self.store.shard_size
+            raise StorageError(
+                f"the activations at {site_key(self.site)} are not finite for prompt {prompt} (shard {shard}): delete "
+                f"done/collect/{shard:06d}.json and run `concepts collect` to record that shard again"
+            )
+        return maps.reshape(-1, self.d)

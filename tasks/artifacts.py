@@ -25,7 +25,8 @@ def collect_artifacts(study: Study) -> None:
 
 def train_artifacts(study: Study) -> None:
     """Held-out metrics of every SAE beside its control."""
-    columns = ["block", "t", "conditioning", "k", "kind", "explained_variance", "l0", "dead_fraction", "n_vectors"]
+    columns = ["block", "t", "conditioning", "k", "expansion", "seed", "kind"]
+    columns += ["explained_variance", "l0", "dead_fraction", "stability", "n_vectors"]
     _table("sae-metrics", read_table(study.root, "sae_metrics", columns).to_pylist(), "Held-out SAE metrics")
 
 

@@ -84,6 +84,9 @@ class RunSettings(BaseModel):
     torch_threads: int | None = Field(
         None, ge=1, description="Threads of one torch operation; empty leaves torch's default (all cores)."
     )
+    tensorboard: bool = Field(
+        False, description="Also write training curves for TensorBoard, below the study folder's tensorboard/."
+    )
     retries: int = Field(2, ge=0, description="Times a failed task is tried again before the flow fails.")
     retry_delay: float = Field(5.0, ge=0, description="Seconds before the first retry; doubles after each.")
 

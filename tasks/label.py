@@ -1,4 +1,4 @@
-"""Labelling: which concept fires where a labelled mask lies, for one (site, k) and its untrained control.
+"""Labelling: which concept fires where a labelled mask lies: one (site, k), its control and its shared relative.
 
 Two streaming passes over the dictionary split. The first finds each concept's range (its maximum is the scale of
 the binarised map), its density and its top images; the second counts overlaps exactly.
@@ -15,14 +15,14 @@ from concepts.assign import assign
 from concepts.embeddings import centre, concept_embeddings
 from concepts.overlap import OverlapStats, activation_map_on, cell_areas
 from sae.io import load_sae
-from sae.model import TopKSAE
+from sae.model import SAE
 from storage.tables import read_table, scan_batches
 from tasks.embedder import label_vectors
 from tasks.parts import publish
 from tasks.scan import ConceptScan, image_codes
 from tasks.segment import label_masks
 from tasks.study import Site, Study, part_name, sae_folder, site_columns, split_range, store_of, unit_name
-from tasks.train import UNTRAINED
+from tasks.train import SHARED, TRAINED, UNTRAINED
 
 
 def label_concepts(study: Study, site: Site, k: int) -> dict[str, Any]:
@@ -30,19 +30,42 @@ def label_concepts(study: Study, site: Site, k: int) -> dict[str, Any]:
     folder = sae_folder(study, site, k)
     sae, control = load_sae(folder), load_sae(folder / UNTRAINED)
     scan = scan_concepts(study, site, sae)
-    label_rows = [
-        *_labels_of(study, site, k, sae, scan.act_max, "trained"),
-        *_labels_of(study, site, k, control, scan_concepts(study, site, control).act_max, UNTRAINED),
-    ]
-    concepts = _concept_rows(study, site, k, sae, scan, [r for r in label_rows if r["kind"] == "trained"])
+    label_rows = _labels_of(study, site, k, sae, scan.act_max, TRAINED)
+    concepts = _concept_rows(study, site, k, sae, scan, label_rows)
+    assigned = sum(row["assigned"] for row in label_rows)
+    label_rows += _labels_of(study, site, k, control, scan_concepts(study, site, control).act_max, UNTRAINED)
+    shared_labels, shared = _shared_rows(study, site, k)
     columns = site_columns(site, k)
     examples = [{**columns, **row} for row in scan.example_rows()]
-    tables = {"concepts": concepts, "concept_labels": label_rows, "concept_examples": examples}
+    tables = {
+        "concepts": concepts,
+        "concept_labels": label_rows + shared_labels,
+        "concept_examples": examples,
+        "shared_concepts": shared,
+    }
     publish(study, "label", unit_name(site, k), tables, part_name(site, k))
-    return {**columns, "assigned": sum(r["assigned"] for r in label_rows if r["kind"] == "trained")}
+    return {**columns, "assigned": assigned}
 
 
-def scan_concepts(study: Study, site: Site, sae: TopKSAE) -> ConceptScan:
+def _shared_rows(study: Study, site: Site, k: int) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Labels and ``shared_concepts`` rows of the SAE of all times, as it is at this site; none without such an SAE."""
+    if not study.config.sae.across_time:
+        return [], []
+    sae = load_sae(sae_folder(study, site, k) / SHARED)
+    scan = scan_concepts(study, site, sae)
+    labels = _labels_of(study, site, k, sae, scan.act_max, SHARED)
+    best = _top_labels(labels)
+    wanted = ("cid", "alive", "density", "act_mean", "act_max", "n_images")
+    rows = []
+    for cid in range(sae.n):
+        top = best.get(cid, {})
+        row = {name: value for name, value in scan.concept_row(cid).items() if name in wanted}
+        label = {"top_label": top.get("label"), "iou": top.get("iou"), "iou_heldout": top.get("iou_heldout")}
+        rows.append({**site_columns(site, k), **row, **label})
+    return labels, rows
+
+
+def scan_concepts(study: Study, site: Site, sae: SAE) -> ConceptScan:
     """First pass: maxima, densities and example images over the dictionary split."""
     height, width, _ = store_of(study).shape(site)
     settings = study.config.labels
@@ -54,14 +77,14 @@ def scan_concepts(study: Study, site: Site, sae: TopKSAE) -> ConceptScan:
     return scan
 
 
-def _labels_of(study: Study, site: Site, k: int, sae: TopKSAE, act_max: np.ndarray, kind: str) -> list[dict[str, Any]]:
+def _labels_of(study: Study, site: Site, k: int, sae: SAE, act_max: np.ndarray, kind: str) -> list[dict[str, Any]]:
     """Second pass: exact overlap statistics of every (concept, label) pair that was ever on together."""
     stats = overlap_statistics(study, site, sae, act_max)
     rows = assign(stats.rows(), study.config.labels)
     return [{**site_columns(site, k), "kind": kind, **row} for row in rows]
 
 
-def overlap_statistics(study: Study, site: Site, sae: TopKSAE, act_max: np.ndarray) -> OverlapStats:
+def overlap_statistics(study: Study, site: Site, sae: SAE, act_max: np.ndarray) -> OverlapStats:
     """Overlap counts of one SAE over the dictionary split, one shard of images in memory at a time."""
     height, width, _ = store_of(study).shape(site)
     settings = study.config.labels
@@ -95,7 +118,7 @@ def study_labels(study: Study) -> list[str]:
 
 
 def _concept_rows(
-    study: Study, site: Site, k: int, sae: TopKSAE, scan: ConceptScan, label_rows: list[dict[str, Any]]
+    study: Study, site: Site, k: int, sae: SAE, scan: ConceptScan, label_rows: list[dict[str, Any]]
 ) -> list[dict[str, Any]]:
     labels = study_labels(study)
     vectors = centre(label_vectors(study, labels)) if labels else np.zeros((0, 1), np.float32)
@@ -108,7 +131,7 @@ def _concept_rows(
         {
             **columns,
             **scan.concept_row(cid),
-            "top_label": top.get(cid),
+            "top_label": top.get(cid, {}).get("label"),
             "embedding": None if np.isnan(embeddings[cid]).any() else embeddings[cid].tolist(),
             "decoder_norm": float(norms[cid]),
         }
@@ -116,10 +139,10 @@ def _concept_rows(
     ]
 
 
-def _top_labels(label_rows: list[dict[str, Any]]) -> dict[int, str]:
-    """The assigned label of highest IoU of each concept that has one."""
-    best: dict[int, tuple[float, str]] = {}
+def _top_labels(label_rows: list[dict[str, Any]]) -> dict[int, dict[str, Any]]:
+    """The row of the assigned label of highest IoU of each concept that has one."""
+    best: dict[int, dict[str, Any]] = {}
     for row in label_rows:
-        if row["assigned"] and row["iou"] > best.get(row["cid"], (-1.0, ""))[0]:
-            best[row["cid"]] = (row["iou"], row["label"])
-    return {cid: label for cid, (_, label) in best.items()}
+        if row["assigned"] and (row["cid"] not in best or row["iou"] > best[row["cid"]]["iou"]):
+            best[row["cid"]] = row
+    return best

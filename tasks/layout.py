@@ -12,7 +12,7 @@ from concepts.embeddings import centre, concept_embeddings
 from concepts.layout import conceptual_map, cosine_scores, evidence_scores, fit_threshold, ious, position_scores
 from concepts.overlap import cell_areas
 from sae.io import load_sae
-from sae.model import TopKSAE
+from sae.model import SAE
 from storage.tables import read_table
 from tasks.collect import prompts_of
 from tasks.embedder import label_vectors
@@ -65,7 +65,7 @@ class Predictor:
 
     def __init__(self, study: Study, site: Site, k: int) -> None:
         self.study, self.site, self.k = study, site, k
-        self.sae: TopKSAE = load_sae(sae_folder(study, site, k))
+        self.sae: SAE = load_sae(sae_folder(study, site, k))
         self.labels = study_labels(study)
         self.grid = store_of(study).shape(site)[:2]
         vectors = centre(label_vectors(study, self.labels)) if self.labels else np.zeros((0, 1))

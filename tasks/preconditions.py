@@ -6,9 +6,9 @@ from storage.records import missing
 from tasks.errors import StudyError
 from tasks.parts import shard_name
 from tasks.segment import SEGMENTED_SPLITS
-from tasks.study import Study, sae_units, shards_of, unit_name
+from tasks.study import Site, Study, sae_units, shards_of, time_series, unit_name
 
-COMMAND_OF = {"collect": "collect", "train": "train", "segment": "label", "label": "label"}
+COMMAND_OF = {"collect": "collect", "train": "train", "share": "train", "segment": "label", "label": "label"}
 
 
 def units_of(study: Study, stage: str) -> list[str]:
@@ -17,7 +17,20 @@ def units_of(study: Study, stage: str) -> list[str]:
         return [shard_name(shard) for shard in shards_of(study)]
     if stage == "segment":
         return [shard_name(shard) for shard in shards_of(study, *SEGMENTED_SPLITS)]
+    if stage == "share":
+        return [f"{block}/{c}" for block, c in time_series(study)] if study.config.sae.across_time else []
     return [unit_name(site, k) for site, k in sae_units(study)]
+
+
+def sites_to_train(study: Study) -> dict[str, dict[str, Site]]:
+    """One record of each site -> the site; of a site that lacks any k, a record that is missing.
+
+    A site's SAEs are trained together and recorded apart, so a kill between two records leaves a site half recorded.
+    """
+    units = {unit_name(site, k): site for site, k in sae_units(study)}
+    lacking = {units[name]: name for name in missing(study.root, "train", list(units), study.config_hash)}
+    named = {site: unit_name(site, study.config.sae.k[0]) for site in study.config.sites_list()} | lacking
+    return {name: {"site": site} for site, name in named.items()}
 
 
 def require(study: Study, *stages: str) -> None:

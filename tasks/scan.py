@@ -8,13 +8,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from sae.model import TopKSAE
+from sae.model import SAE
 from tasks.study import Site, Study, split_range, store_of
 
 
-def image_codes(
-    study: Study, site: Site, sae: TopKSAE, split: str
-) -> Iterator[tuple[list[int], np.ndarray, np.ndarray]]:
+def image_codes(study: Study, site: Site, sae: SAE, split: str) -> Iterator[tuple[list[int], np.ndarray, np.ndarray]]:
     """Yield (prompt ids, values float32 [n, cells, k], indices int64 [n, cells, k]), a shard's worth at a time."""
     store = store_of(study)
     start, stop = split_range(study, split)
@@ -24,7 +22,7 @@ def image_codes(
         yield list(range(first, last)), values, indices
 
 
-def encode_maps(sae: TopKSAE, maps: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def encode_maps(sae: SAE, maps: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Codes of residual updates [n, h, w, C]: values and indices [n, h*w, k]."""
     n, height, width, channels = maps.shape
     with torch.no_grad():

@@ -131,7 +131,7 @@ def create_store(study: Study) -> ActivationStore:
 def _check_widths(config: StudyConfig, shapes: dict[str, tuple[int, int, int]]) -> None:
     """Refuse a k that no SAE of a block can have now, before hours of collecting, not when training begins."""
     for block, (_, _, channels) in shapes.items():
-        latents = config.sae.expansion * channels
+        latents = min(config.sae.expansion) * channels
         if max(config.sae.k) > latents:
             raise StudyError(
                 f"sae.k is {max(config.sae.k)} but the SAE of block {block!r} has only {latents} latents: "
@@ -171,9 +171,24 @@ def site_columns(site: Site, k: int) -> dict[str, Any]:
     return {"block": site[0], "t": site[1], "conditioning": site[2], "k": k}
 
 
+def site_folder(study: Study, site: Site) -> Path:
+    """Folder of a site's SAEs, its statistics and its checkpoint's commit file."""
+    return Path(study.root) / "saes" / site_path(site)
+
+
 def sae_folder(study: Study, site: Site, k: int) -> Path:
-    """Folder of one SAE."""
-    return Path(study.root) / "saes" / site_path(site) / f"k{k}"
+    """Folder of one dictionary SAE; its controls and relatives lie below it."""
+    return site_folder(study, site) / f"k{k}"
+
+
+def shared_folder(study: Study, block: str, conditioning: str) -> Path:
+    """Where the SAEs of all times together are trained; folded, they lie in each site's ``k<k>/shared``."""
+    return Path(study.root) / "saes" / block / "shared" / conditioning
+
+
+def time_series(study: Study) -> list[tuple[str, str]]:
+    """Every (block, conditioning): the sites that differ in time only."""
+    return [(block, c) for block in study.config.sites.blocks for c in study.config.sites.conditionings]
 
 
 def sae_units(study: Study) -> list[tuple[Site, int]]:

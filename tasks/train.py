@@ -1,18 +1,45 @@
-"""Training: one TopK SAE per site and k, its held-out metrics and its untrained control."""
+"""Training: every SAE of a site from one read of its activations, with metrics and controls.
+
+A site's members are its dictionaries (one a k), further widths and seeds, and the frozen controls; they are trained
+stacked. The untrained control needs no step. ``train_shared`` trains one SAE per (block, conditioning, k) on all times
+together, and folds it with each time's own mean and scale, so that a CID is one direction at every time.
+"""
 
 from __future__ import annotations
 
+import copy
 import hashlib
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
+import torch
+
+from sae.checkpoint import Places
 from sae.io import save_sae
-from sae.metrics import Metrics, evaluate
-from sae.train import make_untrained, train
+from sae.members import Member, fold, members_of, untrained
+from sae.metrics import Metrics, evaluate_all, stability
+from sae.model import SAE
+from sae.source import Conditioned, Statistics, Together, load_statistics, measure, save_statistics
+from sae.train import Trained, train
 from storage.vectors import VectorSource
 from tasks.parts import publish
-from tasks.study import Site, Study, part_name, sae_folder, site_columns, site_path, split_range, store_of, unit_name
+from tasks.study import (
+    Site,
+    Study,
+    part_name,
+    sae_folder,
+    shared_folder,
+    site_columns,
+    site_folder,
+    site_path,
+    split_range,
+    store_of,
+    unit_name,
+)
 
-UNTRAINED = "untrained"
+TRAINED, UNTRAINED, FROZEN, SHARED = "trained", "untrained", "frozen", "shared"
+Progress = Callable[[int, int, Any], None]
 
 
 def source_of(study: Study, site: Site, split: str) -> VectorSource:
@@ -21,40 +48,129 @@ def source_of(study: Study, site: Site, split: str) -> VectorSource:
     return VectorSource(store_of(study), site, start, stop)
 
 
-def train_sae(study: Study, site: Site, k: int) -> dict[str, Any]:
-    """Train, evaluate on the dictionary split and save one SAE. Returns its metrics row.
+def site_statistics(study: Study, site: Site, source: VectorSource) -> Statistics:
+    """Mean and scale of a site's training vectors: measured in one pass, then kept beside its SAEs."""
+    path = site_folder(study, site) / "statistics.safetensors"
+    known = load_statistics(path)
+    if known is None or known.n_vectors != source.n_vectors:
+        known = measure(source)
+        save_statistics(path, known)
+    return known
 
-    A kill in mid-training resumes from the folder's checkpoint, bit-identical to an undisturbed run.
+
+def train_site(study: Study, site: Site, on_progress: Progress | None = None) -> dict[str, Any]:
+    """Train, evaluate on the dictionary split and save every SAE of a site. Returns counts and cautions for the log.
+
+    A kill in mid-training resumes from the site's checkpoint, bit-identical to an undisturbed run.
     """
-    source, held_out = source_of(study, site, "train"), source_of(study, site, "dictionary")
-    settings, seed = study.config.sae, study.config.seed
-    folder = sae_folder(study, site, k)
-    result = train(source, settings, k, seed, folder)
-    control = make_untrained(source, settings, k, seed)
-    shared = {**site_columns(site, k), "seed": seed, "n_train_vectors": result.n_vectors, "gamma": result.gamma}
-    rows = [
-        {**shared, "kind": "trained", "steps": result.steps, **_columns(evaluate(result.sae, held_out.chunks()))},
-        {**shared, "kind": UNTRAINED, "steps": 0, **_columns(evaluate(control, held_out.chunks()))},
-    ]
-    save_sae(folder, result.sae, _metadata(study, site))
-    save_sae(folder / UNTRAINED, control, _metadata(study, site))
-    weights = hashlib.sha256((folder / "sae_weights.safetensors").read_bytes()).hexdigest()
-    publish(study, "train", unit_name(site, k), {"sae_metrics": rows}, part_name(site, k), {"weights_sha256": weights})
-    return rows[0]
-
-
-def _columns(metrics: Metrics) -> dict[str, Any]:
+    source = source_of(study, site, "train")
+    statistics = site_statistics(study, site, source)
+    members = members_of(study.config.sae, source.d, study.config.seed)
+    places = Places(
+        site_folder(study, site) / "checkpoint.json",
+        {member: member_folder(study, site, member) for member in members},
+    )
+    data, seed = Conditioned(source, statistics), study.config.seed
+    result = train(data, study.config.sae, members, seed, places, on_progress, training_device(study, site))
+    found = {(kind_of(member), member): sae for member, sae in result.saes.items()}
+    found |= {(UNTRAINED, m): untrained(source.d, m) for m in dictionaries(study, members)}
+    for sae in found.values():
+        fold(sae, statistics.mean, statistics.scale)
+    rows = _save_and_measure(study, site, found, result, statistics)
+    for k in study.config.sae.k:
+        _publish(study, site, k, [row for row in rows if row["k"] == k])
     return {
+        "steps": result.steps,
+        "vectors_per_s": result.n_vectors / max(result.seconds, 1e-9),
+        "waited_for_loader": result.waited,
+        "cautions": statistics.cautions(site_path(site)),
+    }
+
+
+def dictionaries(study: Study, members: list[Member]) -> list[Member]:
+    """The members that later stages use: first width, first seed, trained."""
+    width = members[0].n  # members_of lists the dictionaries first
+    return [m for m in members if (m.n, m.seed, m.frozen) == (width, study.config.seed, False)]
+
+
+def kind_of(member: Member) -> str:
+    """The ``kind`` of a trained member's rows."""
+    return FROZEN if member.frozen else TRAINED
+
+
+def member_folder(study: Study, site: Site, member: Member) -> Path:
+    """``k<k>/`` for a dictionary; below it ``x<expansion>``, ``seed<seed>`` and ``frozen`` for the others."""
+    channels = store_of(study).shape(site)[2]
+    folder = sae_folder(study, site, member.k)
+    if member.n != study.config.sae.expansion[0] * channels:
+        folder = folder / f"x{member.n // channels}"
+    if member.seed != study.config.seed:
+        folder = folder / f"seed{member.seed}"
+    return folder / FROZEN if member.frozen else folder
+
+
+def training_device(study: Study, site: Site) -> str:
+    """``model.device``; for 'auto' the GPU if there is one, and with several, sites take turns."""
+    if study.config.model.device != "auto":
+        return study.config.model.device
+    if not torch.cuda.is_available():
+        return "cpu"
+    return f"cuda:{study.config.sites_list().index(site) % torch.cuda.device_count()}"
+
+
+def _save_and_measure(
+    study: Study, site: Site, found: dict[tuple[str, Member], SAE], result: Trained, statistics: Statistics
+) -> list[dict[str, Any]]:
+    """Held-out metrics of every SAE from one read, and its folder. Returns the rows of ``sae_metrics``."""
+    held_out = source_of(study, site, "dictionary")
+    measured = evaluate_all(list(found.values()), held_out.chunks(), training_device(study, site))
+    rows = []
+    for ((kind, member), sae), metrics in zip(found.items(), measured, strict=True):
+        folder = member_folder(study, site, member)
+        save_sae(folder / UNTRAINED if kind == UNTRAINED else folder, sae, sae_metadata(study, site, kind, member.seed))
+        trained = kind != UNTRAINED
+        row = metrics_row(study, site, kind, member, statistics, metrics)
+        row |= {"steps": result.steps if trained else 0, "n_train_vectors": result.n_vectors if trained else 0}
+        rows.append(row | {"stability": _stability(study, kind, member, sae, found)})
+    return rows
+
+
+def _stability(study: Study, kind: str, member: Member, sae: SAE, found: dict[tuple[str, Member], SAE]) -> float | None:
+    """Of a further seed: how well its concept vectors match those of the first seed."""
+    if kind != TRAINED or member.seed == study.config.seed:
+        return None
+    first = found[TRAINED, Member(member.k, member.n, study.config.seed)]
+    return stability(first.concept_vectors(), sae.concept_vectors())
+
+
+def metrics_row(
+    study: Study, site: Site, kind: str, member: Member, statistics: Statistics, metrics: Metrics
+) -> dict[str, Any]:
+    """One row of ``sae_metrics``, without the columns that tell how it was trained."""
+    return {
+        **site_columns(site, member.k),
+        "expansion": member.n // store_of(study).shape(site)[2],
+        "seed": member.seed,
+        "kind": kind,
         "explained_variance": metrics.explained_variance,
         "fvu": metrics.fvu,
         "scaled_mse": metrics.scaled_mse,
         "l0": metrics.l0,
         "dead_fraction": metrics.dead_fraction,
+        "density_histogram": metrics.density_histogram(),
         "n_vectors": metrics.n_vectors,
+        "gamma": statistics.gamma,
+        "stability": None,
     }
 
 
-def _metadata(study: Study, site: Site) -> dict[str, Any]:
+def _publish(study: Study, site: Site, k: int, rows: list[dict[str, Any]]) -> None:
+    weights = hashlib.sha256((sae_folder(study, site, k) / "sae_weights.safetensors").read_bytes()).hexdigest()
+    publish(study, "train", unit_name(site, k), {"sae_metrics": rows}, part_name(site, k), {"weights_sha256": weights})
+
+
+def sae_metadata(study: Study, site: Site, kind: str, seed: int) -> dict[str, Any]:
+    """What ``cfg.json`` says about where an SAE comes from."""
     block, t, conditioning = site
     return {
         "model_name": study.config.model.path.rstrip("/").rsplit("/", 1)[-1],
@@ -63,4 +179,34 @@ def _metadata(study: Study, site: Site) -> dict[str, Any]:
         "timestep": t,
         "conditioning": conditioning,
         "site": site_path(site),
+        "kind": kind,
+        "seed": seed,
     }
+
+
+def train_shared(study: Study, block: str, conditioning: str, on_progress: Progress | None = None) -> dict[str, Any]:
+    """Train one SAE per k on all times of a block together; save and measure it at each time."""
+    sites: list[Site] = [(block, t, conditioning) for t in study.config.sites.times]
+    sources = {site: source_of(study, site, "train") for site in sites}
+    statistics = {site: site_statistics(study, site, source) for site, source in sources.items()}
+    members = [
+        Member(k, study.config.sae.expansion[0] * sources[sites[0]].d, study.config.seed) for k in study.config.sae.k
+    ]
+    home = shared_folder(study, block, conditioning)
+    places = Places(home / "checkpoint.json", {member: home / f"k{member.k}" for member in members})
+    data = Together([Conditioned(sources[site], statistics[site]) for site in sites])
+    device = training_device(study, sites[0])
+    result = train(data, study.config.sae, members, study.config.seed, places, on_progress, device)
+    rows = []
+    for site in sites:
+        here = statistics[site]
+        folded = {m: fold(copy.deepcopy(sae), here.mean, here.scale) for m, sae in result.saes.items()}
+        held_out = source_of(study, site, "dictionary")
+        measured = evaluate_all(list(folded.values()), held_out.chunks(), device)
+        for (member, sae), metrics in zip(folded.items(), measured, strict=True):
+            save_sae(sae_folder(study, site, member.k) / SHARED, sae, sae_metadata(study, site, SHARED, member.seed))
+            row = metrics_row(study, site, SHARED, member, here, metrics)
+            rows.append(row | {"steps": result.steps, "n_train_vectors": result.n_vectors})
+    unit = f"{block}/{conditioning}"
+    publish(study, "share", unit, {"sae_metrics": rows}, f"shared-{unit.replace('/', '-')}")
+    return {"steps": result.steps, "vectors_per_s": result.n_vectors / max(result.seconds, 1e-9)}

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from prefect import task
+from prefect import get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 
-from tasks import calibrate, collect, edits, effects, intervene, label, layout, segment, train
-from tasks.study import Site, Study
+from tasks import calibrate, collect, edits, effects, intervene, label, layout, match, segment, train
+from tasks.curves import LiveCurves
+from tasks.study import Site, Study, site_path
 from vision.types import Box, Tag
 
 
@@ -27,10 +28,25 @@ def collect_shard_task(study: Study, shard: int) -> dict[str, Any]:
     return collect.collect_shard(study, shard)
 
 
-@task(name="train-sae", task_run_name="train-{site}-k{k}", tags=["train"], cache_policy=NO_CACHE)
-def train_sae_task(study: Study, site: Site, k: int) -> dict[str, Any]:
-    """Train and evaluate one SAE."""
-    return train.train_sae(study, site, k)
+@task(name="train-site", task_run_name="train-{site}", tags=["train"], cache_policy=NO_CACHE)
+def train_site_task(study: Study, site: Site) -> dict[str, Any]:
+    """Train and evaluate every SAE of a site."""
+    found = train.train_site(study, site, LiveCurves(study, site_path(site)))
+    for caution in found["cautions"]:
+        get_run_logger().warning(caution)
+    return found
+
+
+@task(name="train-shared", task_run_name="train-{block}-{conditioning}-shared", tags=["train"], cache_policy=NO_CACHE)
+def train_shared_task(study: Study, block: str, conditioning: str) -> dict[str, Any]:
+    """Train and evaluate the SAEs of all times of a block together."""
+    return train.train_shared(study, block, conditioning, LiveCurves(study, f"{block}/shared/{conditioning}"))
+
+
+@task(name="match-times", task_run_name="match-{block}-{conditioning}-k{k}", tags=["train"], cache_policy=NO_CACHE)
+def match_task(study: Study, block: str, conditioning: str, k: int) -> dict[str, Any]:
+    """Match the concepts of neighbouring times."""
+    return match.match_times(study, block, conditioning, k)
 
 
 @task(name="tag", task_run_name="tag-{shard:06d}", tags=["label"], cache_policy=NO_CACHE)

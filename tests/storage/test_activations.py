@@ -87,3 +87,27 @@ def test_batches_hold_every_vector_once_and_skip_exactly(tmp_path_factory, start
     resumed = list(source.batches(batch, seed=1, epoch=0, skip=skip))
     assert len(resumed) == max(len(batches) - skip, 0)
     assert all(np.array_equal(a, b) for a, b in zip(resumed, batches[skip:], strict=True))
+
+
+def test_a_resumed_reader_does_not_read_what_it_skips(tmp_path, monkeypatch):
+    store, _ = filled(tmp_path, prompts=40)
+    source = VectorSource(store, SITE, 0, 40, buffer_prompts=4)
+    read, original = [], ActivationStore.read
+    monkeypatch.setattr(
+        ActivationStore, "read", lambda self, site, a, b: read.append((a, b)) or original(self, site, a, b)
+    )
+    whole = list(source.batches(10, seed=3, epoch=1))
+    everything = len(read)
+    read.clear()
+    late = list(source.batches(10, seed=3, epoch=1, skip=len(whole) - 2))
+    assert len(late) == 2 and np.array_equal(late[0], whole[-2])
+    assert len(read) <= 2 < everything
+
+
+def test_a_value_that_is_not_finite_is_named_by_shard_and_prompt(tmp_path):
+    store, _ = filled(tmp_path)
+    zarr.open_array(tmp_path / "activations.zarr" / "mid" / "0.50" / "cond", mode="r+")[6, 1, 2, 3] = np.nan
+    with pytest.raises(
+        StorageError, match=r"mid/0.50/cond are not finite for prompt 6 \(shard 1\): delete done/collect/000001"
+    ):
+        list(VectorSource(store, SITE, 0, 11).chunks())
