@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from sae.members import Stack
+from sae.primitives import products
 from sae.settings import SAESettings
-from sae.sparse import Chosen, chosen_from_pairs, chosen_from_rows, products
+from sae.sparse import Chosen, chosen_from_pairs, chosen_from_rows
 
 CPU_BLOCK = 1024  # vectors; measured best of 128 to 4096 at widths of 5120 and 20480
 SPARE = 8  # candidates beyond k in bfloat16: with them, no selection differed from float32's on 4096 random vectors

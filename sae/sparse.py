@@ -3,8 +3,8 @@
 Shape suffixes: N vectors, D channels, M latents, S stacked SAEs, R = S * N rows (row s * N + n is vector n in SAE s),
 E chosen (row, latent) pairs. With k latents a vector, E = R * k, and nothing here is ever [N, k, D]:
 
-- ``rows @ codes``  (decode, and both weight gradients) is an ``embedding_bag``: a weighted sum of E rows into bags;
-- ``<row, latent>`` at the chosen pairs (encode, and the gradient of the codes) is the adjoint of that bag.
+- decoding and both weight gradients are a ``bag``: E rows summed, with weights, by row or by latent;
+- encoding and the gradient of the codes are ``products``: <row, latent> at the chosen pairs.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
-from torch.nn.functional import embedding_bag
+
+from sae.primitives import bag, products
 
 
 class Chosen(NamedTuple):
@@ -47,16 +48,6 @@ def chosen_from_pairs(latents_E: Tensor, rows_E: Tensor, n_rows: int, n_vectors:
     return Chosen(latents_E, rows_E, rows_E % n_vectors, counts_R.cumsum(0) - counts_R, n_latents)
 
 
-def products(left_ND: Tensor, right_MD: Tensor, left_E: Tensor, right_E: Tensor) -> Tensor:
-    """<left[left_E], right[right_E]> for each pair: float [E], without gathering either side.
-
-    It is the derivative of an embedding bag by its weights, which torch computes by exactly these dot products.
-    """
-    adjoint = torch.ops.aten._embedding_bag_per_sample_weights_backward
-    offsets = torch.zeros(1, dtype=torch.int64, device=left_E.device)  # unused: `left_E` says which row each pair reads
-    return adjoint(left_ND, right_MD, right_E, offsets, left_E, 0)
-
-
 class ByLatent(NamedTuple):
     """A ``Chosen`` matrix transposed: pairs sorted by latent (stably, so that sums have one order).
 
@@ -76,10 +67,7 @@ class ByLatent(NamedTuple):
 
     def sum_rows(self, source_ND: Tensor, source_E: Tensor, weights_E: Tensor) -> Tensor:
         """For each latent the sum of weight * source row over its pairs: [S * M, D]."""
-        at = source_E[self.order_E]
-        return embedding_bag(
-            at, source_ND, self.offsets_M, mode="sum", per_sample_weights=weights_E[self.order_E].contiguous()
-        )
+        return bag(source_ND, source_E[self.order_E], self.offsets_M, weights_E[self.order_E])
 
 
 class EncodeAt(torch.autograd.Function):
@@ -111,7 +99,7 @@ class EncodeAt(torch.autograd.Function):
         db = -torch.einsum("sm,smd->sd", sums_SM, W_MD.view(stacked, -1, W_MD.shape[1]))
         dx = None
         if ctx.needs_input_grad[0]:
-            per_row = embedding_bag(chosen.latents_E, W_MD, chosen.offsets_R, mode="sum", per_sample_weights=g_E)
+            per_row = bag(W_MD, chosen.latents_E, chosen.offsets_R, g_E)
             dx = per_row.view(stacked, *x_ND.shape).sum(0)
         return dx, dW, db, None, None, None
 
@@ -132,7 +120,7 @@ class DecodeAt(torch.autograd.Function):
     def forward(ctx: Any, values_E: Tensor, W_MD: Tensor, chosen: Chosen, order: ByLatent) -> Tensor:
         ctx.save_for_backward(values_E, W_MD)
         ctx.chosen, ctx.order = chosen, order
-        return embedding_bag(chosen.latents_E, W_MD, chosen.offsets_R, mode="sum", per_sample_weights=values_E)
+        return bag(W_MD, chosen.latents_E, chosen.offsets_R, values_E)
 
     @staticmethod
     @once_differentiable

@@ -5,6 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sae.primitives import products
 from sae.sparse import (
     ByLatent,
     Chosen,
@@ -13,7 +14,6 @@ from sae.sparse import (
     chosen_from_pairs,
     chosen_from_rows,
     pre_activations_at,
-    products,
 )
 
 
