@@ -13,6 +13,7 @@ from figures.style import BLUE, COLOURS, GREY, RED, bare, save
 
 CONTROL_NAMES = {"none": "by concepts", "random_direction": "random direction", "unedited": "unedited"}
 CONTROL_COLOURS = (BLUE, RED, GREY)
+KIND_STYLES = {"trained": "-o", "shared": "--s", "frozen": "-.+", "untrained": ":x"}
 LAYOUT_METHODS = ("concepts", "evidence", "posterior", "position", "shuffled")
 
 
@@ -37,20 +38,21 @@ def images_and_masks(items: list[dict[str, Any]], path: Path) -> Path:
 
 
 def explained_variance(rows: list[dict[str, Any]], path: Path) -> Path:
-    """Held-out explained variance of {block, t, conditioning, k, kind, explained_variance}, control beside it."""
+    """Held-out explained variance of {block, t, conditioning, k, kind, explained_variance}, controls beside it."""
     names = sorted({(r["conditioning"], r["block"]) for r in rows})
     ks = sorted({r["k"] for r in rows})
     figure, axes = plt.subplots(1, len(names), figsize=(2.2 * len(names), 2.6), sharey=True, squeeze=False)
     for axis, (conditioning, block) in zip(axes[0], names, strict=True):
         for i, k in enumerate(ks):
-            for kind, style in (("trained", "-o"), ("untrained", ":x")):
+            for kind, style in KIND_STYLES.items():
                 line = sorted(
                     (r["t"], 100 * r["explained_variance"])
                     for r in rows
                     if (r["conditioning"], r["block"], r["k"], r["kind"]) == (conditioning, block, k, kind)
                 )
-                colour = COLOURS[i] if kind == "trained" else GREY
-                axis.plot(*zip(*line, strict=True), style, color=colour, ms=4, label=f"k={k}, {kind}")
+                colour = COLOURS[i] if kind in ("trained", "shared") else GREY
+                if line:
+                    axis.plot(*zip(*line, strict=True), style, color=colour, ms=4, label=f"k={k}, {kind}")
         axis.set_title(f"{conditioning} {block}")
         axis.set_xlabel("t (1 = noise)")
         axis.invert_xaxis()
@@ -74,11 +76,57 @@ def concept_cards(cards: list[dict[str, Any]], path: Path) -> Path:
     return save(figure, path)
 
 
-def _overlay(axis: Any, image: np.ndarray, heat: np.ndarray) -> None:
+def concepts_through_time(items: list[dict[str, Any]], path: Path) -> Path:
+    """One concept a row: for a few images, the image and the concept's map at each time, and its IoU over time.
+
+    Items: {title, times, examples: [(image, {t: heat})], iou: {t: float}}. Heat is scaled by the
+    row's largest value, so that maps of one row compare.
+    """
+    times = items[0]["times"]
+    shown = max(len(item["examples"]) for item in items)
+    columns = shown * (1 + len(times)) + 1
+    ratios = [1.0] * (columns - 1) + [1.7]
+    figure, axes = plt.subplots(
+        len(items),
+        columns,
+        figsize=(1.05 * columns + 0.8, 1.35 * len(items)),
+        squeeze=False,
+        gridspec_kw={"width_ratios": ratios},
+    )
+    for number, (row, item) in enumerate(zip(axes, items, strict=True)):
+        top = max(float(heat.max()) for _, maps in item["examples"] for heat in maps.values())
+        for axis in row[:-1]:
+            bare(axis)
+        for start, (image, maps) in zip(range(0, columns, 1 + len(times)), item["examples"], strict=False):
+            row[start].imshow(image)
+            for offset, t in enumerate(times, start=1):
+                _overlay(row[start + offset], image, maps[t], top)
+                if number == 0:
+                    row[start + offset].set_title(f"t={t:.2f}", fontsize=7)
+        row[0].set_title(item["title"], fontsize=8, loc="left")
+        _iou_over_time(row[-1], item, last=number == len(items) - 1)
+    figure.subplots_adjust(wspace=0.06, hspace=0.32)
+    return save(figure, path)
+
+
+def _iou_over_time(axis: Any, item: dict[str, Any], last: bool) -> None:
+    times = item["times"]
+    axis.plot(times, [item["iou"].get(t, 0.0) for t in times], "-o", ms=3, color=BLUE)
+    axis.invert_xaxis()
+    axis.set_ylim(0, 1)
+    axis.set_yticks([0, 1])
+    axis.yaxis.tick_right()
+    axis.tick_params(labelsize=6)
+    axis.set_xticks(times if last else [])
+    if last:
+        axis.set_xlabel("held-out IoU over t", fontsize=7)
+
+
+def _overlay(axis: Any, image: np.ndarray, heat: np.ndarray, top: float | None = None) -> None:
     height, width = image.shape[:2]
     grey = image.mean(-1, keepdims=True).repeat(3, -1) / 255
     axis.imshow(0.55 * grey + 0.45 * image / 255)
-    scaled = heat / max(float(heat.max()), 1e-12)
+    scaled = heat / max(float(heat.max()) if top is None else top, 1e-12)
     axis.imshow(scaled, cmap="inferno", alpha=0.75 * (scaled > 0), extent=(0, width, height, 0), vmin=0, vmax=1)
 
 

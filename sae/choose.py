@@ -9,6 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from sae.largest import largest
 from sae.members import Stack
 from sae.primitives import products
 from sae.settings import SAESettings
@@ -65,7 +66,7 @@ def _screened(
 
 
 def _top(pre_NSM: Tensor, k: int, in_order: bool) -> tuple[Tensor, Tensor]:
-    values, latents = pre_NSM.topk(k, dim=2, sorted=in_order)
+    values, latents = largest(pre_NSM, k, in_order)
     return values.transpose(0, 1).contiguous(), latents.transpose(0, 1).contiguous()
 
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn.functional import embedding_bag
 
 from sae.errors import SAEError
+from sae.largest import largest
 
 
 class SAE(nn.Module):
@@ -61,7 +62,7 @@ class TopKSAE(SAE):
 
     def encode(self, x_ND: Tensor) -> tuple[Tensor, Tensor]:
         """The k largest, in no order; see ``SAE.encode``."""
-        values_NK, latents_NK = self.pre_activations(x_ND).topk(self.k, dim=1, sorted=False)
+        values_NK, latents_NK = largest(self.pre_activations(x_ND), self.k)
         return values_NK.relu(), latents_NK
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
@@ -60,7 +61,7 @@ class ByLatent(NamedTuple):
     @classmethod
     def of(cls, chosen: Chosen) -> ByLatent:
         """Sort the pairs."""
-        order_E = chosen.latents_E.argsort(stable=True)
+        order_E = _stable_order(chosen.latents_E, chosen.n_latents)
         counts_M = torch.zeros(chosen.n_latents, dtype=torch.int64, device=order_E.device)
         counts_M.index_add_(0, chosen.latents_E, torch.ones_like(chosen.latents_E))
         return cls(order_E, counts_M.cumsum(0) - counts_M)
@@ -68,6 +69,13 @@ class ByLatent(NamedTuple):
     def sum_rows(self, source_ND: Tensor, source_E: Tensor, weights_E: Tensor) -> Tensor:
         """For each latent the sum of weight * source row over its pairs: [S * M, D]."""
         return bag(source_ND, source_E[self.order_E], self.offsets_M, weights_E[self.order_E])
+
+
+def _stable_order(latents_E: Tensor, n_latents: int) -> Tensor:
+    """The stable argsort of latents; on a CPU by numpy's radix sort of 16-bit numbers, which is several times faster."""
+    if latents_E.device.type == "cpu" and n_latents <= 2**16:
+        return torch.from_numpy(np.argsort(latents_E.numpy().astype(np.uint16), kind="stable"))
+    return latents_E.argsort(stable=True)
 
 
 class EncodeAt(torch.autograd.Function):

@@ -9,13 +9,17 @@ import numpy as np
 
 from concepts.effects import region_mask
 from figures import draw
+from sae.io import load_sae
 from storage.tables import read_table
 from tasks.collect import decode_png, images_of, prompts_of
 from tasks.layout import ALL_LABELS, Predictor
+from tasks.scan import image_codes
 from tasks.segment import label_masks
-from tasks.study import Study, split_range, store_of
+from tasks.study import Study, sae_folder, split_range, store_of
+from tasks.train import SHARED
 
 COLUMNS, CARDS = 8, 10
+FOLLOWED, FOLLOWED_IMAGES = 6, 3  # concepts followed through time, and images of each
 
 
 def draw_all(study: Study) -> list[Path]:
@@ -25,6 +29,7 @@ def draw_all(study: Study) -> list[Path]:
         _images(study, folder / "images_and_masks.png"),
         _variance(study, folder / "explained_variance.png"),
         _cards(study, folder / "concept_cards.png"),
+        _through_time(study, folder / "concepts_through_time.png"),
         _layout_scores(study, folder / "layout_scores.png"),
         _layouts(study, folder / "layouts.png"),
         _interventions(study, folder / "interventions.png"),
@@ -52,7 +57,9 @@ def _images(study: Study, path: Path) -> Path | None:
 
 
 def _variance(study: Study, path: Path) -> Path | None:
-    rows = read_table(study.root, "sae_metrics").to_pylist()
+    sae = study.config.sae
+    filters = [("expansion", "==", sae.expansion[0]), ("seed", "==", study.config.seed)]
+    rows = read_table(study.root, "sae_metrics", filters=filters).to_pylist()
     return draw.explained_variance(rows, path) if rows else None
 
 
@@ -83,6 +90,60 @@ def _card(study: Study, row: dict[str, Any]) -> dict[str, Any]:
         f"held-out IoU {row['iou_heldout']:.2f}, precision {row['precision']:.2f}"
     )
     return {"title": title, "examples": examples}
+
+
+def _through_time(study: Study, path: Path) -> Path | None:
+    """Shared concepts of the edited block at every time: for each label the one that carries it best at the end."""
+    if not study.config.sae.across_time:
+        return None
+    block, k = study.config.interventions.block, study.config.sae.k[0]
+    times = sorted(study.config.sites.times, reverse=True)
+    filters = [("kind", "==", SHARED), ("block", "==", block), ("conditioning", "==", "cond"), ("k", "==", k)]
+    labels = read_table(study.root, "concept_labels", filters=filters).to_pylist()
+    best: dict[str, dict[str, Any]] = {}
+    for row in labels:
+        wanted = row["t"] == times[-1] and row["assigned"] and row["iou_heldout"]
+        if wanted and row["iou_heldout"] > best.get(row["label"], {"iou_heldout": 0.0})["iou_heldout"]:
+            best[row["label"]] = row
+    chosen = sorted(best.values(), key=lambda row: (-row["iou_heldout"], row["label"]))[:FOLLOWED]
+    if not chosen:
+        return None
+    maps = shared_maps(study, block, k, [row["cid"] for row in chosen])
+    items = [_followed(study, row, labels, times, maps[row["cid"]]) for row in chosen]
+    return draw.concepts_through_time(items, path)
+
+
+def _followed(
+    study: Study, row: dict[str, Any], labels: list[dict[str, Any]], times: list[float], maps: dict[float, np.ndarray]
+) -> dict[str, Any]:
+    """A concept's IoU with its label at each time, and its maps on the images where it is strongest at the end."""
+    strongest = np.argsort(-maps[times[-1]].max((1, 2)), kind="stable")[:FOLLOWED_IMAGES]
+    start, _ = split_range(study, "dictionary")
+    examples = []
+    for index in strongest:
+        prompt_id = start + int(index)
+        image = images_of(study, prompt_id, prompt_id + 1)[prompt_id]
+        examples.append((image, {t: maps[t][index] for t in times}))
+    same = [r for r in labels if (r["cid"], r["label"]) == (row["cid"], row["label"])]
+    iou = {r["t"]: r["iou_heldout"] or 0.0 for r in same}
+    title = f"{row['label']}: {row['block']}, CID {row['cid']} of the SAE shared by all times"
+    return {"title": title, "times": times, "examples": examples, "iou": iou}
+
+
+def shared_maps(study: Study, block: str, k: int, cids: list[int]) -> dict[int, dict[float, np.ndarray]]:
+    """Maps of a few shared concepts over the dictionary split: cid -> t -> float32 [images, rows, columns]."""
+    found: dict[int, dict[float, np.ndarray]] = {cid: {} for cid in cids}
+    for t in study.config.sites.times:
+        site = (block, t, "cond")
+        sae = load_sae(sae_folder(study, site, k) / SHARED)
+        height, width, _ = store_of(study).shape(site)
+        parts: dict[int, list[np.ndarray]] = {cid: [] for cid in cids}
+        for _ids, values, latents in image_codes(study, site, sae, "dictionary"):
+            for cid in cids:
+                parts[cid].append(np.where(latents == cid, values, 0.0).sum(-1).reshape(-1, height, width))
+        for cid in cids:
+            found[cid][t] = np.concatenate(parts[cid])
+    return found
 
 
 def _layout_scores(study: Study, path: Path) -> Path | None:

@@ -5,6 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sae.largest import largest
 from sae.primitives import products
 from sae.sparse import (
     ByLatent,
@@ -102,3 +103,26 @@ def test_known_values_are_returned_as_given_and_products_are_dot_products():
     assert torch.allclose(
         products(x, w, torch.tensor([4, 0]), torch.tensor([17, 2])), torch.stack([x[4] @ w[17], x[0] @ w[2]])
     )
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    rows=st.integers(1, 6),
+    size=st.integers(1, 96),
+    seed=st.integers(0, 10_000),
+    in_order=st.booleans(),
+    distinct=st.booleans(),
+    data=st.data(),
+)
+def test_the_largest_equal_topk(rows, size, seed, in_order, distinct, data):
+    k = data.draw(st.integers(1, size))
+    generator = torch.Generator().manual_seed(seed)
+    values = torch.randn(rows, 2, size, generator=generator)
+    if not distinct:
+        values = values.mul(2).round()  # many ties: values must agree, and where they are must hold them
+    found, at = largest(values, k, in_order)
+    expected = values.topk(k, dim=-1)
+    order = found if in_order else found.sort(-1, descending=True).values
+    assert torch.equal(order, expected.values)
+    assert torch.equal(values.gather(-1, at), found)
+    assert all(len(set(row.tolist())) == k for row in at.flatten(0, 1))
