@@ -89,7 +89,7 @@ def write_data(options: argparse.Namespace, folder: Path) -> tuple[Path, Path]:
 
 def synthetic_vectors(d: int, count: int) -> torch.Tensor:
     """Each vector: 24 of 4 d unit directions, chosen with a heavy tail, with strengths from 0.5 to 2, and noise."""
-    generator = torch.Generator().manual_seed(0)
+    generator = torch.Generator().manual_seed(987_654)  # not a seed of an SAE: it would be born with the answer
     directions = torch.nn.functional.normalize(torch.randn(4 * d, d, generator=generator), dim=1)
     chosen = (4 * d * torch.rand(count, 24, generator=generator) ** 2).long()
     strengths = 0.5 + 1.5 * torch.rand(count, 24, generator=generator)

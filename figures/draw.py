@@ -101,8 +101,8 @@ def concepts_through_time(items: list[dict[str, Any]], path: Path) -> Path:
             row[start].imshow(image)
             for offset, t in enumerate(times, start=1):
                 _overlay(row[start + offset], image, maps[t], top)
-                if number == 0:
-                    row[start + offset].set_title(f"t={t:.2f}", fontsize=7)
+                if number == len(items) - 1:
+                    row[start + offset].set_xlabel(f"t={t:.2f}", fontsize=7)
         row[0].set_title(item["title"], fontsize=8, loc="left")
         _iou_over_time(row[-1], item, last=number == len(items) - 1)
     figure.subplots_adjust(wspace=0.06, hspace=0.32)

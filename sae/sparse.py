@@ -72,7 +72,7 @@ class ByLatent(NamedTuple):
 
 
 def _stable_order(latents_E: Tensor, n_latents: int) -> Tensor:
-    """The stable argsort of latents; on a CPU by numpy's radix sort of 16-bit numbers, which is several times faster."""
+    """The stable argsort of latents; on a CPU by numpy's radix sort of 16-bit numbers, several times as fast."""
     if latents_E.device.type == "cpu" and n_latents <= 2**16:
         return torch.from_numpy(np.argsort(latents_E.numpy().astype(np.uint16), kind="stable"))
     return latents_E.argsort(stable=True)

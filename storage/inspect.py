@@ -90,8 +90,8 @@ def _verify_unit(root: Path, stage: str, unit: str) -> Iterator[str]:
     for key, digest in record.get("checksums", {}).items():
         block, t, conditioning = key.split("/")
         yield from _verify_file(_shard_file(root, (block, float(t), conditioning), int(unit)), digest, root)
-    if "weights_sha256" in record:
-        yield from _verify_file(root / "saes" / unit / "sae_weights.safetensors", record["weights_sha256"], root)
+    for name, digest in record.get("weights", {}).items():
+        yield from _verify_file(root / name, digest, root)
 
 
 def _shard_file(root: Path, site: Site, shard: int) -> Path:

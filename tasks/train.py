@@ -38,6 +38,7 @@ from tasks.study import (
     unit_name,
 )
 
+WEIGHTS = "sae_weights.safetensors"
 TRAINED, UNTRAINED, FROZEN, SHARED = "trained", "untrained", "frozen", "shared"
 Progress = Callable[[int, int, Any], None]
 
@@ -165,8 +166,13 @@ def metrics_row(
 
 
 def _publish(study: Study, site: Site, k: int, rows: list[dict[str, Any]]) -> None:
-    weights = hashlib.sha256((sae_folder(study, site, k) / "sae_weights.safetensors").read_bytes()).hexdigest()
-    publish(study, "train", unit_name(site, k), {"sae_metrics": rows}, part_name(site, k), {"weights_sha256": weights})
+    weights = _digests(study, [f for f in sae_folder(study, site, k).rglob(WEIGHTS) if f.parent.name != SHARED])
+    publish(study, "train", unit_name(site, k), {"sae_metrics": rows}, part_name(site, k), {"weights": weights})
+
+
+def _digests(study: Study, files: list[Path]) -> dict[str, str]:
+    """Path below the study folder -> SHA-256, what ``concepts verify`` checks."""
+    return {str(f.relative_to(study.root)): hashlib.sha256(f.read_bytes()).hexdigest() for f in sorted(files)}
 
 
 def sae_metadata(study: Study, site: Site, kind: str, seed: int) -> dict[str, Any]:
@@ -208,5 +214,6 @@ def train_shared(study: Study, block: str, conditioning: str, on_progress: Progr
             row = metrics_row(study, site, SHARED, member, here, metrics)
             rows.append(row | {"steps": result.steps, "n_train_vectors": result.n_vectors})
     unit = f"{block}/{conditioning}"
-    publish(study, "share", unit, {"sae_metrics": rows}, f"shared-{unit.replace('/', '-')}")
+    weights = _digests(study, [sae_folder(study, site, m.k) / SHARED / WEIGHTS for site in sites for m in members])
+    publish(study, "share", unit, {"sae_metrics": rows}, f"shared-{unit.replace('/', '-')}", {"weights": weights})
     return {"steps": result.steps, "vectors_per_s": result.n_vectors / max(result.seconds, 1e-9)}

@@ -22,7 +22,7 @@ def metrics(value):
         {"block": b, "t": t, "conditioning": "cond", "k": 10, "kind": kind, "explained_variance": value * share}
         for b in ("mid", "up")
         for t in (1.0, 0.5, 0.0)
-        for kind, share in (("trained", 1.0), ("untrained", 0.3))
+        for kind, share in (("trained", 1.0), ("shared", 0.9), ("frozen", 0.5), ("untrained", 0.3))
     ]
 
 
@@ -66,6 +66,18 @@ DRAWINGS = {
         [
             {"title": "tree", "examples": [(PICTURE, upper(v))]},
             {"title": "sun", "examples": [(PICTURE, upper(v))]},
+        ],
+        path,
+    ),
+    "concepts_through_time": lambda v, path: draw.concepts_through_time(
+        [
+            {
+                "title": "tree: CID 3",
+                "times": [1.0, 0.0],
+                "examples": [(PICTURE, {1.0: upper(v), 0.0: upper(0.1)})] * (2 - i),
+                "iou": {0.0: v},
+            }
+            for i in range(2)
         ],
         path,
     ),

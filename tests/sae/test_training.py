@@ -1,6 +1,7 @@
 """Whole training runs: what they learn, what they refuse, and resume after kill -9."""
 
 import json
+import os
 import random
 import subprocess
 import sys
@@ -210,11 +211,14 @@ def undisturbed(tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize("step", sorted(random.Random(2026).sample(range(1, STEPS), 4)))
+POINTS = int(os.environ.get("RESUME_POINTS", 4))
+
+
+@pytest.mark.parametrize("step", sorted(random.Random(2026).sample(range(1, STEPS), POINTS)))
 def test_kill_nine_anywhere_and_resume_gives_the_same_bits(tmp_path, undisturbed, step):
     """Weights of every SAE, logs and last checkpoint, after a death inside a step or inside a checkpoint.
 
-    benchmarks/resume.py does it at 20 points.
+    At 20 points: RESUME_POINTS=20 python -m pytest tests/sae/test_training.py -k kill_nine
     """
     command = [sys.executable, "-m", "tests.sae.train_slowly", str(tmp_path)]
     assert subprocess.run([*command, str(step)]).returncode == -9

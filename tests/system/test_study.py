@@ -55,7 +55,7 @@ def test_kill_nine_in_every_stage_then_resume_gives_equal_tables(tiny_study, pre
     """Each stage is killed once its first record exists; the last run finishes. Also: two runs give equal tables."""
     root = tmp_path / "killed"
     command = concepts("run", "configs/tiny.yaml", "--root", str(root))
-    for stage in ("collect", "train", "segment", "label", "layout", "calibrate", "intervene"):
+    for stage in ("collect", "train", "share", "match", "segment", "label", "layout", "calibrate", "intervene"):
         process = subprocess.Popen(
             command,
             cwd=ROOT,

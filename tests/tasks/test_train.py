@@ -1,0 +1,126 @@
+"""Training a site of a study from a store on disk: which SAEs, which folders, half-recorded sites, live curves."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+
+from sae.errors import SAEError
+from sae.io import load_sae
+from sae.members import Member
+from sae.source import load_statistics
+from storage.activations import ActivationStore
+from storage.errors import StorageError
+from storage.records import record_path
+from storage.tables import read_table
+from tasks import curves
+from tasks.config import load_config
+from tasks.match import match_times
+from tasks.preconditions import sites_to_train
+from tasks.study import Study, site_folder
+from tasks.train import train_shared, train_site
+from tests.paths import ROOT
+
+SHAPE, PROMPTS = (4, 4, 16), 56
+
+
+def study(root, *overrides):
+    """configs/tiny.yaml with one block of 16 channels whose activations are sums of a few known directions."""
+    given = ["sites.blocks={mid: mid_block.attentions.0}", "interventions.block=mid", "sae.batch_size=32", *overrides]
+    made = Study(str(root), load_config(ROOT / "configs" / "tiny.yaml", given), "hash")
+    store = ActivationStore.create(root, {s: SHAPE for s in made.config.sites_list()}, PROMPTS, 8)
+    rng = np.random.default_rng(0)
+    directions = rng.normal(size=(24, 16)) / 4
+    for site in store.sites:
+        for shard in range(store.n_shards):
+            start, stop = store.shard_range(shard)
+            codes = rng.random((stop - start, 4, 4, 24)) * (rng.random((stop - start, 4, 4, 24)) < 0.12)
+            store.write_shard(site, shard, (codes @ directions + 3 * site[1]).astype(np.float16))
+    return made
+
+
+@pytest.fixture
+def made(tmp_path):
+    return study(tmp_path, "sae.k=[2, 4]", "sae.expansion=[2, 3]", "sae.epochs=8")
+
+
+def test_a_site_gives_every_sae_its_folder_and_its_row(made):
+    site = ("mid", 1.0, "cond")
+    train_site(made, site)
+    folder = site_folder(made, site)
+    found = {str(p.parent.relative_to(folder)) for p in folder.rglob("cfg.json")}
+    per_k = {"", "/untrained", "/frozen", "/seed1", "/x3", "/x3/seed1"}
+    assert found == {f"k{k}{tail}" for k in (2, 4) for tail in per_k}
+    rows = read_table(made.root, "sae_metrics").to_pylist()
+    assert len(rows) == len(found)
+    by = {(r["k"], r["expansion"], r["seed"], r["kind"]): r for r in rows}
+    for k in (2, 4):
+        trained, frozen, untrained = (by[k, 2, 0, kind] for kind in ("trained", "frozen", "untrained"))
+        assert trained["explained_variance"] > frozen["explained_variance"] > untrained["explained_variance"]
+        assert trained["l0"] <= k and trained["stability"] is None and 0 < by[k, 2, 1, "trained"]["stability"] < 1
+        assert sum(trained["density_histogram"]) == round((1 - trained["dead_fraction"]) * 32)
+        assert untrained["steps"] == 0 and trained["steps"] == frozen["steps"] > 0
+    statistics = load_statistics(folder / "statistics.safetensors")
+    assert statistics.n_vectors == 16 * 16 and statistics.gamma > 1
+    assert (folder / "k2" / "log.jsonl").read_text().count("\n") > 5
+
+
+def test_a_site_recorded_in_half_is_trained_again_to_the_same_bits(made):
+    site = ("mid", 1.0, "cond")
+    assert set(sites_to_train(made)) == {"mid/1.00/cond/k2", "mid/0.00/cond/k2"} or len(sites_to_train(made)) == 2
+    train_site(made, site)
+    record, part = record_path(made.root, "train", "mid/1.00/cond/k4"), "mid-1.00-cond-k4.parquet"
+    before = (record.parents[0] / "k4.json").read_bytes()
+    table = next((site_folder(made, site).parents[3] / "tables" / "sae_metrics").glob(part)).read_bytes()
+    record.unlink()
+    assert sites_to_train(made)["mid/1.00/cond/k4"] == {"site": site}
+    train_site(made, site)  # from the last checkpoint: no step is left
+    assert record.read_bytes() == before
+    assert next((site_folder(made, site).parents[3] / "tables" / "sae_metrics").glob(part)).read_bytes() == table
+
+
+def test_the_shared_sae_has_one_direction_at_all_times_and_is_matched_to_itself(made):
+    for t in (1.0, 0.0):
+        train_site(made, ("mid", t, "cond"))
+    train_shared(made, "mid", "cond")
+    early, late = (load_sae(site_folder(made, ("mid", t, "cond")) / "k2" / "shared") for t in (1.0, 0.0))
+    assert torch.equal(early.W_dec, late.W_dec) and not torch.equal(early.b_dec, late.b_dec)
+    match_times(made, "mid", "cond", 2)
+    rows = read_table(made.root, "concept_matches").to_pylist()
+    assert {(r["kind"], r["chosen_by"]) for r in rows} == {
+        ("shared", "identity"),
+        ("trained", "cosine"),
+        ("trained", "coactivation"),
+    }
+    assert all(r["cid_to"] == r["cid_from"] and r["cosine"] == pytest.approx(1) for r in rows if r["kind"] == "shared")
+
+
+def test_too_few_vectors_and_a_damaged_store_are_one_sentence(tmp_path):
+    small = study(tmp_path / "a", "sae.batch_size=4096")
+    with pytest.raises(SAEError, match="fewer training vectors than sae.batch_size 4096"):
+        train_site(small, ("mid", 1.0, "cond"))
+    broken = study(tmp_path / "b")
+    store = ActivationStore.open(broken.root)
+    store._array(("mid", 1.0, "cond"))[9, 0, 0, 0] = np.inf
+    with pytest.raises(StorageError, match=r"mid/1.00/cond are not finite for prompt 9 \(shard 1\)"):
+        train_site(broken, ("mid", 1.0, "cond"))
+
+
+def test_the_curve_shows_every_sae_and_its_last_row(made, monkeypatch):
+    shown = []
+    monkeypatch.setattr(curves, "create_markdown_artifact", lambda text, key, description: shown.append((key, text)))
+    train_site(made, ("mid", 1.0, "cond"), curves.LiveCurves(made, "mid/1.00/cond"))
+    key, text = shown[-1]
+    assert key == "train-mid-100-cond"
+    for member in (Member(2, 32, 0), Member(4, 32, 0, frozen=True), Member(2, 48, 1)):
+        assert f"### {curves.member_name(member)}" in text
+    assert "step 64 of 64" in text and "| 64 |" in text
+
+
+def test_tensorboard_that_is_not_installed_is_named(made, monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "torch.utils.tensorboard", None)
+    run = made.config.run.model_copy(update={"tensorboard": True})
+    asking = dataclasses.replace(made, config=made.config.model_copy(update={"run": run}))
+    with pytest.raises(Exception, match="pip install tensorboard"):
+        curves.LiveCurves(asking, "mid/1.00/cond")
