@@ -77,11 +77,11 @@ def parser() -> argparse.ArgumentParser:
 
 def write_data(options: argparse.Namespace, folder: Path) -> tuple[Path, Path]:
     """Shuffled, centred, scaled float16 vectors: a training file and a held-out one."""
-    x_ND = site_vectors(options) if options.study else synthetic_vectors(options.d, 10 * options.batch)
+    x_ND = site_vectors(options) if options.study else synthetic_vectors(options.d, 8 * options.batch)
     x_ND = x_ND[torch.randperm(len(x_ND), generator=torch.Generator().manual_seed(1))]
     x_ND = x_ND - x_ND.mean(0)
     x_ND = x_ND / x_ND.square().mean().sqrt()
-    cut = len(x_ND) // 10
+    cut = len(x_ND) // 4
     for name, part in (("train", x_ND[cut:]), ("heldout", x_ND[:cut])):
         np.save(folder / f"{name}.npy", part.half().numpy())
     return folder / "train.npy", folder / "heldout.npy"

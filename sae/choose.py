@@ -1,10 +1,12 @@
 """Which latents are on: the one dense product of a training step, and the selection from it.
 
-The product is made a block of vectors at a time, so that the [block, S * M] result stays in cache and memory does not
-grow with the batch. No gradient passes here: values get theirs in ``sparse.EncodeAt``.
+The product is made a block of vectors at a time, so that the [block, M] result stays in cache and memory does not grow
+with the batch. No gradient passes here: values get theirs in ``sparse.EncodeAt``.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -37,37 +39,42 @@ def choose(stack: Stack, x_ND: Tensor, settings: SAESettings) -> tuple[Chosen, T
 
 
 def top_latents(stack: Stack, x_ND: Tensor, k: int, precision: str, in_order: bool = False) -> tuple[Tensor, Tensor]:
-    """The k largest pre-activations of every (SAE, vector): values float32 and latents int64, both [S, N, k]."""
-    block = CPU_BLOCK if x_ND.device.type == "cpu" else len(x_ND)
-    shift_M = torch.einsum("sd,smd->sm", stack.b, stack.W_enc.view(len(stack), stack.n, stack.d)).reshape(-1)
-    weights_MD = stack.W_enc.bfloat16() if precision == "bfloat16" else stack.W_enc
-    find = _screened if precision == "bfloat16" else _exact
-    found = [find(stack, weights_MD, shift_M, x_ND[i : i + block], k, in_order) for i in range(0, len(x_ND), block)]
-    if len(found) == 1:
-        return found[0]
-    return torch.cat([values for values, _ in found], dim=1), torch.cat([latents for _, latents in found], dim=1)
+    """The k largest pre-activations of every (SAE, vector): values float32 and latents int64, both [S, N, k].
+
+    One SAE and one block of vectors at a time: the weights of several do not fit a cache together.
+    """
+    blocks = x_ND.split(CPU_BLOCK) if x_ND.device.type == "cpu" else (x_ND,)
+    values, latents = [], []
+    for W_MD, b_D in zip(stack.W_enc.split(stack.n), stack.b, strict=True):
+        find = _screened(W_MD, W_MD @ b_D) if precision == "bfloat16" else _exact(W_MD, W_MD @ b_D)
+        found = [find(block_ND, k, in_order) for block_ND in blocks]
+        values.append(torch.cat([part for part, _ in found]))
+        latents.append(torch.cat([part for _, part in found]))
+    return torch.stack(values), torch.stack(latents)
 
 
-def _exact(stack: Stack, W_MD: Tensor, shift_M: Tensor, x_ND: Tensor, k: int, in_order: bool) -> tuple[Tensor, Tensor]:
-    pre_NM = torch.addmm(shift_M, x_ND, W_MD.T, beta=-1)
-    return _top(pre_NM.view(len(x_ND), len(stack), stack.n), k, in_order)
+Find = Callable[[Tensor, int, bool], tuple[Tensor, Tensor]]
 
 
-def _screened(
-    stack: Stack, W_MD: Tensor, shift_M: Tensor, x_ND: Tensor, k: int, in_order: bool
-) -> tuple[Tensor, Tensor]:
-    """Candidates from a bfloat16 product, then the k largest by their exact float32 values."""
-    pre_NM = torch.addmm(shift_M.bfloat16(), x_ND.bfloat16(), W_MD.T, beta=-1)
-    _, candidates_SNC = _top(pre_NM.view(len(x_ND), len(stack), stack.n), min(k + SPARE, stack.n), False)
-    chosen = _chosen(stack, candidates_SNC)
-    values_E = products(x_ND, stack.W_enc, chosen.vectors_E, chosen.latents_E) - shift_M[chosen.latents_E]
-    values_SNK, slots = values_E.view(candidates_SNC.shape).topk(k, dim=2, sorted=in_order)
-    return values_SNK, candidates_SNC.gather(2, slots)
+def _exact(W_MD: Tensor, shift_M: Tensor) -> Find:
+    """x -> the k largest of x W - shift."""
+    return lambda x_ND, k, in_order: largest(torch.addmm(shift_M, x_ND, W_MD.T, beta=-1), k, in_order)
 
 
-def _top(pre_NSM: Tensor, k: int, in_order: bool) -> tuple[Tensor, Tensor]:
-    values, latents = largest(pre_NSM, k, in_order)
-    return values.transpose(0, 1).contiguous(), latents.transpose(0, 1).contiguous()
+def _screened(W_MD: Tensor, shift_M: Tensor) -> Find:
+    """The same: candidates from a bfloat16 product, then the k largest by their exact float32 values."""
+    rough_MD, rough_shift_M = W_MD.bfloat16(), shift_M.bfloat16()
+
+    def find(x_ND: Tensor, k: int, in_order: bool) -> tuple[Tensor, Tensor]:
+        rough_NM = torch.addmm(rough_shift_M, x_ND.bfloat16(), rough_MD.T, beta=-1)
+        _, candidates_NC = largest(rough_NM, min(k + SPARE, len(W_MD)))
+        per_vector = candidates_NC.shape[1]
+        vectors_E = torch.arange(len(x_ND), device=x_ND.device).repeat_interleave(per_vector)
+        exact_E = products(x_ND, W_MD, vectors_E, candidates_NC.reshape(-1)) - shift_M[candidates_NC.reshape(-1)]
+        values_NK, slots_NK = exact_E.view_as(candidates_NC).topk(k, dim=1, sorted=in_order)
+        return values_NK, candidates_NC.gather(1, slots_NK)
+
+    return find
 
 
 def _chosen(stack: Stack, latents_SNK: Tensor) -> Chosen:

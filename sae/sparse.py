@@ -103,7 +103,7 @@ class EncodeAt(torch.autograd.Function):
         sums_M.index_add_(0, chosen.latents_E, g_E)
         dW = ctx.order.sum_rows(x_ND, chosen.vectors_E, g_E)
         sums_SM = sums_M.view(stacked, -1)
-        dW.view(stacked, -1, dW.shape[1]).sub_(sums_SM[:, :, None] * b_SD[:, None, :])
+        dW.view(stacked, -1, dW.shape[1]).baddbmm_(sums_SM[:, :, None], b_SD[:, None, :], alpha=-1)  # no temporary
         db = -torch.einsum("sm,smd->sd", sums_SM, W_MD.view(stacked, -1, W_MD.shape[1]))
         dx = None
         if ctx.needs_input_grad[0]:
