@@ -102,7 +102,7 @@ def _aux_losses(state: TrainState, x_ND: Tensor, error_SND: Tensor, settings: SA
     if settings.aux_alpha == 0:
         return torch.stack(losses)
     for s, dead in enumerate(state.dead):
-        if len(dead) and not stack.members[s].frozen:
+        if len(dead):
             rows = dead + s * stack.n
             still_dead = state.since_fired[rows] >= settings.dead_after_vectors
             losses[s] = aux_loss(

@@ -60,7 +60,7 @@ class DenseReference:
         """AuxK to the letter: detached target, no bias, dead latents alone, relative to the residual's variance."""
         _, w_dec, b = self.params
         dead = self.dead_at_look & (self.since_fired >= self.settings.dead_after_vectors)
-        if self.frozen or not dead.any():
+        if not dead.any():
             return torch.zeros(())
         self.steps_with_dead += 1
         target = (x - z @ w_dec - b).detach()
