@@ -49,6 +49,7 @@ def arm(step: int) -> None:
         if number is not None and number >= step and step % 3 != 0:
             writes_left[0] -= 1
             if writes_left[0] == 0:
+                path.parent.mkdir(parents=True, exist_ok=True)
                 path.with_name(f".{path.name}.tmp").write_bytes(data[: len(data) // 2])
                 die()
         write(path, data)
