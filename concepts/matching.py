@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 from scipy import sparse
 
 
@@ -67,9 +68,13 @@ def best_matches(score: np.ndarray, chosen_by: str) -> Match:
 
 
 def cosines(first_MD: np.ndarray, second_MD: np.ndarray) -> np.ndarray:
-    """Cosine of every pair of concept vectors, [n_from, n_to]; 0 for a zero vector."""
+    """Cosine of every pair of concept vectors, [n_from, n_to]; 0 for a zero vector.
+
+    By torch, whose threads ``run.torch_threads`` holds: numpy's own differ between a process and a Dask worker, and with
+    them the last bit of a sum.
+    """
     a, b = (v / np.maximum(np.linalg.norm(v, axis=1, keepdims=True), 1e-12) for v in (first_MD, second_MD))
-    return a @ b.T
+    return (torch.from_numpy(a) @ torch.from_numpy(b).T).numpy()
 
 
 def match_rows(counts: CoActivation, cosine: np.ndarray, shared: bool) -> list[dict[str, Any]]:
