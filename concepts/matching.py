@@ -70,7 +70,7 @@ def best_matches(score: np.ndarray, chosen_by: str) -> Match:
 def cosines(first_MD: np.ndarray, second_MD: np.ndarray) -> np.ndarray:
     """Cosine of every pair of concept vectors, [n_from, n_to]; 0 for a zero vector.
 
-    By torch, whose threads ``run.torch_threads`` holds: numpy's own differ between a process and a Dask worker, and with
+    By torch, whose threads ``run.torch_threads`` holds: numpy's differ between a process and a Dask worker, and with
     them the last bit of a sum.
     """
     a, b = (v / np.maximum(np.linalg.norm(v, axis=1, keepdims=True), 1e-12) for v in (first_MD, second_MD))
