@@ -5,6 +5,8 @@ Shape suffixes: N vectors, D channels, M latents, K slots of a code.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import embedding_bag
@@ -13,7 +15,7 @@ from sae.errors import SAEError
 from sae.largest import largest
 
 
-class SAE(nn.Module):
+class SAE(nn.Module, ABC):
     """z = act((x - b_dec) W_enc + b_enc), x_hat = z W_dec + b_dec; a subclass says which latents are on.
 
     Parameters in SAELens' orientation: ``W_enc`` [D, M], ``b_enc`` [M] (zero in our own SAEs), ``W_dec`` [M, D],
@@ -33,9 +35,9 @@ class SAE(nn.Module):
         """[N, M], before any latent is switched off."""
         return torch.addmm(self.b_enc, x_ND - self.b_dec, self.W_enc)
 
+    @abstractmethod
     def encode(self, x_ND: Tensor) -> tuple[Tensor, Tensor]:
         """Codes as (values float32 [N, K] >= 0, latents int64 [N, K]); a slot that is off has value 0."""
-        raise NotImplementedError
 
     def decode(self, values_NK: Tensor, latents_NK: Tensor) -> Tensor:
         """Reconstruction [N, D]. Touches the K chosen rows of the decoder, without an [N, K, D] temporary."""
