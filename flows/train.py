@@ -8,7 +8,7 @@ from flows.common import flow_run_name, run_each, stage
 from tasks.artifacts import train_artifacts
 from tasks.match import match_unit
 from tasks.preconditions import require, sites_to_train
-from tasks.study import time_series
+from tasks.study import series_name, time_series
 from tasks.units import match_task, train_shared_task, train_site_task
 
 
@@ -17,7 +17,7 @@ def train_flow(config_path: str, root: str, overrides: list[str] | None = None) 
     """Train every SAE that is missing; fill ``saes/``, ``sae_metrics`` and ``concept_matches``."""
     with stage("train", config_path, root, overrides) as study:
         require(study, "collect")
-        series = {f"{b}/{c}": {"block": b, "conditioning": c} for b, c in time_series(study)}
+        series = {series_name(b, c): {"block": b, "conditioning": c} for b, c in time_series(study)}
         trained = run_each(study, "train", train_site_task, sites_to_train(study))
         if study.config.sae.across_time:
             run_each(study, "share", train_shared_task, series)

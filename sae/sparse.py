@@ -44,9 +44,14 @@ def chosen_from_rows(latents_RK: Tensor, n_vectors: int, n_latents: int) -> Chos
 
 def chosen_from_pairs(latents_E: Tensor, rows_E: Tensor, n_rows: int, n_vectors: int, n_latents: int) -> Chosen:
     """Any number of latents in a row, as BatchTopK gives them; ``rows_E`` must ascend."""
-    counts_R = torch.zeros(n_rows, dtype=torch.int64, device=rows_E.device)
-    counts_R.index_add_(0, rows_E, torch.ones_like(rows_E))
-    return Chosen(latents_E, rows_E, rows_E % n_vectors, counts_R.cumsum(0) - counts_R, n_latents)
+    return Chosen(latents_E, rows_E, rows_E % n_vectors, _starts(rows_E, n_rows), n_latents)
+
+
+def _starts(group_E: Tensor, n_groups: int) -> Tensor:
+    """Where each group begins once pairs are sorted by group: int64 [n_groups]."""
+    counts = torch.zeros(n_groups, dtype=torch.int64, device=group_E.device)
+    counts.index_add_(0, group_E, torch.ones_like(group_E))
+    return counts.cumsum(0) - counts
 
 
 class ByLatent(NamedTuple):
@@ -61,10 +66,8 @@ class ByLatent(NamedTuple):
     @classmethod
     def of(cls, chosen: Chosen) -> ByLatent:
         """Sort the pairs."""
-        order_E = _stable_order(chosen.latents_E, chosen.n_latents)
-        counts_M = torch.zeros(chosen.n_latents, dtype=torch.int64, device=order_E.device)
-        counts_M.index_add_(0, chosen.latents_E, torch.ones_like(chosen.latents_E))
-        return cls(order_E, counts_M.cumsum(0) - counts_M)
+        latents_E, n_latents = chosen.latents_E, chosen.n_latents
+        return cls(_stable_order(latents_E, n_latents), _starts(latents_E, n_latents))
 
     def sum_rows(self, source_ND: Tensor, source_E: Tensor, weights_E: Tensor) -> Tensor:
         """For each latent the sum of weight * source row over its pairs: [S * M, D]."""

@@ -5,6 +5,15 @@ from __future__ import annotations
 import pyarrow as pa
 
 _SITE = [("block", pa.string()), ("t", pa.float64()), ("conditioning", pa.string()), ("k", pa.int32())]
+_CONCEPT = [
+    ("cid", pa.int32()),
+    ("alive", pa.bool_()),
+    ("density", pa.float64()),
+    ("act_mean", pa.float64()),
+    ("act_max", pa.float64()),
+    ("n_images", pa.int64()),
+    ("top_label", pa.string()),
+]
 _SITE_KEY = ("block", "t", "conditioning", "k")
 
 
@@ -79,26 +88,14 @@ SCHEMAS: dict[str, pa.Schema] = {
     ),
     "shared_concepts": _schema(
         *_SITE,
-        ("cid", pa.int32()),
-        ("alive", pa.bool_()),
-        ("density", pa.float64()),
-        ("act_mean", pa.float64()),
-        ("act_max", pa.float64()),
-        ("n_images", pa.int64()),
-        ("top_label", pa.string()),
+        *_CONCEPT,
         ("iou", pa.float64()),
         ("iou_heldout", pa.float64()),
         nullable=("top_label", "iou", "iou_heldout"),
     ),
     "concepts": _schema(
         *_SITE,
-        ("cid", pa.int32()),
-        ("alive", pa.bool_()),
-        ("density", pa.float64()),
-        ("act_mean", pa.float64()),
-        ("act_max", pa.float64()),
-        ("n_images", pa.int64()),
-        ("top_label", pa.string()),
+        *_CONCEPT,
         ("embedding", pa.list_(pa.float32())),
         ("context_free_score", pa.float64()),
         ("decoder_norm", pa.float64()),

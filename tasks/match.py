@@ -12,7 +12,7 @@ from sae.io import load_sae
 from sae.model import SAE
 from tasks.parts import publish
 from tasks.scan import encode_maps
-from tasks.study import Site, Study, sae_folder, split_range, store_of
+from tasks.study import Site, Study, sae_folder, series_name, split_range, store_of
 from tasks.train import SHARED, TRAINED
 
 
@@ -33,7 +33,7 @@ def match_times(study: Study, block: str, conditioning: str, k: int) -> dict[str
 
 def match_unit(block: str, conditioning: str, k: int) -> str:
     """Name of the unit's completion record."""
-    return f"{block}/{conditioning}/k{k}"
+    return f"{series_name(block, conditioning)}/k{k}"
 
 
 def match_pair(study: Study, first: Site, second: Site, k: int, kind: str) -> list[dict[str, Any]]:

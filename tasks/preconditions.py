@@ -6,7 +6,7 @@ from storage.records import missing
 from tasks.errors import StudyError
 from tasks.parts import shard_name
 from tasks.segment import SEGMENTED_SPLITS
-from tasks.study import Site, Study, sae_units, shards_of, time_series, unit_name
+from tasks.study import Site, Study, sae_units, series_name, shards_of, time_series, unit_name
 
 COMMAND_OF = {"collect": "collect", "train": "train", "share": "train", "segment": "label", "label": "label"}
 
@@ -18,7 +18,7 @@ def units_of(study: Study, stage: str) -> list[str]:
     if stage == "segment":
         return [shard_name(shard) for shard in shards_of(study, *SEGMENTED_SPLITS)]
     if stage == "share":
-        return [f"{block}/{c}" for block, c in time_series(study)] if study.config.sae.across_time else []
+        return [series_name(*series) for series in time_series(study)] if study.config.sae.across_time else []
     return [unit_name(site, k) for site, k in sae_units(study)]
 
 

@@ -191,6 +191,11 @@ def time_series(study: Study) -> list[tuple[str, str]]:
     return [(block, c) for block in study.config.sites.blocks for c in study.config.sites.conditionings]
 
 
+def series_name(block: str, conditioning: str) -> str:
+    """Name of the completion record of a (block, conditioning)."""
+    return f"{block}/{conditioning}"
+
+
 def sae_units(study: Study) -> list[tuple[Site, int]]:
     """Every (site, k): the unit of work of training, labelling and layout."""
     return [(site, k) for site in study.config.sites_list() for k in study.config.sae.k]

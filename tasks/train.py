@@ -29,6 +29,7 @@ from tasks.study import (
     Study,
     part_name,
     sae_folder,
+    series_name,
     shared_folder,
     site_columns,
     site_folder,
@@ -130,7 +131,7 @@ def _save_and_measure(
         folder = member_folder(study, site, member)
         save_sae(folder / UNTRAINED if kind == UNTRAINED else folder, sae, sae_metadata(study, site, kind, member.seed))
         trained = kind != UNTRAINED
-        row = metrics_row(study, site, kind, member, statistics, metrics)
+        row = metrics_row(site, kind, member, statistics, metrics)
         row |= {"steps": result.steps if trained else 0, "n_train_vectors": result.n_vectors if trained else 0}
         rows.append(row | {"stability": _stability(study, kind, member, sae, found)})
     return rows
@@ -144,13 +145,11 @@ def _stability(study: Study, kind: str, member: Member, sae: SAE, found: dict[tu
     return stability(first.concept_vectors(), sae.concept_vectors())
 
 
-def metrics_row(
-    study: Study, site: Site, kind: str, member: Member, statistics: Statistics, metrics: Metrics
-) -> dict[str, Any]:
+def metrics_row(site: Site, kind: str, member: Member, statistics: Statistics, metrics: Metrics) -> dict[str, Any]:
     """One row of ``sae_metrics``, without the columns that tell how it was trained."""
     return {
         **site_columns(site, member.k),
-        "expansion": member.n // store_of(study).shape(site)[2],
+        "expansion": member.n // len(statistics.mean),
         "seed": member.seed,
         "kind": kind,
         "explained_variance": metrics.explained_variance,
@@ -211,9 +210,9 @@ def train_shared(study: Study, block: str, conditioning: str, on_progress: Progr
         measured = evaluate_all(list(folded.values()), held_out.chunks(), device)
         for (member, sae), metrics in zip(folded.items(), measured, strict=True):
             save_sae(sae_folder(study, site, member.k) / SHARED, sae, sae_metadata(study, site, SHARED, member.seed))
-            row = metrics_row(study, site, SHARED, member, here, metrics)
+            row = metrics_row(site, SHARED, member, here, metrics)
             rows.append(row | {"steps": result.steps, "n_train_vectors": result.n_vectors})
-    unit = f"{block}/{conditioning}"
+    unit = series_name(block, conditioning)
     weights = _digests(study, [sae_folder(study, site, m.k) / SHARED / WEIGHTS for site in sites for m in members])
     publish(study, "share", unit, {"sae_metrics": rows}, f"shared-{unit.replace('/', '-')}", {"weights": weights})
     return {"steps": result.steps, "vectors_per_s": result.n_vectors / max(result.seconds, 1e-9)}
