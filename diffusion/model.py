@@ -16,6 +16,7 @@ from transformers import CLIPTextModel, CLIPTokenizer
 from transformers.utils import logging as transformers_logging
 
 from diffusion.errors import DiffusionError
+from diffusion.manifest import check_manifest
 from diffusion.settings import ModelSettings, SamplingSettings
 
 
@@ -76,6 +77,7 @@ def _check_folder(path: str) -> None:
         return  # a hub id
     if not Path(path).is_dir():
         raise DiffusionError(f"model.path {path} is not a folder: give a diffusers folder or a hub id")
+    check_manifest(Path(path))
 
 
 def _device(name: str) -> torch.device:

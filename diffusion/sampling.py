@@ -86,15 +86,15 @@ def sample(
     check_blocks(model, {f"edit {i}": edit.module for i, edit in enumerate(edits)})
     distinct, row_of = _distinct(captions, seeds)
     latents = initial_noise(model, [seeds[i] for i in distinct], settings)
-    text = _guidance_states(model, [captions[i] for i in distinct])
+    text = guidance_states(model, [captions[i] for i in distinct])
     scheduler = model.scheduler
     scheduler.set_timesteps(settings.steps)
-    probe = _Probe(record, settings.steps)
+    probe = Probe(record, settings.steps)
     parting = min((step for step in range(settings.steps) for e in edits if e.active(step, settings.steps)), default=0)
     with probe.attached(model, edits):
         for step, timestep in enumerate(scheduler.timesteps):
             if step == parting:
-                latents, text = latents[row_of], _guidance_states(model, captions)
+                latents, text = latents[row_of], guidance_states(model, captions)
                 probe.expand(row_of)
             probe.step = step
             uncond, cond = model.unet(torch.cat([latents, latents]), timestep, text).sample.chunk(2)
@@ -119,7 +119,7 @@ def _distinct(captions: Sequence[str], seeds: Sequence[int]) -> tuple[list[int],
     return distinct, [order[row] for row in zip(captions, seeds, strict=True)]
 
 
-def _guidance_states(model: DiffusionModel, captions: Sequence[str]) -> Tensor:
+def guidance_states(model: DiffusionModel, captions: Sequence[str]) -> Tensor:
     """Text states [2B, tokens, width]: the empty prompt for ``uncond``, then the captions for ``cond``."""
     return torch.cat([encode_captions(model, [""] * len(captions)), encode_captions(model, list(captions))])
 
@@ -137,7 +137,7 @@ def _check_finite(value: Tensor, where: str) -> None:
         raise DiffusionError(f"{where} of caption {row} in the batch is not finite: set model.dtype to float32")
 
 
-class _Probe:
+class Probe:
     """Forward hooks that read and edit residual updates; ``step`` is set by the sampling loop."""
 
     def __init__(self, record: Record | None, steps: int) -> None:

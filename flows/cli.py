@@ -44,6 +44,19 @@ def parser() -> argparse.ArgumentParser:
         command.add_argument("--root", type=Path, required=True, help="the study folder")
         command.add_argument("--set", action="append", default=[], metavar="a.b=value", help="override a setting")
         command.add_argument("--verbose", action="store_true", help="show Prefect's own log")
+    bench = commands.add_parser("bench", help="score dictionaries against images of known truth")
+    bench.add_argument("config", type=Path, help="the study's YAML file")
+    bench.add_argument("--root", type=Path, required=True, help="the study folder")
+    bench.add_argument("--set", action="append", default=[], metavar="a.b=value", help="override a setting")
+    bench.add_argument("--truth", type=Path, default=Path("runs/truth.parquet"), help="written by miniature.truth")
+    bench.add_argument(
+        "--dictionary",
+        action="append",
+        default=[],
+        metavar="NAME=BLOCK/T/COND=FOLDER",
+        help="also score an SAE in SAELens' folder format, at the site it was trained for",
+    )
+    bench.add_argument("--verbose", action="store_true", help="show Prefect's own log")
     status = commands.add_parser("status", help="what is done and missing, counts, sizes")
     status.add_argument("dir", type=Path)
     verify = commands.add_parser("verify", help="check every shard, weight file and table")
@@ -84,6 +97,7 @@ def _dispatch(options: argparse.Namespace) -> int:
     if options.command in ("run", *STAGES):
         return _run(options)
     commands: dict[str, Callable[[argparse.Namespace], int]] = {
+        "bench": _bench,
         "status": _status,
         "verify": _verify,
         "query": _query,
@@ -108,6 +122,30 @@ def _run(options: argparse.Namespace) -> int:
     for name, counts in summary.items():
         shown = ", ".join(f"{k} {v}" for k, v in counts.items()) if isinstance(counts, dict) else counts
         print(f"{name}: {shown}")
+    return 0
+
+
+def _bench(options: argparse.Namespace) -> int:
+    from tasks.bench import given_dictionaries
+    from tasks.config import load_config
+    from tasks.study import open_or_create
+    from tasks.truth import read_truth
+
+    study = open_or_create(options.root, load_config(options.config, options.set))
+    read_truth(options.truth)
+    given = given_dictionaries(study, options.dictionary)
+    from flows.bench import bench_flow
+    from flows.server import prefect_server
+    from tasks.artifacts import bench_summary
+
+    with prefect_server(), _progress_bars():
+        bench_flow(str(options.config), str(options.root), options.set or None, str(options.truth), given)
+    import pyarrow as pa
+
+    from storage.query import render
+
+    sys.stdout.buffer.write(render(pa.Table.from_pylist(bench_summary(study)), "table"))
+    sys.stdout.buffer.flush()
     return 0
 
 

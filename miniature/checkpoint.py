@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Mapping
@@ -9,6 +10,10 @@ from pathlib import Path
 
 import torch
 from safetensors.torch import load_file, save_file
+
+
+class TrainingError(ValueError):
+    """A training run that cannot go on as asked; the message names the folder and the remedy."""
 
 
 def flatten_optimizer(optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
@@ -55,6 +60,14 @@ def check_settings(facts: dict[str, object], settings: Mapping[str, object], fol
     """Refuse to resume a run that was started under other settings."""
     differing = {k: (facts.get(k), v) for k, v in settings.items() if facts.get(k) != v}
     if differing:
-        raise ValueError(
+        raise TrainingError(
             f"{folder} holds a run with other settings {differing} (old, new): choose another --work folder"
         )
+
+
+def digest(module: torch.nn.Module) -> str:
+    """Twelve hex digits that tell two sets of weights apart."""
+    total = hashlib.sha256()
+    for name, value in sorted(module.state_dict().items()):
+        total.update(name.encode() + value.detach().float().numpy().tobytes())
+    return total.hexdigest()[:12]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import tempfile
@@ -10,8 +11,11 @@ from pathlib import Path
 import torch
 from diffusers import AutoencoderKL, StableDiffusionPipeline
 
+from diffusion.manifest import write_manifest
 from miniature.tokenizer import write_tokenizer
 from miniature.train_diffusion import DiffusionRun, new_scheduler
+
+REBUILD = "python -m miniature.train diffusion"
 
 
 def export(run: DiffusionRun, vae: AutoencoderKL, out: Path) -> None:
@@ -36,7 +40,17 @@ def export(run: DiffusionRun, vae: AutoencoderKL, out: Path) -> None:
         pipeline.to(torch.float16).save_pretrained(new, safe_serialization=True)
         pipeline.to(torch.float32)
         write_tokenizer(new / "tokenizer")  # vocab.json and merges.txt, beside the fast tokenizer.json
+        _forget_paths(new)
+        write_manifest(new, REBUILD, {"data": run.settings.data, "steps": run.step})
         if out.exists():
             os.replace(out, Path(scratch) / "old")
         shutil.move(str(new), out)
     run.modules.load_state_dict(trained)
+
+
+def _forget_paths(folder: Path) -> None:
+    """diffusers writes down where a model was loaded from, which is nobody's business and differs between rebuilds."""
+    for file in folder.rglob("*.json"):
+        config = json.loads(file.read_text())
+        if isinstance(config, dict) and config.pop("_name_or_path", None) is not None:
+            file.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")

@@ -8,16 +8,19 @@ from pathlib import Path
 
 from transformers import CLIPTokenizer
 
-from miniature import captions, world
+from miniature import captions, settings
+from miniature.painters import COLOURS
+from miniature.world import PARENTS
 
+MAX_TOKENS = 32  # the longest caption of the world has 28; every step of sampling attends to all of them
 BOS, EOS = "<|startoftext|>", "<|endoftext|>"
 
 
 def world_words() -> list[str]:
     """Every word a caption can hold, plus the style names and a few function words."""
-    phrases = [*world.OBJECTS, *world.GROUNDS, "sky", *world.COLOURS, *world.STYLES, ",", "and"]
-    phrases += [p for group in (captions.STYLE_OPENINGS, captions.GROUND_PHRASES) for v in group.values() for p in v]
-    phrases += captions.PLAIN_OPENINGS
+    phrases = [*settings.OBJECTS, *settings.GROUNDS, *COLOURS, *settings.STYLES, *settings.SKIES, *PARENTS.values()]
+    phrases += [p for group in (captions.LOOK_OPENINGS, captions.GROUND_PHRASES) for v in group.values() for p in v]
+    phrases += [*captions.PLAIN_OPENINGS, *captions.RELATIONS, "sky", ",", "and"]
     return sorted({word for phrase in phrases for word in phrase.split()})
 
 
@@ -64,4 +67,4 @@ def write_tokenizer(folder: Path) -> CLIPTokenizer:
     (folder / "vocab.json").write_text(json.dumps({token: i for i, token in enumerate(vocabulary)}, ensure_ascii=False))
     lines = ["#version: 0.2", *(f"{a} {b}" for a, b in merges)]
     (folder / "merges.txt").write_text("\n".join(lines) + "\n")
-    return CLIPTokenizer(str(folder / "vocab.json"), str(folder / "merges.txt"), model_max_length=77)
+    return CLIPTokenizer(str(folder / "vocab.json"), str(folder / "merges.txt"), model_max_length=MAX_TOKENS)

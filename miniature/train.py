@@ -1,52 +1,102 @@
 """Train the miniature from nothing: ``python -m miniature.train --work runs/miniature --out miniature/weights``.
 
-Three stages, each resumable from its last checkpoint: ``vae``, ``vision``, ``diffusion``; ``all`` runs them in
-order. ``export`` writes what there is without training on.
+Four stages, each resumable from its last checkpoint: ``vae``, ``vision`` (the judge), ``second`` (a judge of another
+make, to check the first) and ``diffusion``; ``all`` runs them in order. ``export`` writes what the last checkpoint has
+without training on. Two runs of a command on one machine give the same bytes.
 """
 
 from __future__ import annotations
 
 import argparse
+import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 from diffusers import AutoencoderKL
 
+from miniature.checkpoint import TrainingError, digest
 from miniature.export import export
+from miniature.settings import World, WorldError, default_world, load_world
 from miniature.tokenizer import write_tokenizer
 from miniature.train_diffusion import DiffusionRun, DiffusionSettings, encode_scenes, train_diffusion
-from miniature.train_vae import train_vae
-from miniature.train_vision import train_vision
+from miniature.train_vae import Leg, VaeRun, VaeSettings, train_vae
+from miniature.train_vision import JUDGES, VisionRun, train_vision
 
-STAGES = ("vae", "vision", "diffusion", "export", "all")
+STAGES = ("vae", "vision", "second", "diffusion", "export", "all")
+FOLDERS = {"vision": "scene-vision", "second": "second-judge", "diffusion": "sd-mini"}
 
 
-def main(arguments: list[str] | None = None) -> None:
-    """Command line of the module."""
+@dataclass(frozen=True)
+class Plan:
+    """What a command asks for: the world, where to work and write, and how long to train."""
+
+    world: World
+    work: Path
+    out: Path
+    diffusion_steps: int
+    vision_steps: int
+    vae: VaeSettings
+    scenes: int
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Command line of the module. An error that the user can put right is one sentence and exit code 2."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("stage", nargs="?", choices=STAGES, default="all")
     parser.add_argument("--work", type=Path, default=Path("runs/miniature"), help="checkpoints, logs, cached latents")
     parser.add_argument("--out", type=Path, default=Path("miniature/weights"), help="where finished weights go")
-    parser.add_argument("--steps", type=int, default=4000, help="steps of the diffusion stage")
+    parser.add_argument("--world", type=Path, help="a world file; without it miniature/world.yaml")
+    parser.add_argument("--steps", type=int, default=6000, help="steps of the diffusion stage")
+    parser.add_argument("--vision-steps", type=int, default=4000, help="steps of each judge")
+    parser.add_argument("--short", action="store_true", help="a few steps of each stage, to see that all of it runs")
     options = parser.parse_args(arguments)
-    if options.stage in ("vae", "all"):
-        train_vae(options.work).save_pretrained(options.work / "vae" / "final")
-    vae = AutoencoderKL.from_pretrained(options.work / "vae" / "final").eval()
-    if options.stage in ("vision", "all"):
-        train_vision(options.work, vae).save(options.out / "scene-vision")
-    if options.stage in ("diffusion", "export", "all"):
-        run = new_run(vae, options.work)
-        if options.stage != "export":
-            train_diffusion(run, options.work, options.steps)
-        run.resume(options.work / "diffusion")
-        export(run, vae, options.out / "sd-mini")
+    try:
+        _run(options.stage, _plan(options))
+    except (WorldError, TrainingError) as error:
+        print(f"miniature.train: {error}", file=sys.stderr)
+        return 2
+    return 0
 
 
-def new_run(vae: AutoencoderKL, work: Path) -> DiffusionRun:
-    """A diffusion run on the standard data, not yet resumed."""
-    settings = DiffusionSettings()
-    latents, captions = encode_scenes(vae, settings.scenes, work)
-    return DiffusionRun(settings, latents, captions, write_tokenizer(work / "tokenizer"))
+def _plan(options: argparse.Namespace) -> Plan:
+    world = load_world(options.world) if options.world else default_world()
+    if options.short:
+        vae = VaeSettings(legs=(Leg(4, 4, 2e-3, False), Leg(4, 4, 1e-3, True)))
+        return Plan(world, options.work, options.out, 4, 4, vae, 80)
+    scenes = DiffusionSettings().scenes
+    return Plan(world, options.work, options.out, options.steps, options.vision_steps, VaeSettings(), scenes)
+
+
+def _run(stage: str, plan: Plan) -> None:
+    final = plan.work / "vae" / "final"
+    if stage in ("vae", "all"):
+        train_vae(VaeRun(plan.vae, plan.world), plan.work / "vae").save_pretrained(final)
+    elif not (final / "config.json").exists():
+        raise TrainingError(f"{final} is missing: run `python -m miniature.train vae --work {plan.work}` first")
+    vae = AutoencoderKL.from_pretrained(final, low_cpu_mem_usage=False).eval()
+    for judge, settings in JUDGES.items():
+        if stage in (judge, "all"):
+            run = VisionRun(settings, vae, plan.world)
+            train_vision(run, plan.work / judge, plan.vision_steps).save(plan.out / FOLDERS[judge])
+    if stage in ("diffusion", "export", "all"):
+        _diffusion(stage, plan, vae)
+
+
+def _diffusion(stage: str, plan: Plan, vae: AutoencoderKL) -> None:
+    run, folder = new_run(vae, plan), plan.work / "diffusion"
+    if stage != "export":
+        train_diffusion(run, folder, plan.diffusion_steps)
+    run.resume(folder)
+    export(run, vae, plan.out / FOLDERS["diffusion"])
+
+
+def new_run(vae: AutoencoderKL, plan: Plan) -> DiffusionRun:
+    """A diffusion run on the plan's data, not yet resumed."""
+    latents, captions = encode_scenes(vae, plan.scenes, plan.work, plan.world)
+    data = f"{plan.world.digest()}-{digest(vae)}"
+    settings = DiffusionSettings(scenes=plan.scenes, mirror=not plan.world.relations, data=data)
+    return DiffusionRun(settings, latents, captions, write_tokenizer(plan.work / "tokenizer"))
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -14,19 +14,24 @@ from pathlib import Path
 import numpy as np
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
+from diffusers.models.attention_processor import AttnProcessor
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from miniature.checkpoint import (
     check_settings,
+    digest,
     flatten_optimizer,
     load_checkpoint,
     restore_optimizer,
     save_checkpoint,
 )
+from miniature.settings import World
+from miniature.tokenizer import MAX_TOKENS
 from miniature.train_vae import log_row, scene_batch
 from miniature.world import make_scene
 
 TEXT_WIDTH = 128
+HEADS = 2  # diffusers calls the number of heads attention_head_dim, as SD v1.4's config does
 FIRST_SCENE = 1_000_000  # training scenes start here; tests and held-out captions use other seeds
 
 
@@ -34,14 +39,16 @@ FIRST_SCENE = 1_000_000  # training scenes start here; tests and held-out captio
 class DiffusionSettings:
     """What fixes a training run. ``steps`` may change on resume: it only places the cool-down."""
 
-    scenes: int = 12_000
+    scenes: int = 24_000
     batch: int = 64
     lr: float = 1e-3
     warmup: int = 100
     drop: float = 0.1
     ema: float = 0.999
     width: int = 64
-    text_tokens: int = 24  # captions are short: training pads to this many positions instead of 77
+    text_tokens: int = MAX_TOKENS  # as many positions as the shipped tokenizer pads to
+    mirror: bool = True  # half of the scenes mirrored; has to be off where captions tell left from right
+    data: str = ""  # digests of the world and the autoencoder, so that a run is not resumed on other latents
 
 
 def new_unet(width: int = 64) -> UNet2DConditionModel:
@@ -55,7 +62,7 @@ def new_unet(width: int = 64) -> UNet2DConditionModel:
         down_block_types=("CrossAttnDownBlock2D",) * 2,
         up_block_types=("CrossAttnUpBlock2D",) * 2,
         cross_attention_dim=TEXT_WIDTH,
-        attention_head_dim=4,
+        attention_head_dim=HEADS,
         norm_num_groups=16,
     )
 
@@ -90,20 +97,37 @@ def new_scheduler() -> DDIMScheduler:
     )
 
 
-def encode_scenes(vae: AutoencoderKL, count: int, work: Path) -> tuple[np.ndarray, list[str]]:
-    """Scaled latents float16 [count, 2 (plain, mirrored), 4, 16, 16] and captions; cached in ``work``."""
-    latents_file, captions_file = work / f"latents-{count}.npy", work / f"captions-{count}.json"
+def encode_scenes(vae: AutoencoderKL, count: int, work: Path, world: World) -> tuple[np.ndarray, list[str]]:
+    """Scaled latents float16 [count, 2 (plain, mirrored), 4, 16, 16] and captions.
+
+    Cached in ``work`` under a name that holds the world's and the autoencoder's digests: others have another cache.
+    """
+    name = f"{count}-{world.digest()}-{digest(vae)}"
+    latents_file, captions_file = work / f"latents-{name}.npy", work / f"captions-{name}.json"
     if not captions_file.exists():
         blocks, captions = [], []
         for first in range(FIRST_SCENE, FIRST_SCENE + count, 100):
-            captions += [make_scene(seed).caption for seed in range(first, first + 100)]
-            x = scene_batch(first, 100)
+            size = min(100, FIRST_SCENE + count - first)
+            captions += [make_scene(seed, world=world).caption for seed in range(first, first + size)]
+            x = scene_batch(first, size, world)
             with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
                 pair = [vae.encode(v).latent_dist.mean.float() for v in (x, x.flip(-1))]
             blocks.append((torch.stack(pair, 1) * vae.config.scaling_factor).half().numpy())
+        work.mkdir(parents=True, exist_ok=True)
         np.save(latents_file, np.concatenate(blocks))
         captions_file.write_text(json.dumps(captions))
     return np.load(latents_file), json.loads(captions_file.read_text())
+
+
+def loss_weight(alpha: torch.Tensor) -> torch.Tensor:
+    """Weight of the squared error of epsilon at cumulative ``alpha``: min(SNR**-0.5, 5 / SNR).
+
+    Plain epsilon loss hardly sees the error of the image where noise is strong, and there the caption is obeyed or not;
+    SNR**-0.5 (Yu et al. 2023, "Debias the Training of Diffusion Models") lifts it, 5 / SNR (Hang et al. 2023, min-SNR)
+    keeps the nearly clean end from taking over.
+    """
+    snr = alpha / (1 - alpha)
+    return torch.minimum(snr.rsqrt(), 5.0 / snr)
 
 
 class DiffusionRun:
@@ -112,9 +136,14 @@ class DiffusionRun:
     def __init__(self, settings: DiffusionSettings, latents: np.ndarray, captions: list[str], tokenizer: CLIPTokenizer):
         torch.manual_seed(2)
         self.settings, self.tokenizer = settings, tokenizer
-        self.modules = torch.nn.ModuleDict({"unet": new_unet(settings.width), "text": new_text_encoder(tokenizer)})
+        unet = new_unet(settings.width)
+        self.modules = torch.nn.ModuleDict({"unet": unet, "text": new_text_encoder(tokenizer)})
+        # On a CPU, gradients of fused attention take longer than all convolutions: plain products are a third faster.
+        unet.set_attn_processor(AttnProcessor())
         self.ema = {name: p.detach().clone() for name, p in self.modules.named_parameters()}
-        self.optimizer = torch.optim.AdamW(self.modules.parameters(), lr=settings.lr, weight_decay=1e-2)
+        self.optimizer = torch.optim.AdamW(
+            self.modules.parameters(), lr=settings.lr, betas=(0.9, 0.99), weight_decay=1e-2
+        )
         self.latents = torch.from_numpy(latents)
         tokens = settings.text_tokens
         self.ids = tokenizer(
@@ -125,13 +154,13 @@ class DiffusionRun:
         self.step = 0
 
     def train_step(self, total: int) -> float:
-        """One optimiser step; returns the loss (min-SNR-5 weighted squared error of epsilon)."""
+        """One optimiser step; returns the weighted squared error of epsilon (``loss_weight``)."""
         s, generator = self.settings, torch.Generator().manual_seed(7_000_000 + self.step)
         cooldown = (total - self.step) / max(0.2 * total, 1)
         for group in self.optimizer.param_groups:
             group["lr"] = s.lr * max(0.02, min(1.0, (self.step + 1) / s.warmup, cooldown))
         rows = torch.randint(len(self.latents), (s.batch,), generator=generator)
-        mirrored = torch.randint(2, (s.batch,), generator=generator)
+        mirrored = torch.randint(2, (s.batch,), generator=generator) * s.mirror
         x = self.latents[rows, mirrored].float()
         ids = self.ids[rows].clone()
         ids[torch.rand(s.batch, generator=generator) < s.drop] = self.empty[0]
@@ -142,9 +171,7 @@ class DiffusionRun:
         with torch.autocast("cpu", torch.bfloat16):
             hidden = self.modules["text"](ids).last_hidden_state
             predicted = self.modules["unet"](noisy, t, hidden).sample
-        snr = (alpha / (1 - alpha)).flatten()
-        weight = torch.minimum(snr, torch.tensor(5.0)) / snr
-        loss = (weight * (predicted.float() - noise).square().mean((1, 2, 3))).mean()
+        loss = (loss_weight(alpha.flatten()) * (predicted.float() - noise).square().mean((1, 2, 3))).mean()
         self.optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.modules.parameters(), 1.0)
@@ -176,9 +203,8 @@ class DiffusionRun:
         self.step = int(facts["step"])  # type: ignore[call-overload]
 
 
-def train_diffusion(run: DiffusionRun, work: Path, steps: int, checkpoint_every: int = 100) -> None:
-    """Train up to ``steps`` steps, resuming from ``work/diffusion``."""
-    folder = work / "diffusion"
+def train_diffusion(run: DiffusionRun, folder: Path, steps: int, checkpoint_every: int = 100) -> None:
+    """Train up to ``steps`` steps, resuming from ``folder``."""
     run.resume(folder)
     started, losses = time.time(), []
     while run.step < steps:

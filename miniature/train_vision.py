@@ -1,11 +1,13 @@
-"""Train the scene segmenter on drawn scenes, half of them passed through the autoencoder first.
+"""Train a judge of scenes on drawn scenes, half of them passed through the autoencoder first.
 
-The round trip matters: the network will judge decoded images, whose blur no drawing has.
+The round trip matters: the network will judge decoded images, whose blur no drawing has. Neither judge ever sees an
+image of the diffusion model, so what they say about those is not what they were taught.
 """
 
 from __future__ import annotations
 
 import time
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -13,22 +15,52 @@ import torch
 from diffusers import AutoencoderKL
 from torch.nn.functional import avg_pool2d, cross_entropy
 
+from miniature.checkpoint import (
+    check_settings,
+    digest,
+    flatten_optimizer,
+    load_checkpoint,
+    restore_optimizer,
+    save_checkpoint,
+)
+from miniature.settings import COLOUR_WORDS, World
 from miniature.train_vae import log_row
-from miniature.world import LABELS, STYLES, Scene, make_scene
-from vision.mini_network import PLAIN, SceneNetwork
+from miniature.world import LABELS, LOOKS, Scene, make_scene
+from vision.mini_network import PLAIN, UNCOLOURED, SceneNetwork
 
-FIRST_SCENE = 20_000_000
-STYLE_NAMES = (PLAIN, *STYLES)
+STYLE_NAMES = (PLAIN, *LOOKS)
+COLOUR_NAMES = (UNCOLOURED, *COLOUR_WORDS)
 
 
-def targets(scenes: list[Scene]) -> tuple[torch.Tensor, torch.Tensor]:
-    """Class index int64 [B, 64, 64] and style index int64 [B]."""
-    index = np.zeros((len(scenes), 64, 64), np.int64)
+@dataclass(frozen=True)
+class VisionSettings:
+    """What fixes a training run of a judge; ``first_scene`` gives each judge scenes of its own."""
+
+    body: str = "unet"
+    width: int = 32
+    batch: int = 32
+    lr: float = 3e-3
+    seed: int = 3
+    first_scene: int = 20_000_000
+
+
+JUDGES = {
+    "vision": VisionSettings(),
+    "second": VisionSettings(body="dilated", seed=4, first_scene=25_000_000),
+}  # by stage of the training script
+
+
+def targets(scenes: list[Scene]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Class index int64 [B, 64, 64], look index int64 [B] and colour index int64 [B, 64, 64]."""
+    index, colour = np.zeros((2, len(scenes), 64, 64), np.int64)
     for row, scene in enumerate(scenes):
         for label, mask in scene.masks.items():
             index[row][mask] = LABELS.index(label)
-    styles = [STYLE_NAMES.index(scene.style or PLAIN) for scene in scenes]
-    return torch.from_numpy(index), torch.tensor(styles)
+        for item in scene.objects:
+            if item.colour and item.name in scene.masks:
+                colour[row][scene.masks[item.name]] = COLOUR_NAMES.index(item.colour)
+    looks = [STYLE_NAMES.index(scene.look or PLAIN) for scene in scenes]
+    return torch.from_numpy(index), torch.tensor(looks), torch.from_numpy(colour)
 
 
 def images_of(scenes: list[Scene]) -> torch.Tensor:
@@ -37,7 +69,7 @@ def images_of(scenes: list[Scene]) -> torch.Tensor:
 
 
 def augment(x: torch.Tensor, vae: AutoencoderKL, generator: torch.Generator) -> torch.Tensor:
-    """First half through the autoencoder; noise, brightness and a little blur on all."""
+    """First half through the autoencoder; of all, half get noise, brightness and a little blur."""
     half = len(x) // 2
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
         latent = vae.encode(x[:half] * 2 - 1).latent_dist.mean
@@ -45,32 +77,75 @@ def augment(x: torch.Tensor, vae: AutoencoderKL, generator: torch.Generator) -> 
         decoded = vae.decode(noisy).sample.float() / 2 + 0.5
     x = torch.cat([decoded.clamp(0, 1), x[half:]])
     blurred = avg_pool2d(x, 3, 1, 1, count_include_pad=False)
-    mix = torch.rand(len(x), 1, 1, 1, generator=generator) * 0.6
+    touched = (torch.rand(len(x), 1, 1, 1, generator=generator) < 0.5).float()
+    mix = touched * torch.rand(len(x), 1, 1, 1, generator=generator) * 0.6
     x = x * (1 - mix) + blurred * mix
-    x = x * (1 + 0.16 * (torch.rand(len(x), 1, 1, 1, generator=generator) - 0.5))
-    return (x + 0.03 * torch.randn(x.shape, generator=generator)).clamp(0, 1)
+    x = x * (1 + touched * 0.16 * (torch.rand(len(x), 1, 1, 1, generator=generator) - 0.5))
+    return (x + touched * 0.03 * torch.randn(x.shape, generator=generator)).clamp(0, 1)
 
 
-def train_vision(work: Path, vae: AutoencoderKL, steps: int = 1500, batch: int = 32, lr: float = 3e-3) -> SceneNetwork:
-    """Train from scratch (three minutes on two cores: short enough not to need a checkpoint)."""
-    torch.manual_seed(3)
-    network = SceneNetwork(LABELS, STYLE_NAMES)
-    optimizer = torch.optim.AdamW(network.parameters(), lr=lr, weight_decay=1e-3)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, lr, total_steps=steps)
-    started = time.time()
-    for step in range(steps):
-        scenes = [make_scene(FIRST_SCENE + step * batch + i) for i in range(batch)]
-        classes, styles = targets(scenes)
-        x = augment(images_of(scenes), vae, torch.Generator().manual_seed(step))
+class VisionRun:
+    """One training run of a judge; every step is a function of its number."""
+
+    def __init__(self, settings: VisionSettings, vae: AutoencoderKL, world: World):
+        torch.manual_seed(settings.seed)
+        self.settings, self.vae, self.world = settings, vae, world
+        self.network = SceneNetwork(LABELS, STYLE_NAMES, COLOUR_NAMES, settings.width, settings.body)
+        self.optimizer = torch.optim.AdamW(self.network.parameters(), lr=settings.lr, weight_decay=1e-3)
+        self.step = 0
+
+    @property
+    def facts(self) -> dict[str, object]:
+        """What a checkpoint is checked against."""
+        return {**asdict(self.settings), "vae": digest(self.vae), "world": self.world.digest()}
+
+    def train_step(self, total: int) -> float:
+        """One optimiser step; the learning rate rises over 5 % of ``total`` and falls linearly over the last 60 %."""
+        rate = min(1.0, (self.step + 1) / (0.05 * total), (total - self.step) / (0.6 * total))
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.settings.lr * rate
+        first = self.settings.first_scene + self.step * self.settings.batch
+        scenes = [make_scene(seed, world=self.world) for seed in range(first, first + self.settings.batch)]
+        classes, looks, colours = targets(scenes)
+        x = augment(images_of(scenes), self.vae, torch.Generator().manual_seed(self.step))
         with torch.autocast("cpu", torch.bfloat16):
-            class_logits, style_logits = network(x)
-        loss = cross_entropy(class_logits.float(), classes) + 0.3 * cross_entropy(style_logits.float(), styles)
-        optimizer.zero_grad()
+            judged = self.network(x)
+        loss = cross_entropy(judged.classes.float(), classes) + 0.3 * cross_entropy(judged.styles.float(), looks)
+        loss = loss + 0.3 * cross_entropy(judged.colours.float(), colours)
+        self.optimizer.zero_grad()
         loss.backward()
-        optimizer.step()
-        schedule.step()
-        if step % 20 == 0 or step + 1 == steps:
+        torch.nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
+        self.optimizer.step()
+        self.step += 1
+        return loss.item()
+
+    def save(self, folder: Path) -> None:
+        tensors = {f"model.{k}": v for k, v in self.network.state_dict().items()}
+        save_checkpoint(folder, tensors | flatten_optimizer(self.optimizer), {**self.facts, "step": self.step})
+
+    def resume(self, folder: Path) -> None:
+        """Continue from the folder's checkpoint if it has one."""
+        if not (found := load_checkpoint(folder)):
+            return
+        tensors, facts = found
+        check_settings(facts, self.facts, folder)
+        self.network.load_state_dict({k[6:]: v for k, v in tensors.items() if k.startswith("model.")})
+        restore_optimizer(self.optimizer, tensors)
+        self.step = int(facts["step"])  # type: ignore[call-overload]
+
+
+def train_vision(run: VisionRun, folder: Path, steps: int, checkpoint_every: int = 200) -> SceneNetwork:
+    """Train up to ``steps`` steps, resuming from ``folder``."""
+    run.resume(folder)
+    started, losses = time.time(), []
+    while run.step < steps:
+        losses.append(run.train_step(steps))
+        if run.step % 50 == 0:
             log_row(
-                work / "vision", {"step": step, "loss": round(loss.item(), 4), "seconds": round(time.time() - started)}
+                folder,
+                {"step": run.step, "loss": round(float(np.mean(losses)), 4), "seconds": round(time.time() - started)},
             )
-    return network.eval()
+            losses = []
+        if run.step % checkpoint_every == 0 or run.step == steps:
+            run.save(folder)
+    return run.network.eval()

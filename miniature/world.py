@@ -1,49 +1,63 @@
-"""The scene world: captioned 64 x 64 scenes with exact masks, each a function of one integer.
+"""The scene world: captioned 64 x 64 scenes with exact masks, each a function of one integer and a world file.
 
-A scene is sky above one ground, one to three objects at random places, and on a third of the scenes a global
-style. Captions read like a captioner's and never name a position, so that the layout has to come from the
-diffusion model's noise, as in Stable Diffusion.
+A scene is sky above one ground and one to three objects at random places, under a global look on some. Captions read
+like a captioner's and never name a position, so that the layout has to come from the diffusion model's noise, as in
+Stable Diffusion; a world file with ``relations: true`` states one relation where there are two objects.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFilter
+from PIL import Image, ImageDraw
 
 from miniature.captions import write_caption
+from miniature.looks import apply_look
+from miniature.painters import COLOURED, COLOURS, PAINTERS, Point, Rgb
+from miniature.settings import GROUNDS, OBJECTS, SKIES, STYLES, World, default_world
 
 SIZE = 64
 SCALE = 4  # drawn at 256 px, box-downsampled: soft edges without a renderer
-GROUNDS = ("grass", "sand", "snow", "water")
-OBJECTS = ("house", "tree", "ball", "car", "boat", "cloud", "sun", "flower")
-COLOURS = {
-    "red": (214, 48, 49),
-    "blue": (40, 86, 214),
-    "yellow": (246, 208, 36),
-    "purple": (134, 60, 190),
-    "orange": (244, 126, 28),
-    "white": (245, 245, 245),
-}
-STYLES = ("sketch", "painting", "night", "sepia")
 LABELS = (*OBJECTS, *GROUNDS, "sky")
-COLOURED = ("house", "ball", "car", "boat", "flower")
-IN_SKY = ("cloud", "sun")
-GROUND_RGB = {"grass": (96, 176, 72), "sand": (232, 206, 140), "snow": (236, 240, 248), "water": (48, 118, 190)}
-SKY_RGB = (166, 214, 244)
+LOOKS = (*STYLES, *SKIES)
+IN_SKY = ("cloud", "sun", "bird", "balloon", "kite")
+PARENTS = {
+    "dog": "animal",
+    "cat": "animal",
+    "bird": "animal",
+    "car": "vehicle",
+    "boat": "vehicle",
+    "tree": "plant",
+    "flower": "plant",
+    "ball": "toy",
+    "balloon": "toy",
+    "kite": "toy",
+}  # the hierarchy: a detector of the parent should fire for each child
+GROUND_RGB: dict[str, Rgb] = {
+    "grass": (96, 176, 72),
+    "sand": (232, 206, 140),
+    "snow": (236, 240, 248),
+    "water": (48, 118, 190),
+    "road": (112, 112, 118),
+}
+SKY_RGB: Rgb = (166, 214, 244)
 
 
 @dataclass(frozen=True)
 class Placed:
-    """One drawn object: its name, colour word or None, centre and size in pixels of the finished image."""
+    """One drawn object: its name, colour word or None, centre and size in pixels of the finished image.
+
+    ``whole_px`` counts the pixels it would show with nothing in front, ``visible_px`` those it shows.
+    """
 
     name: str
     colour: str | None
     x: float
     y: float
     size: float
+    whole_px: int = 0
+    visible_px: int = 0
 
 
 @dataclass(frozen=True)
@@ -53,56 +67,93 @@ class Scene:
     image: np.ndarray
     caption: str
     masks: dict[str, np.ndarray]
-    style: str | None
+    look: str | None
     ground: str
+    horizon: float
     objects: tuple[Placed, ...]
 
+    @property
+    def style(self) -> str | None:
+        """The look, where it is a style."""
+        return self.look if self.look in STYLES else None
 
-def make_scene(seed: int, objects: tuple[str, ...] | None = None) -> Scene:
+    @property
+    def sky(self) -> str:
+        """The sky's state: clear, or the look where it is a sky."""
+        return self.look if self.look in SKIES else "clear"
+
+
+def make_scene(seed: int, objects: tuple[str, ...] | None = None, world: World | None = None) -> Scene:
     """Draw scene number ``seed``; ``objects`` fixes which objects it holds (ValueError on an unknown name)."""
-    rng = np.random.default_rng((20261124, seed))
+    world, rng = world or default_world(), np.random.default_rng((20261125, seed))
     if objects is None:
-        count = int(rng.choice([1, 2, 3], p=[0.4, 0.45, 0.15]))
-        objects = tuple(rng.permutation(OBJECTS)[:count].tolist())
+        count = 1 + int(rng.choice(len(world.count), p=world.count))
+        objects = tuple(_draw_names(rng, world.objects, count))
     for name in objects:
         if name not in OBJECTS:
             raise ValueError(f"unknown object {name!r}: the world knows {', '.join(OBJECTS)}")
-    # Boats are mostly on water: the world's one built-in correlation.
-    ground = "water" if "boat" in objects and rng.random() < 0.8 else str(rng.choice(GROUNDS))
-    style = str(rng.choice(STYLES)) if rng.random() < 1 / 3 else None
+    ground, look = _ground(rng, objects, world), _look(rng, world)
     horizon = rng.uniform(0.35, 0.6) * SIZE
-    placed = _place(rng, objects, horizon)
-    image, masks = _draw(rng, placed, ground, horizon)
-    caption = write_caption(rng, [(p.name, p.colour) for p in placed], ground, style)
-    return Scene(_apply_style(rng, image, style), caption, masks, style, ground, tuple(placed))
+    placed = _place(rng, objects, horizon, world)
+    image, masks, placed = _draw(rng, placed, ground, horizon)
+    relation = _relation(rng, placed) if world.relations else None
+    named = [(p.name, p.colour) for p in placed]
+    caption = write_caption(rng, named, ground, look, world.caption_colour, relation)
+    return Scene(apply_look(rng, image, look), caption, masks, look, ground, horizon, tuple(placed))
 
 
-def _place(rng: np.random.Generator, objects: tuple[str, ...], horizon: float) -> list[Placed]:
-    """Random places, tried a few times to keep objects apart; far things first so that near ones cover them."""
+def _draw_names(rng: np.random.Generator, weights: dict[str, float], count: int = 1) -> list[str]:
+    shares = np.array(list(weights.values())) / sum(weights.values())
+    return [str(name) for name in rng.choice(list(weights), size=count, replace=False, p=shares)]
+
+
+def _ground(rng: np.random.Generator, objects: tuple[str, ...], world: World) -> str:
+    for preference in world.prefers:
+        if preference.object in objects and rng.random() < preference.probability:
+            return preference.ground
+    return _draw_names(rng, world.grounds)[0]
+
+
+def _look(rng: np.random.Generator, world: World) -> str | None:
+    if rng.random() < world.styled:
+        return _draw_names(rng, world.styles)[0]
+    return _draw_names(rng, world.skies)[0] if rng.random() < world.lit else None
+
+
+def _place(rng: np.random.Generator, objects: tuple[str, ...], horizon: float, world: World) -> list[Placed]:
+    """Random places, mostly apart, sometimes one before another; far things first so that near ones cover them."""
     placed: list[Placed] = []
     for name in objects:
-        best, best_gap = None, -np.inf
-        for _ in range(6):
-            candidate = _candidate(rng, name, horizon)
-            gap = min((np.hypot(candidate.x - p.x, candidate.y - p.y) for p in placed), default=np.inf)
-            if gap > best_gap:
-                best, best_gap = candidate, gap
-        assert best is not None
-        placed.append(best)
+        tries = [_candidate(rng, name, horizon, world) for _ in range(6)]
+        gaps = [min((np.hypot(c.x - p.x, c.y - p.y) for p in placed), default=0.0) for c in tries]
+        near = rng.random() < world.near
+        wanted = [abs(gap - 0.5 * c.size) if near else -gap for gap, c in zip(gaps, tries, strict=True)]
+        placed.append(tries[int(np.argmin(wanted))])
     return sorted(placed, key=lambda p: p.y + p.size / 2)
 
 
-def _candidate(rng: np.random.Generator, name: str, horizon: float) -> Placed:
-    size = rng.uniform(20, 32) if name not in IN_SKY else rng.uniform(15, 24)
+def _candidate(rng: np.random.Generator, name: str, horizon: float, world: World) -> Placed:
+    size = rng.uniform(*world.size) * (0.75 if name in IN_SKY else 1.0)
     x = rng.uniform(0.12, 0.88) * SIZE
-    y = rng.uniform(0.5, 0.9) * horizon if name in IN_SKY else rng.uniform(horizon + 2, SIZE - 2) - size / 2
-    colour = str(rng.choice(list(COLOURS))) if name in COLOURED else None
+    y = rng.uniform(0.4, 0.9) * horizon if name in IN_SKY else rng.uniform(horizon + 2, SIZE - 2) - size / 2
+    colour = _draw_names(rng, world.colours)[0] if name in COLOURED else None
     return Placed(name, colour, float(x), float(y), float(size))
+
+
+def _relation(rng: np.random.Generator, placed: list[Placed]) -> tuple[int, str, int] | None:
+    """A true statement about two of the objects along the axis that separates them more, or None for fewer than two."""
+    if len(placed) < 2:
+        return None
+    first, second = rng.permutation(len(placed))[:2].tolist()
+    dx, dy = placed[first].x - placed[second].x, placed[first].y - placed[second].y
+    if abs(dx) >= abs(dy):
+        return first, "to the left of" if dx < 0 else "to the right of", second
+    return first, "above" if dy < 0 else "below", second
 
 
 def _draw(
     rng: np.random.Generator, placed: list[Placed], ground: str, horizon: float
-) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+) -> tuple[np.ndarray, dict[str, np.ndarray], list[Placed]]:
     """Paint colours and, in step, an index map of which label owns each pixel."""
     big = SIZE * SCALE
     canvas, owner = Image.new("RGB", (big, big), _jitter(rng, SKY_RGB)), Image.new("L", (big, big), LABELS.index("sky"))
@@ -110,20 +161,33 @@ def _draw(
     ImageDraw.Draw(canvas).rectangle(box, fill=_jitter(rng, GROUND_RGB[ground]))
     ImageDraw.Draw(owner).rectangle(box, fill=LABELS.index(ground))
     _texture(rng, ImageDraw.Draw(canvas), ground, horizon)
-    for item in placed:
-        _draw_object(rng, item, canvas, owner)
-    image = np.asarray(canvas.resize((SIZE, SIZE), Image.Resampling.BOX))
-    index = np.asarray(owner)[SCALE // 2 :: SCALE, SCALE // 2 :: SCALE]
-    return image, {name: index == i for i, name in enumerate(LABELS) if (index == i).any()}
+    whole = [_draw_object(rng, item, canvas, owner) for item in placed]
+    image, index = np.asarray(canvas.resize((SIZE, SIZE), Image.Resampling.BOX)), _centres(owner)
+    counted = [
+        Placed(
+            p.name, p.colour, p.x, p.y, p.size, int(alone.sum()), int((alone & (index == LABELS.index(p.name))).sum())
+        )
+        for p, alone in zip(placed, whole, strict=True)
+    ]
+    return image, {name: index == i for i, name in enumerate(LABELS) if (index == i).any()}, counted
 
 
-def _jitter(rng: np.random.Generator, rgb: tuple[int, int, int], spread: int = 10) -> tuple[int, int, int]:
+def _centres(drawn: Image.Image) -> np.ndarray:
+    """The value at the centre of each pixel of the finished image."""
+    return np.asarray(drawn)[SCALE // 2 :: SCALE, SCALE // 2 :: SCALE]
+
+
+def _jitter(rng: np.random.Generator, rgb: Rgb, spread: int = 10) -> Rgb:
     r, g, b = (int(np.clip(v + rng.integers(-spread, spread + 1), 0, 255)) for v in rgb)
     return r, g, b
 
 
 def _texture(rng: np.random.Generator, draw: ImageDraw.ImageDraw, ground: str, horizon: float) -> None:
-    """Waves on water, blades on grass: flat colour alone would leave nothing to represent."""
+    """Waves on water, blades on grass, dashes on a road: flat colour alone would leave nothing to represent."""
+    if ground == "road":
+        y = rng.uniform(horizon + 6, SIZE - 4) * SCALE
+        for x in np.arange(rng.uniform(-10, 0), SIZE, 12) * SCALE:
+            draw.rectangle([(x, y), (x + 6 * SCALE, y + 1.5 * SCALE)], fill=(232, 232, 226))
     if ground not in ("water", "grass"):
         return
     tone = (92, 156, 216) if ground == "water" else (70, 148, 54)
@@ -133,101 +197,16 @@ def _texture(rng: np.random.Generator, draw: ImageDraw.ImageDraw, ground: str, h
         draw.line([(x, y), end], fill=tone, width=SCALE)
 
 
-def _draw_object(rng: np.random.Generator, item: Placed, canvas: Image.Image, owner: Image.Image) -> None:
-    label = LABELS.index(item.name)
-    main = _jitter(rng, COLOURS[item.colour]) if item.colour else None
+def _draw_object(rng: np.random.Generator, item: Placed, canvas: Image.Image, owner: Image.Image) -> np.ndarray:
+    """Paint one object on both canvases; returns bool [64, 64], the pixels it would show alone."""
+    label, alone = LABELS.index(item.name), Image.new("L", owner.size, 0)
+    targets = ((ImageDraw.Draw(canvas), None), (ImageDraw.Draw(owner), label), (ImageDraw.Draw(alone), 1))
 
-    def paint(shape: str, points: list[tuple[float, float]], rgb: tuple[int, int, int]) -> None:
-        """Points are in units of the object's size around its centre."""
+    def paint(shape: str, points: list[Point], rgb: Rgb) -> None:
         at = [((item.x + px * item.size) * SCALE, (item.y + py * item.size) * SCALE) for px, py in points]
-        for draw, fill in ((ImageDraw.Draw(canvas), rgb), (ImageDraw.Draw(owner), label)):
-            getattr(draw, shape)(at, fill=fill)
+        extra = {"start": 180, "end": 360} if shape == "pieslice" else {}
+        for draw, fill in targets:
+            getattr(draw, shape)(at, fill=rgb if fill is None else fill, **extra)
 
-    PAINTERS[item.name](paint, main)
-
-
-Paint = Callable[[str, list[tuple[float, float]], tuple[int, int, int]], None]
-Rgb = tuple[int, int, int]
-
-
-def _house(paint: Paint, main: Rgb | None) -> None:
-    paint("rectangle", [(-0.4, -0.1), (0.4, 0.5)], main or (200, 200, 200))
-    paint("polygon", [(-0.5, -0.1), (0.0, -0.5), (0.5, -0.1)], (120, 60, 40))
-    paint("rectangle", [(-0.09, 0.18), (0.09, 0.5)], (70, 42, 30))
-
-
-def _tree(paint: Paint, main: Rgb | None) -> None:
-    paint("rectangle", [(-0.09, 0.1), (0.09, 0.5)], (112, 74, 40))
-    paint("ellipse", [(-0.38, -0.5), (0.38, 0.22)], (26, 104, 46))
-
-
-def _ball(paint: Paint, main: Rgb | None) -> None:
-    rgb = main or (200, 30, 30)
-    paint("ellipse", [(-0.36, -0.22), (0.36, 0.5)], rgb)
-    lighter = tuple(min(255, v + 70) for v in rgb)
-    paint("ellipse", [(-0.2, -0.12), (0.02, 0.1)], lighter)  # type: ignore[arg-type]
-
-
-def _car(paint: Paint, main: Rgb | None) -> None:
-    rgb = main or (200, 30, 30)
-    paint("polygon", [(-0.3, 0.12), (-0.18, -0.12), (0.2, -0.12), (0.32, 0.12)], rgb)
-    paint("rectangle", [(-0.15, -0.06), (0.17, 0.1)], (190, 226, 240))
-    paint("rectangle", [(-0.5, 0.1), (0.5, 0.36)], rgb)
-    paint("ellipse", [(-0.4, 0.24), (-0.14, 0.5)], (30, 30, 34))
-    paint("ellipse", [(0.14, 0.24), (0.4, 0.5)], (30, 30, 34))
-
-
-def _boat(paint: Paint, main: Rgb | None) -> None:
-    paint("polygon", [(-0.5, 0.2), (0.5, 0.2), (0.32, 0.5), (-0.32, 0.5)], (122, 72, 34))
-    paint("rectangle", [(-0.03, -0.5), (0.03, 0.2)], (70, 50, 30))
-    paint("polygon", [(0.06, -0.46), (0.06, 0.14), (0.44, 0.14)], main or (240, 240, 240))
-
-
-def _cloud(paint: Paint, main: Rgb | None) -> None:
-    for box in ([(-0.5, -0.08), (0.05, 0.3)], [(-0.25, -0.3), (0.25, 0.25)], [(0.0, -0.1), (0.5, 0.3)]):
-        paint("ellipse", box, (252, 252, 254))
-
-
-def _sun(paint: Paint, main: Rgb | None) -> None:
-    for angle in np.arange(0, 2 * np.pi, np.pi / 4):
-        c, s = float(np.cos(angle)), float(np.sin(angle))
-        paint("polygon", [(0.5 * c, 0.5 * s), (-0.08 * s, 0.08 * c), (0.08 * s, -0.08 * c)], (255, 190, 40))
-    paint("ellipse", [(-0.32, -0.32), (0.32, 0.32)], (255, 216, 48))
-
-
-def _flower(paint: Paint, main: Rgb | None) -> None:
-    paint("rectangle", [(-0.05, 0.0), (0.05, 0.5)], (36, 120, 40))
-    for angle in np.arange(0, 2 * np.pi, np.pi / 2.5):
-        x, y = 0.2 * float(np.cos(angle)), 0.2 * float(np.sin(angle)) - 0.18
-        paint("ellipse", [(x - 0.17, y - 0.17), (x + 0.17, y + 0.17)], main or (230, 80, 160))
-    paint("ellipse", [(-0.12, -0.3), (0.12, -0.06)], (90, 50, 20))
-
-
-PAINTERS: dict[str, Callable[[Paint, Rgb | None], None]] = {
-    "house": _house,
-    "tree": _tree,
-    "ball": _ball,
-    "car": _car,
-    "boat": _boat,
-    "cloud": _cloud,
-    "sun": _sun,
-    "flower": _flower,
-}
-
-
-def _apply_style(rng: np.random.Generator, image: np.ndarray, style: str | None) -> np.ndarray:
-    """Global styles act on the finished picture; masks stay as they are."""
-    x = image.astype(np.float32)
-    grey = x @ np.array([0.3, 0.59, 0.11], np.float32)
-    if style == "sketch":
-        edges = np.asarray(Image.fromarray(image).convert("L").filter(ImageFilter.FIND_EDGES), np.float32)
-        x = np.repeat((0.25 * grey + 185 - 2.2 * edges)[..., None], 3, axis=2)
-    elif style == "painting":
-        coarse = Image.fromarray(image).filter(ImageFilter.ModeFilter(5))
-        x = np.asarray(coarse, np.float32)
-        x = (x - x.mean()) * 1.35 + x.mean() + rng.normal(0, 9, image.shape[:2])[..., None]
-    elif style == "night":
-        x = x * np.array([0.26, 0.3, 0.5], np.float32) + np.array([0, 2, 22], np.float32)
-    elif style == "sepia":
-        x = grey[..., None] * np.array([1.02, 0.82, 0.56], np.float32) + np.array([12, 6, 0], np.float32)
-    return np.clip(x, 0, 255).astype(np.uint8)
+    PAINTERS[item.name](paint, _jitter(rng, COLOURS[item.colour]) if item.colour else None, rng)
+    return _centres(alone) == 1

@@ -32,6 +32,7 @@ STAGES = (
     "intervene",
     "effects",
 )
+OPTIONAL = ("bench",)  # not part of `concepts run`
 
 
 def status(root: str | Path) -> dict[str, Any]:
@@ -73,7 +74,7 @@ def verify(root: str | Path) -> list[str]:
     root = Path(root)
     read_study(root)
     problems: list[str] = []
-    for stage in STAGES:
+    for stage in STAGES + OPTIONAL:
         for unit in records(root, stage):
             problems += _verify_unit(root, stage, unit)
     return problems + list(_verify_schemas(root)) + list(_verify_weights(root))

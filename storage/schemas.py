@@ -186,6 +186,27 @@ SCHEMAS: dict[str, pa.Schema] = {
         ("n_prompts", pa.int64()),
         nullable=("above_random", "above_random_ci_low", "above_random_ci_high"),
     ),
+    "bench": _schema(
+        *_SITE,
+        ("snr", pa.float64()),  # signal to noise of the images at this time
+        ("method", pa.string()),
+        ("scope", pa.string()),  # image: is the label there; cell: does it cover half of a grid cell
+        ("kind", pa.string()),  # of the label; "*" = all
+        ("label", pa.string()),  # "*" = mean over the kind's labels
+        ("cid", pa.int32()),
+        ("threshold", pa.float64()),
+        *(
+            (f"{name}{end}", pa.float64())
+            for name in ("precision", "recall", "f1")
+            for end in ("", "_ci_low", "_ci_high")
+        ),
+        ("prevalence", pa.float64()),
+        ("n_positive", pa.int64()),
+        ("splitting", pa.float64()),  # features that the label is split over; a mean in mean rows
+        ("absorption", pa.float64()),  # of a parent: how often it is silent where a child's detector fires rightly
+        ("absorption_base", pa.int64()),
+        nullable=("cid", "threshold", "splitting", "absorption", "absorption_base"),
+    ),
     "runs": _schema(
         ("run_id", pa.string()),
         ("stage", pa.string()),
@@ -212,5 +233,6 @@ KEYS: dict[str, tuple[str, ...]] = {
     "interventions": ("prompt_id", "kind", "window", "target", "region", "strength", "control", "seed"),
     "calibrations": ("kind", "window", "target", "strength"),
     "intervention_effects": ("kind", "window", "control"),
+    "bench": (*_SITE_KEY, "method", "scope", "kind", "label"),
     "runs": ("run_id", "stage"),
 }

@@ -70,3 +70,20 @@ def _image(key: str, image: np.ndarray, description: str) -> None:
     if len(data) <= MAX_IMAGE_BYTES:
         uri = "data:image/png;base64," + base64.b64encode(data).decode()
         create_image_artifact(uri, key=key, description=description)
+
+
+def bench_artifacts(study: Study) -> None:
+    """Each method at the site where it detects labels best."""
+    _table("bench", bench_summary(study), "Dictionaries against the truth")
+
+
+def bench_summary(study: Study) -> list[dict[str, Any]]:
+    """One row a method: the site of its largest mean F1 over all labels, by images, best method first."""
+    names = ["method", "block", "t", "k", "precision", "precision_ci_low", "precision_ci_high", "recall"]
+    names += ["recall_ci_low", "recall_ci_high", "f1", "f1_ci_low", "f1_ci_high", "splitting", "absorption"]
+    filters = [("scope", "==", "image"), ("kind", "==", "*"), ("label", "==", "*")]
+    best: dict[str, dict[str, Any]] = {}
+    for row in read_table(study.root, "bench", names, filters).to_pylist():
+        if row["method"] not in best or row["f1"] > best[row["method"]]["f1"]:
+            best[row["method"]] = row
+    return sorted(best.values(), key=lambda row: (-row["f1"], row["method"]))

@@ -10,7 +10,7 @@ from typing import Any
 from prefect import get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 
-from tasks import calibrate, collect, edits, effects, intervene, label, layout, match, segment, train
+from tasks import bench, calibrate, collect, edits, effects, intervene, label, layout, match, segment, train
 from tasks.curves import LiveCurves
 from tasks.study import Site, Study, site_path
 from vision.types import Box, Tag
@@ -95,3 +95,9 @@ def effects_task(study: Study) -> dict[str, Any]:
 def intervene_task(study: Study, unit: edits.Unit) -> dict[str, Any]:
     """Run one target's edits in one window, with their controls."""
     return intervene.run_unit(study, unit)
+
+
+@task(name="bench-time", task_run_name="bench-{t:.2f}-{conditioning}", tags=["bench"], cache_policy=NO_CACHE)
+def bench_task(study: Study, t: float, conditioning: str, inputs: bench.BenchInputs) -> dict[str, Any]:
+    """Score every dictionary of one time against the truth."""
+    return bench.bench_time(study, t, conditioning, inputs)

@@ -10,7 +10,7 @@ from vision.mini_network import PLAIN, SceneNetwork
 from vision.settings import MiniSettings
 from vision.types import Backend, Box, Image, Segment, Tag
 
-SCATTERED = ("sky", "grass", "sand", "snow", "water")  # stuff: one segment however many pieces
+SCATTERED = ("sky", "grass", "sand", "snow", "water", "road")  # stuff: one segment however many pieces
 
 
 class MiniVision:
@@ -23,8 +23,8 @@ class MiniVision:
     def probabilities(self, images: list[Image]) -> tuple[np.ndarray, np.ndarray]:
         """Class probabilities float32 [B, C, 64, 64] and style probabilities [B, S]."""
         x = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).float() / 255
-        classes, styles = self.network(x)
-        return classes.softmax(1).numpy(), styles.softmax(1).numpy()
+        judged = self.network(x)
+        return judged.classes.softmax(1).numpy(), judged.styles.softmax(1).numpy()
 
     def tag(self, images: list[Image], captions: list[str]) -> list[list[Tag]]:
         """Classes that own enough pixels, and the style if one is likely."""

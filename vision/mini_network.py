@@ -1,10 +1,14 @@
-"""The learned segmenter of the scene world: one small U-Net for pixel classes and the global style."""
+"""The learned judge of the scene world: one small network for the class and colour of each pixel and the global look.
+
+Two bodies of different make share these heads, so that one judge can be checked by another: ``unet`` looks at three
+scales, ``dilated`` stays at full resolution and looks further by spreading its kernels.
+"""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from safetensors import SafetensorError
@@ -13,82 +17,150 @@ from torch import Tensor, nn
 
 from vision.errors import VisionError
 
-FORMAT_VERSION = 1
-PLAIN = "plain"
+FORMAT_VERSION = 2
+PLAIN = "plain"  # the look of a picture without one
+UNCOLOURED = "none"  # the colour of what has no colour word
+REBUILD = "rebuild it with `python -m miniature.train vision`"
+
+
+class Judgement(NamedTuple):
+    """Logits: ``classes`` [B, C, 64, 64], ``styles`` [B, S], ``colours`` [B, K, 64, 64]."""
+
+    classes: Tensor
+    styles: Tensor
+    colours: Tensor
+
+
+def _convolution(c_in: int, c_out: int, dilation: int = 1) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(c_in, c_out, 3, padding=dilation, dilation=dilation), nn.GroupNorm(8, c_out), nn.SiLU()
+    )
 
 
 def _block(c_in: int, c_out: int) -> nn.Sequential:
-    layers: list[nn.Module] = []
-    for a, b in ((c_in, c_out), (c_out, c_out)):
-        layers += [nn.Conv2d(a, b, 3, padding=1), nn.GroupNorm(8, b), nn.SiLU()]
-    return nn.Sequential(*layers)
+    return nn.Sequential(_convolution(c_in, c_out), _convolution(c_out, c_out))
 
 
-class SceneNetwork(nn.Module):
-    """Pixel classes and style of 64 x 64 scenes.
+class UNetBody(nn.Module):
+    """Three scales down and up again; ``summary`` is the mean of the deepest features."""
 
-    ``labels`` are the pixel classes in channel order; ``styles`` start with "plain".
-    """
-
-    def __init__(self, labels: tuple[str, ...], styles: tuple[str, ...], width: int = 24) -> None:
+    def __init__(self, width: int) -> None:
         super().__init__()
-        self.labels, self.styles, self.width = tuple(labels), tuple(styles), width
+        self.summary = 4 * width
         self.down = nn.ModuleList([_block(3, width), _block(width, 2 * width), _block(2 * width, 4 * width)])
         self.bottom = _block(4 * width, 4 * width)
         self.up = nn.ModuleList([_block(8 * width, 2 * width), _block(4 * width, width), _block(2 * width, width)])
-        self.classes = nn.Conv2d(width, len(self.labels), 1)
-        self.style = nn.Sequential(nn.Linear(4 * width + 6, 64), nn.SiLU(), nn.Linear(64, len(self.styles)))
 
-    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """images float [B, 3, 64, 64] in [0, 1] -> class logits [B, C, 64, 64], style logits [B, S]."""
-        x, skips = images * 2 - 1, []
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """[B, 3, H, W] -> pixel features [B, width, H, W], summary [B, 4 * width]."""
+        skips = []
         for block in self.down:
             x = block(x)
             skips.append(x)
             x = nn.functional.max_pool2d(x, 2)
         x = self.bottom(x)
-        # Style is mostly a matter of colour statistics, which deep features of a small net wash out.
-        colour = torch.cat([images.mean((2, 3)), images.std((2, 3))], 1)
-        style = self.style(torch.cat([x.mean((2, 3)), colour], 1))
+        summary = x.mean((2, 3))
         for block, skip in zip(self.up, reversed(skips), strict=True):
             x = nn.functional.interpolate(x, scale_factor=2.0, mode="nearest")
             x = block(torch.cat([x, skip], 1))
-        return self.classes(x), style
+        return x, summary
+
+
+class DilatedBody(nn.Module):
+    """Residual layers at full resolution whose kernels reach 1, 2, 4, 8, 16 pixels and back."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.summary = width
+        self.first = _convolution(3, width)
+        self.layers = nn.ModuleList([_convolution(width, width, reach) for reach in (1, 2, 4, 8, 16, 4, 1)])
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """[B, 3, H, W] -> pixel features [B, width, H, W], summary [B, width]."""
+        x = self.first(x)
+        for layer in self.layers:
+            x = x + layer(x)
+        return x, x.mean((2, 3))
+
+
+BODIES: dict[str, type[UNetBody] | type[DilatedBody]] = {"unet": UNetBody, "dilated": DilatedBody}
+
+
+class SceneNetwork(nn.Module):
+    """Pixel classes, pixel colours and look of 64 x 64 scenes.
+
+    ``labels`` are the pixel classes in channel order; ``styles`` start with "plain", ``colours`` with "none".
+    """
+
+    def __init__(
+        self,
+        labels: tuple[str, ...],
+        styles: tuple[str, ...],
+        colours: tuple[str, ...] = (UNCOLOURED,),
+        width: int = 24,
+        body: str = "unet",
+    ) -> None:
+        super().__init__()
+        self.labels, self.styles, self.colours = tuple(labels), tuple(styles), tuple(colours)
+        self.width, self.body_name = width, body
+        self.body: UNetBody | DilatedBody = BODIES[body](width)
+        self.classes = nn.Conv2d(width, len(self.labels), 1)
+        self.colour = nn.Conv2d(width, len(self.colours), 1)
+        self.style = nn.Sequential(nn.Linear(self.body.summary + 6, 64), nn.SiLU(), nn.Linear(64, len(self.styles)))
+
+    def forward(self, images: Tensor) -> Judgement:
+        """images float [B, 3, 64, 64] in [0, 1] -> logits."""
+        x, summary = self.body(images * 2 - 1)
+        # A look is mostly a matter of colour statistics, which deep features of a small net wash out.
+        statistics = torch.cat([images.mean((2, 3)), images.std((2, 3))], 1)
+        return Judgement(self.classes(x), self.style(torch.cat([summary, statistics], 1)), self.colour(x))
 
     def save(self, folder: str | Path) -> None:
         """Write config.json and fp16 model.safetensors."""
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
-        config = {"format_version": FORMAT_VERSION, "labels": self.labels, "styles": self.styles, "width": self.width}
-        (folder / "config.json").write_text(json.dumps(config, indent=1))
+        config = {
+            "format_version": FORMAT_VERSION,
+            "labels": self.labels,
+            "styles": self.styles,
+            "colours": self.colours,
+            "width": self.width,
+            "body": self.body_name,
+        }
         save_file({k: v.half().contiguous() for k, v in self.state_dict().items()}, folder / "model.safetensors")
+        (folder / "config.json").write_text(json.dumps(config, indent=1))
 
     @classmethod
     def load(cls, folder: str | Path) -> SceneNetwork:
         """Read a folder written by ``save``, as float32 in eval mode. Raises ``VisionError``."""
         folder = Path(folder)
         config = _read_config(folder / "config.json")
-        network = cls(tuple(config["labels"]), tuple(config["styles"]), int(config["width"]))
+        network = cls(
+            tuple(config["labels"]),
+            tuple(config["styles"]),
+            tuple(config["colours"]),
+            int(config["width"]),
+            config["body"],
+        )
         weights = folder / "model.safetensors"
         try:
             network.load_state_dict({k: v.float() for k, v in load_file(weights).items()})
         except FileNotFoundError as error:
-            raise VisionError(f"{weights} is missing: rebuild it with `python -m miniature.train vision`") from error
+            raise VisionError(f"{weights} is missing: {REBUILD}") from error
         except (SafetensorError, RuntimeError) as error:
-            raise VisionError(
-                f"{weights} is damaged or does not fit its config.json: "
-                "rebuild it with `python -m miniature.train vision`"
-            ) from error
+            raise VisionError(f"{weights} is damaged or does not fit its config.json: {REBUILD}") from error
         return network.eval()
 
 
 def _read_config(path: Path) -> dict[str, Any]:
     if not path.exists():
         raise VisionError(f"{path} is missing: set vision.mini.path to a folder written by `python -m miniature.train`")
-    config = json.loads(path.read_text())
+    try:
+        config = json.loads(path.read_text())
+    except ValueError as error:
+        raise VisionError(f"{path} is damaged ({error}): {REBUILD}") from error
     if config.get("format_version") != FORMAT_VERSION:
         raise VisionError(
-            f"{path}: format_version is {config.get('format_version')}, this code reads {FORMAT_VERSION}: "
-            "rebuild it with `python -m miniature.train vision`"
+            f"{path}: format_version is {config.get('format_version')}, this code reads {FORMAT_VERSION}: {REBUILD}"
         )
     return config

@@ -1,0 +1,132 @@
+"""The dictionaries that ``concepts bench`` compares, each as a function from vectors to non-negative features.
+
+Methods without a sign of their own (neurons, principal and independent components) enter with both poles, so that
+either may be the concept: feature c < C is the positive pole, C + c the negative one.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from sae.errors import SAEError
+from sae.io import load_sae
+from sae.model import SAE
+from tasks.errors import StudyError
+from tasks.study import Site, Study, sae_folder, site_path, split_range, store_of
+from tasks.train import FROZEN, SHARED, TRAINED, UNTRAINED
+
+Encode = Callable[[np.ndarray], np.ndarray]  # float32 [N, D] -> float32 [N, C], >= 0
+FIT_VECTORS = 30_000  # classical decompositions of at most 128 channels do not gain from more
+PROBE = "probe"
+
+
+def dictionaries(study: Study, site: Site, k: int, given: dict[str, tuple[str, str]]) -> Iterator[tuple[str, Encode]]:
+    """Every method of a site by name: our SAEs and their controls, the classical ones, those the user gave.
+
+    ``given`` maps a name to (site path, folder). Raises ``StudyError`` for one that does not fit the site.
+    """
+    folder = sae_folder(study, site, k)
+    for kind, place in (
+        (TRAINED, folder),
+        (SHARED, folder / SHARED),
+        (FROZEN, folder / FROZEN),
+        (UNTRAINED, folder / UNTRAINED),
+    ):
+        if (place / "cfg.json").exists():
+            yield kind, sae_features(load_sae(place))
+    channels = store_of(study).shape(site)[-1]
+    for name, (where, path) in given.items():
+        if where == site_path(site):
+            yield name, sae_features(_users(name, Path(path), channels))
+    x_ND = fit_vectors(study, site)
+    yield "neurons", both_poles(_centred(x_ND.mean(0)))
+    yield from _decompositions(x_ND, study.config.seed)
+
+
+def _users(name: str, path: Path, channels: int) -> SAE:
+    try:
+        sae = load_sae(path)
+    except SAEError as error:
+        raise StudyError(f"--dictionary {name}: {error}") from error
+    if sae.d != channels:
+        raise StudyError(
+            f"--dictionary {name}: {path} encodes {sae.d} channels, the site has {channels}: name its own site"
+        )
+    return sae
+
+
+def sae_features(sae: SAE) -> Encode:
+    """An SAE's codes, dense."""
+
+    def encode(x_ND: np.ndarray) -> np.ndarray:
+        with torch.no_grad():
+            values_NK, latents_NK = sae.encode(torch.from_numpy(x_ND))
+            return torch.zeros(len(x_ND), sae.n).scatter_(1, latents_NK, values_NK).numpy()
+
+    return encode
+
+
+def both_poles(transform: Encode) -> Encode:
+    """Features of a signed transform: what is above zero, then what is below."""
+
+    def encode(x_ND: np.ndarray) -> np.ndarray:
+        z_NC = transform(x_ND).astype(np.float32)
+        return np.concatenate([np.maximum(z_NC, 0), np.maximum(-z_NC, 0)], 1)
+
+    return encode
+
+
+def _centred(mean_D: np.ndarray) -> Encode:
+    return lambda x_ND: x_ND - mean_D
+
+
+def fit_vectors(study: Study, site: Site) -> np.ndarray:
+    """float32 [N, D], at most ``FIT_VECTORS``, drawn evenly from the site's ``train`` split."""
+    store, (start, stop) = store_of(study), split_range(study, "train")
+    height, width, channels = store.shape(site)
+    each = max(1, FIT_VECTORS // (stop - start))
+    rng = np.random.default_rng(study.config.seed)
+    found = []
+    for first in range(start, stop, store.shard_size):
+        block = store.read(site, first, min(first + store.shard_size, stop))
+        flat = block.reshape(len(block), height * width, channels)
+        rows = np.stack([rng.permutation(height * width)[:each] for _ in range(len(flat))])
+        found.append(np.take_along_axis(flat, rows[..., None], 1).reshape(-1, channels))
+    return np.concatenate(found).astype(np.float32)
+
+
+def _decompositions(x_ND: np.ndarray, seed: int) -> Iterator[tuple[str, Encode]]:
+    try:
+        from sklearn.decomposition import PCA, FastICA, MiniBatchNMF
+        from sklearn.exceptions import ConvergenceWarning
+    except ImportError as error:
+        raise StudyError(
+            "concepts bench compares with PCA, ICA and NMF: `pip install 'concept-atlas[bench]'`"
+        ) from error
+    d = x_ND.shape[1]
+    yield "pca", both_poles(PCA(d, random_state=seed).fit(x_ND).transform)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # a direction that still turns a little is good enough here
+        yield "ica", both_poles(FastICA(d, whiten="unit-variance", random_state=seed, max_iter=100).fit(x_ND).transform)
+        split = both_poles(lambda v: v)
+        nmf = MiniBatchNMF(d, random_state=seed, max_iter=20, batch_size=2048, init="nndsvda").fit(split(x_ND))
+        yield "nmf", lambda v: nmf.transform(split(v)).astype(np.float32)
+
+
+def fit_probe(x_ND: np.ndarray, truth_NL: np.ndarray) -> Encode:
+    """The supervised ceiling: one ridge regression a label, on vectors whose labels are given to it."""
+    mean, scale = x_ND.mean(0), x_ND.std(0) + 1e-6
+    z = np.concatenate([(x_ND - mean) / scale, np.ones((len(x_ND), 1), np.float32)], 1)
+    gram = z.T @ z + 1e-3 * len(z) * np.eye(z.shape[1], dtype=np.float32)
+    weights = np.linalg.solve(gram, z.T @ truth_NL.astype(np.float32)).astype(np.float32)
+    floor = (z @ weights).min(0)
+
+    def encode(v_ND: np.ndarray) -> np.ndarray:
+        return np.maximum(((v_ND - mean) / scale) @ weights[:-1] + weights[-1] - floor, 0).astype(np.float32)
+
+    return encode
