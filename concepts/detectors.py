@@ -12,7 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-LEVELS = (0.0, 0.25, 0.5, 0.7, 0.8, 0.9, 0.95, 0.975, 0.99, 0.995)
+CELL_LEVELS = (0.0, 0.2, 0.4, 0.5, 0.6, 0.7, 0.75, 0.8, 0.85, 0.9, 0.925, 0.95, 0.97, 0.98, 0.99, 0.995)
+IMAGE_LEVELS = tuple(i / 50 for i in range(50))  # images are few, so finer steps cost nothing
 SPLIT_GAIN = 0.03  # a further feature counts as a split if it lifts F1 by this much (Chanin et al. 2024)
 MAX_SPLIT = 5
 
@@ -35,7 +36,7 @@ class Estimate:
     high: float
 
 
-def thresholds(z_NC: np.ndarray, levels: tuple[float, ...] = LEVELS) -> np.ndarray:
+def thresholds(z_NC: np.ndarray, levels: tuple[float, ...]) -> np.ndarray:
     """float32 [J, C]: quantiles of each feature's positive values. The first is 0: any activity at all.
 
     Level j of the rest is the quantile q_j over the positive values, so that sparse and dense features are cut alike.

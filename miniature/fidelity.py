@@ -47,7 +47,15 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--guidance", type=float, default=4.0)
     parser.add_argument("--out", type=Path, default=Path(__file__).with_name("fidelity.json"))
     parser.add_argument("--sheet", type=Path, default=Path("docs/images/miniature.png"))
+    parser.add_argument("--show", action="store_true", help="print the figures of --out and sample nothing")
     options = parser.parse_args(arguments)
+    if not options.show:
+        measure(options)
+    print(render(json.loads(options.out.read_text())))
+
+
+def measure(options: argparse.Namespace) -> None:
+    """Sample, judge, and write the figures and the contact sheet."""
     judges = [SceneNetwork.load(options.weights / name) for name in ("scene-vision", "second-judge")]
     facts: dict[str, Any] = {"images": options.images, "steps": options.steps, "guidance": options.guidance}
     facts |= check_judges(judges, options.drawn)
@@ -58,7 +66,38 @@ def main(arguments: list[str] | None = None) -> None:
     facts |= second_opinion(verdicts)
     options.out.write_text(json.dumps(facts, indent=1) + "\n")
     contact_sheet([s.caption for s in scenes[:SHEET]], images[:SHEET]).save(options.sheet)
-    print(json.dumps({k: v for k, v in facts.items() if k != "by_label"}, indent=1))
+
+
+TARGETS = {
+    "fidelity": "named objects, grounds and looks that are there",
+    "fidelity_of_objects": "  objects",
+    "fidelity_of_grounds": "  grounds",
+    "fidelity_of_looks": "  looks (styles and skies)",
+    "whole_captions": "captions of which all is there",
+    "colour_binding": "objects in the colour that was named",
+    "unasked_objects": "unnamed objects that are there all the same",
+    "judges_agree_on_looks": "looks on which both judges agree",
+}
+
+
+def render(facts: dict[str, Any]) -> str:
+    """The figures as a text table, shares in percent with their intervals."""
+    rows = [(text, _percent(facts[name])) for name, text in TARGETS.items()]
+    rows.append(("position entropy over that of drawn scenes", str(facts["position_entropy_of_the_worlds"])))
+    rows.append(("mean IoU of both judges on generated images", f"{facts['judges_iou_on_generated']:.3f}"))
+    for name, text in (("judge", "the judge"), ("second", "the second judge")):
+        rows.append((f"{text} on drawn scenes: mean IoU", f"{facts[name]['mean_iou']:.3f}"))
+        rows.append((f"{text} on drawn scenes: looks", _percent(facts[name]["looks"])))
+        rows.append((f"{text} on drawn scenes: colours", _percent(facts[name]["colours"])))
+    rows.append((f"images a second, {facts['steps']} steps", str(facts["images_per_s"])))
+    width = max(len(text) for text, _ in rows)
+    worst = sorted((entry["value"], name) for name, entry in facts["by_label"].items() if name[:6] == "object")[:5]
+    listed = ", ".join(f"{name[7:]} {100 * value:.0f}" for value, name in worst)
+    return "\n".join(f"{text:<{width}}  {value}" for text, value in rows) + f"\nobjects met least (percent): {listed}"
+
+
+def _percent(entry: dict[str, Any]) -> str:
+    return f"{100 * entry['value']:.1f} % ({100 * entry['low']:.1f} to {100 * entry['high']:.1f}, n = {entry['n']})"
 
 
 def generate(options: argparse.Namespace, captions: list[str]) -> tuple[np.ndarray, float]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from diffusers import AutoencoderKL
@@ -20,7 +20,7 @@ from miniature.settings import World, WorldError, default_world, load_world
 from miniature.tokenizer import write_tokenizer
 from miniature.train_diffusion import DiffusionRun, DiffusionSettings, encode_scenes, train_diffusion
 from miniature.train_vae import Leg, VaeRun, VaeSettings, train_vae
-from miniature.train_vision import JUDGES, VisionRun, train_vision
+from miniature.train_vision import JUDGES, VisionRun, VisionSettings, train_vision
 
 STAGES = ("vae", "vision", "second", "diffusion", "export", "all")
 FOLDERS = {"vision": "scene-vision", "second": "second-judge", "diffusion": "sd-mini"}
@@ -37,6 +37,7 @@ class Plan:
     vision_steps: int
     vae: VaeSettings
     scenes: int
+    pool: int
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -62,9 +63,18 @@ def _plan(options: argparse.Namespace) -> Plan:
     world = load_world(options.world) if options.world else default_world()
     if options.short:
         vae = VaeSettings(legs=(Leg(4, 4, 2e-3, False), Leg(4, 4, 1e-3, True)))
-        return Plan(world, options.work, options.out, 4, 4, vae, 80)
+        return Plan(world, options.work, options.out, 4, 4, vae, 80, 20)
     scenes = DiffusionSettings().scenes
-    return Plan(world, options.work, options.out, options.steps, options.vision_steps, VaeSettings(), scenes)
+    return Plan(
+        world,
+        options.work,
+        options.out,
+        options.steps,
+        options.vision_steps,
+        VaeSettings(),
+        scenes,
+        VisionSettings().pool,
+    )
 
 
 def _run(stage: str, plan: Plan) -> None:
@@ -76,7 +86,7 @@ def _run(stage: str, plan: Plan) -> None:
     vae = AutoencoderKL.from_pretrained(final, low_cpu_mem_usage=False).eval()
     for judge, settings in JUDGES.items():
         if stage in (judge, "all"):
-            run = VisionRun(settings, vae, plan.world)
+            run = VisionRun(replace(settings, pool=plan.pool), vae, plan.world)
             train_vision(run, plan.work / judge, plan.vision_steps).save(plan.out / FOLDERS[judge])
     if stage in ("diffusion", "export", "all"):
         _diffusion(stage, plan, vae)

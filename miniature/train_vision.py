@@ -1,13 +1,14 @@
-"""Train a judge of scenes on drawn scenes, half of them passed through the autoencoder first.
+"""Train a judge of scenes on drawn scenes, half of each batch passed through the autoencoder first.
 
-The round trip matters: the network will judge decoded images, whose blur no drawing has. Neither judge ever sees an
-image of the diffusion model, so what they say about those is not what they were taught.
+The round trip matters: the network will judge decoded images, whose blur no drawing has. It is made once for a pool of
+scenes, because it costs as much as a step of training; the other half of a batch is drawn anew each time. Neither judge
+ever sees an image of the diffusion model, so what they say about those is not what they were taught.
 """
 
 from __future__ import annotations
 
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 import numpy as np
@@ -37,8 +38,9 @@ class VisionSettings:
     """What fixes a training run of a judge; ``first_scene`` gives each judge scenes of its own."""
 
     body: str = "unet"
-    width: int = 32
+    width: int = 24
     batch: int = 32
+    pool: int = 6000  # scenes that passed through the autoencoder
     lr: float = 3e-3
     seed: int = 3
     first_scene: int = 20_000_000
@@ -68,16 +70,48 @@ def images_of(scenes: list[Scene]) -> torch.Tensor:
     return torch.from_numpy(np.stack([s.image for s in scenes])).permute(0, 3, 1, 2).float() / 255
 
 
-def augment(x: torch.Tensor, vae: AutoencoderKL, generator: torch.Generator) -> torch.Tensor:
-    """First half through the autoencoder; of all, half get noise, brightness and a little blur."""
-    half = len(x) // 2
-    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
-        latent = vae.encode(x[:half] * 2 - 1).latent_dist.mean
-        noisy = latent + 0.15 * latent.std() * torch.randn(latent.shape, generator=generator)
-        decoded = vae.decode(noisy).sample.float() / 2 + 0.5
-    x = torch.cat([decoded.clamp(0, 1), x[half:]])
-    blurred = avg_pool2d(x, 3, 1, 1, count_include_pad=False)
+@dataclass(frozen=True)
+class Examples:
+    """images float32 [B, 3, 64, 64] in [0, 1]; classes and colours int64 [B, 64, 64]; looks int64 [B]."""
+
+    images: torch.Tensor
+    classes: torch.Tensor
+    looks: torch.Tensor
+    colours: torch.Tensor
+
+    def rows(self, index: torch.Tensor) -> Examples:
+        return Examples(self.images[index], self.classes[index].long(), self.looks[index], self.colours[index].long())
+
+    def joined(self, other: Examples) -> Examples:
+        pairs = [(getattr(self, f.name), getattr(other, f.name)) for f in fields(self)]
+        return Examples(*(torch.cat(pair) for pair in pairs))
+
+
+def drawn(first: int, count: int, world: World) -> Examples:
+    """Scenes first..first+count-1 as they are drawn."""
+    scenes = [make_scene(seed, world=world) for seed in range(first, first + count)]
+    return Examples(images_of(scenes), *targets(scenes))
+
+
+def decoded_pool(settings: VisionSettings, vae: AutoencoderKL, world: World) -> Examples:
+    """Scenes that passed through the autoencoder, with a little noise on the latent; classes and colours as uint8."""
+    parts = []
+    for first in range(0, settings.pool, 50):
+        part = drawn(settings.first_scene + first, min(50, settings.pool - first), world)
+        generator = torch.Generator().manual_seed(first)
+        with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+            latent = vae.encode(part.images * 2 - 1).latent_dist.mean
+            strength = 0.15 * torch.rand(len(latent), 1, 1, 1, generator=generator) * latent.std()
+            noisy = latent + strength * torch.randn(latent.shape, generator=generator)
+            images = (vae.decode(noisy).sample.float() / 2 + 0.5).clamp(0, 1)
+        parts.append(Examples(images, part.classes.byte(), part.looks, part.colours.byte()))
+    return Examples(*(torch.cat([getattr(part, f.name) for part in parts]) for f in fields(Examples)))
+
+
+def augment(x: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    """Half of the images get a little blur, brightness and noise."""
     touched = (torch.rand(len(x), 1, 1, 1, generator=generator) < 0.5).float()
+    blurred = avg_pool2d(x, 3, 1, 1, count_include_pad=False)
     mix = touched * torch.rand(len(x), 1, 1, 1, generator=generator) * 0.6
     x = x * (1 - mix) + blurred * mix
     x = x * (1 + touched * 0.16 * (torch.rand(len(x), 1, 1, 1, generator=generator) - 0.5))
@@ -85,13 +119,14 @@ def augment(x: torch.Tensor, vae: AutoencoderKL, generator: torch.Generator) -> 
 
 
 class VisionRun:
-    """One training run of a judge; every step is a function of its number."""
+    """One training run of a judge; every step is a function of its number. Making one decodes its pool."""
 
     def __init__(self, settings: VisionSettings, vae: AutoencoderKL, world: World):
         torch.manual_seed(settings.seed)
         self.settings, self.vae, self.world = settings, vae, world
         self.network = SceneNetwork(LABELS, STYLE_NAMES, COLOUR_NAMES, settings.width, settings.body)
         self.optimizer = torch.optim.AdamW(self.network.parameters(), lr=settings.lr, weight_decay=1e-3)
+        self.pool = decoded_pool(settings, vae, world)
         self.step = 0
 
     @property
@@ -104,14 +139,14 @@ class VisionRun:
         rate = min(1.0, (self.step + 1) / (0.05 * total), (total - self.step) / (0.6 * total))
         for group in self.optimizer.param_groups:
             group["lr"] = self.settings.lr * rate
-        first = self.settings.first_scene + self.step * self.settings.batch
-        scenes = [make_scene(seed, world=self.world) for seed in range(first, first + self.settings.batch)]
-        classes, looks, colours = targets(scenes)
-        x = augment(images_of(scenes), self.vae, torch.Generator().manual_seed(self.step))
+        half, generator = self.settings.batch // 2, torch.Generator().manual_seed(self.step)
+        fresh = drawn(self.settings.first_scene + self.settings.pool + self.step * half, half, self.world)
+        batch = fresh.joined(self.pool.rows(torch.randint(self.settings.pool, (half,), generator=generator)))
         with torch.autocast("cpu", torch.bfloat16):
-            judged = self.network(x)
-        loss = cross_entropy(judged.classes.float(), classes) + 0.3 * cross_entropy(judged.styles.float(), looks)
-        loss = loss + 0.3 * cross_entropy(judged.colours.float(), colours)
+            judged = self.network(augment(batch.images, generator))
+        loss = cross_entropy(judged.classes.float(), batch.classes)
+        loss = loss + 0.3 * cross_entropy(judged.styles.float(), batch.looks)
+        loss = loss + 0.3 * cross_entropy(judged.colours.float(), batch.colours)
         self.optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)

@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 
 from concepts.detectors import (
+    CELL_LEVELS,
+    IMAGE_LEVELS,
     Estimate,
     absorption,
     choose,
@@ -162,7 +164,7 @@ class _Scope:
     def __init__(self, name: str, z_IPC: np.ndarray, truth_IPL: np.ndarray, keys: list[Key], seed: int) -> None:
         self.name, self.keys, self.seed, self.per_image = name, keys, seed, z_IPC.shape[1]
         self.z, self.truth = z_IPC, truth_IPL
-        self.cut_JC = thresholds(self._some_rows())
+        self.cut_JC = thresholds(self._some_rows(), IMAGE_LEVELS if name == "image" else CELL_LEVELS)
         hits, fires = self._counts()
         self.positives = truth_IPL[::2].sum((0, 1))
         self.f1_JCL = f1_score(hits, fires[:, :, None], self.positives)

@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from concepts.detectors import (
+    CELL_LEVELS,
     absorption,
     choose,
     count_hits,
@@ -29,7 +30,7 @@ def drawn(seed, rows=40, features=5, labels=3):
 @given(st.integers(0, 10_000))
 def test_counts_and_choice_equal_a_loop_over_everything(seed):
     z, truth = drawn(seed)
-    cut = thresholds(z)
+    cut = thresholds(z, CELL_LEVELS)
     hits, fires = count_hits(z, truth, cut)
     choice = choose(hits, fires, truth.sum(0))
     for label in range(truth.shape[1]):

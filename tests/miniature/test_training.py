@@ -43,7 +43,7 @@ def vae_run(_folder, batch=2):
 
 def vision_run(_folder, batch=2):
     torch.manual_seed(0)
-    return VisionRun(VisionSettings(width=8, batch=batch), new_vae().eval(), default_world())
+    return VisionRun(VisionSettings(width=8, batch=batch, pool=6), new_vae().eval(), default_world())
 
 
 RUNS = {

@@ -23,7 +23,7 @@ pytestmark = pytest.mark.system
 def test_every_table_is_there_with_its_schema_and_rows(tiny_study):
     for table, schema in SCHEMAS.items():
         found = read_table(tiny_study, table)
-        assert found.num_rows > 0 and found.schema.equals(schema), table
+        assert (found.num_rows > 0) == (table != "bench") and found.schema.equals(schema), table
     assert len(list((tiny_study / "figures").glob("*.png"))) >= 4
     assert status(tiny_study)["done"] == expected_units(tiny_study)
     assert verify(tiny_study) == []

@@ -1,0 +1,129 @@
+"""The bench through the command line, and its arithmetic on features of known worth."""
+
+import json
+import shutil
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from flows.cli import main
+from miniature.settings import default_world
+from miniature.truth import write_truth
+from storage.inspect import verify
+from storage.tables import read_table
+from tasks.bench import Target, score_method
+from tasks.errors import StudyError
+from tasks.methods import fit_probe
+from tasks.truth import read_truth
+from tests.paths import ROOT
+
+pytestmark = pytest.mark.system
+
+
+@pytest.fixture(scope="module")
+def truth_file(tmp_path_factory):
+    path = tmp_path_factory.mktemp("truth") / "truth.parquet"
+    write_truth(path, 160, default_world())
+    return path
+
+
+@pytest.fixture(scope="module")
+def benched(tiny_study, truth_file, launch, tmp_path_factory):
+    """A copy of the tiny study, scored, with its own SAE of one site given once more as a user's."""
+    root = tmp_path_factory.mktemp("bench") / "tiny"
+    shutil.copytree(tiny_study, root)
+    mine = f"mine=up/0.00/cond={root / 'saes' / 'up' / '0.00' / 'cond' / 'k4'}"
+    done = launch("bench", "configs/tiny.yaml", "--root", str(root), "--truth", str(truth_file), "--dictionary", mine)
+    assert done.returncode == 0, done.stderr
+    assert "trained" in done.stdout and "pca" in done.stdout
+    return root
+
+
+def test_every_method_is_scored_at_every_site_and_the_table_is_whole(benched):
+    rows = read_table(benched, "bench").to_pylist()
+    sites = {(row["block"], row["t"]) for row in rows}
+    assert sites == {("mid", 1.0), ("mid", 0.0), ("up", 1.0), ("up", 0.0)}
+    methods = {row["method"] for row in rows}
+    assert methods >= {"trained", "shared", "frozen", "untrained", "neurons", "pca", "ica", "nmf", "probe", "mine"}
+    for row in rows:
+        assert 0 <= row["precision_ci_low"] <= row["precision"] <= row["precision_ci_high"] <= 1
+        assert 0 <= row["recall_ci_low"] <= row["recall"] <= row["recall_ci_high"] <= 1
+    assert verify(benched) == []
+
+
+def test_a_users_folder_of_our_own_sae_gets_our_own_scores(benched):
+    rows = read_table(benched, "bench").to_pylist()
+    here = [row for row in rows if (row["block"], row["t"]) == ("up", 0.0)]
+    ours, mine = ([{**row, "method": ""} for row in here if row["method"] == name] for name in ("trained", "mine"))
+    assert ours and ours == mine
+
+
+def test_a_second_run_scores_nothing_and_another_truth_everything(benched, launch, tmp_path):
+    stamps = {f: f.stat().st_mtime_ns for f in (benched / "tables" / "bench").glob("*")}
+    record = benched / "done" / "bench" / "0.00" / "cond.json"
+    facts = json.loads(record.read_text())["inputs"]
+    other = tmp_path / "other.parquet"
+    write_truth(other, 120, default_world())
+    arguments = ("bench", "configs/tiny.yaml", "--root", str(benched), "--truth", str(other))
+    assert launch(*arguments).returncode == 0
+    changed = {f: f.stat().st_mtime_ns for f in (benched / "tables" / "bench").glob("*")}
+    assert changed.keys() == stamps.keys() and all(changed[f] != stamps[f] for f in stamps)
+    assert json.loads(record.read_text())["inputs"] != facts
+    assert launch(*arguments).returncode == 0
+    assert {f: f.stat().st_mtime_ns for f in (benched / "tables" / "bench").glob("*")} == changed
+
+
+def test_mistakes_are_one_sentence(benched, truth_file, tmp_path, capsys):
+    base = ("bench", str(ROOT / "configs" / "tiny.yaml"), "--root", str(benched), "--truth")
+    broken = tmp_path / "broken.parquet"
+    broken.write_bytes(truth_file.read_bytes()[:500])
+    lacking = tmp_path / "lacking.parquet"
+    pq.write_table(pq.read_table(truth_file).drop_columns(["labels"]), lacking)
+    k4 = benched / "saes" / "up" / "0.00" / "cond" / "k4"
+    for arguments, words in (
+        (
+            (str(tmp_path / "none.parquet"),),
+            "is missing: write the scene world's truth with `python -m miniature.truth",
+        ),
+        ((str(broken),), "broken.parquet cannot be read as Parquet"),
+        ((str(lacking),), "lacks the column 'labels'"),
+        ((str(truth_file), "--dictionary", "mine"), "write NAME=BLOCK/T/COND=FOLDER"),
+        ((str(truth_file), "--dictionary", f"mine=top/0.00/cond={k4}"), "the study has no site 'top/0.00/cond'"),
+        ((str(truth_file), "--dictionary", f"mine=up/0.00/cond={tmp_path}"), "holds no sae_weights.safetensors"),
+        ((str(truth_file), "--dictionary", f"mine=mid/0.00/cond={k4}"), "encodes 64 channels, the site has 128"),
+    ):
+        assert main([*base, *arguments]) == 2  # refused before any server is started
+        assert words in capsys.readouterr().err
+
+
+def test_a_mask_of_the_wrong_size_is_named_by_row_and_label(truth_file, tmp_path):
+    table = pq.read_table(truth_file)
+    rows = table.to_pylist()
+    rows[3]["labels"][0]["rle_counts"][0] += 1
+    path = tmp_path / "bad.parquet"
+    pq.write_table(type(table).from_pylist(rows, schema=table.schema), path)
+    with pytest.raises(StudyError, match=r"bad.parquet, row 3, label '\w+': runs cover 4097 pixels"):
+        read_truth(path)
+
+
+def planted(images=1000, cells=16, seed=0):
+    """Truth of two labels, and vectors whose first channels are the labels themselves, the rest noise."""
+    rng = np.random.default_rng(seed)
+    present = rng.random((images, 2)) < 0.4
+    cells_IPL = present[:, None] & (rng.random((images, cells, 2)) < 0.5)
+    present = cells_IPL.any(1)
+    x = np.concatenate([cells_IPL.astype(np.float32), rng.random((images, cells, 3)).astype(np.float32)], 2)
+    return x, Target([("object", "a"), ("object", "b")], present, cells_IPL)
+
+
+def test_a_dictionary_of_the_labels_themselves_is_perfect_and_noise_is_not():
+    x, target = planted()
+    own = score_method(lambda v: v[:, :2], x, target, 0)
+    assert all(row["precision"] == row["recall"] == 1.0 for row in own)
+    assert {row["splitting"] for row in own if row["scope"] == "image"} == {1.0}
+    noise = [row for row in score_method(lambda v: v[:, 2:], x, target, 0) if row["label"] != "*"]
+    for row in noise:
+        assert row["precision"] == pytest.approx(row["prevalence"], abs=0.12)
+    probe = fit_probe(x.reshape(-1, 5), target.cells_IPL.reshape(-1, 2))
+    assert all(row["f1"] > 0.95 for row in score_method(probe, x, target, 0))
