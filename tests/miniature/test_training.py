@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+import json
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ import yaml
 
 from diffusion.errors import DiffusionError
 from diffusion.manifest import check_manifest
-from miniature import train
+from miniature import curves, train
 from miniature.checkpoint import load_checkpoint
 from miniature.fidelity import contact_sheet, follow, position_entropy, second_opinion
 from miniature.judges import Verdict, drawn_classes
@@ -159,3 +160,15 @@ def test_the_contact_sheet_holds_every_image():
     images = np.broadcast_to(np.array([9, 200, 30], np.uint8), (10, 64, 64, 3)).copy()
     sheet = np.asarray(contact_sheet(["a caption of some length that has to be broken"] * 10, images))
     assert (sheet == [9, 200, 30]).all(-1).sum() == 10 * 128 * 128
+
+
+def test_a_log_that_was_resumed_counts_each_step_once(tmp_path):
+    log = tmp_path / "vae" / "log.jsonl"
+    log.parent.mkdir()
+    log.write_text(
+        "".join(f'{{"step": {step}, "l1": {l1}}}\n' for step, l1 in ((20, 0.5), (40, 0.4), (20, 0.3), (60, 0.2)))
+    )
+    curves.main(["--work", str(tmp_path), "--logs", str(tmp_path / "logs"), "--out", str(tmp_path / "curves.png")])
+    kept = [json.loads(line) for line in (tmp_path / "logs" / "vae.jsonl").read_text().splitlines()]
+    assert [(row["step"], row["l1"]) for row in kept] == [(20, 0.3), (40, 0.4), (60, 0.2)]
+    assert (tmp_path / "curves.png").read_bytes()[:4] == b"\x89PNG"
