@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from prefect import serve
 
+from flows.bench import bench_flow
 from flows.study import STAGES, study_flow
 
 
@@ -14,4 +15,5 @@ def serve_all(config_path: str, root: str, cron: str) -> None:
     deployments += [
         flow.to_deployment(name, parameters=parameters, tags=["concept-atlas"]) for name, flow in STAGES.items()
     ]
+    deployments.append(bench_flow.to_deployment("bench", parameters=parameters, tags=["concept-atlas"]))
     serve(*deployments, limit=1)  # type: ignore[arg-type]  # one study folder, one writer

@@ -92,7 +92,7 @@ def test_serve_offers_every_stage_and_a_schedule_and_runs_them(prefect_api, tmp_
     with log.open("w") as out:
         serve = subprocess.Popen(command, cwd=ROOT, env=variables, stdout=out, stderr=subprocess.STDOUT)
     try:
-        _wait(lambda: len(_deployments(url)) == 6, 90, "the deployments did not appear")
+        _wait(lambda: len(_deployments(url)) == 7, 90, "the deployments did not appear")
         served = {d["name"]: d for d in _deployments(url)}
         assert set(served) == {"study", "collect", "train", "label", "layout", "intervene"}
         assert [s["schedule"]["cron"] for s in served["study"]["schedules"]] == ["0 4 * * *"]
