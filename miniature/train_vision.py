@@ -142,7 +142,8 @@ class VisionRun:
         half, generator = self.settings.batch // 2, torch.Generator().manual_seed(self.step)
         fresh = drawn(self.settings.first_scene + self.settings.pool + self.step * half, half, self.world)
         batch = fresh.joined(self.pool.rows(torch.randint(self.settings.pool, (half,), generator=generator)))
-        with torch.autocast("cpu", torch.bfloat16):
+        # Not for dilated layers: torch 2.13 gives NaN weight gradients for those in bfloat16 on some CPUs.
+        with torch.autocast("cpu", torch.bfloat16, enabled=self.settings.body == "unet"):
             judged = self.network(augment(batch.images, generator))
         loss = cross_entropy(judged.classes.float(), batch.classes)
         loss = loss + 0.3 * cross_entropy(judged.styles.float(), batch.looks)

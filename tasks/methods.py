@@ -115,7 +115,18 @@ def _decompositions(x_ND: np.ndarray, seed: int) -> Iterator[tuple[str, Encode]]
         yield "ica", both_poles(FastICA(d, whiten="unit-variance", random_state=seed, max_iter=100).fit(x_ND).transform)
         split = both_poles(lambda v: v)
         nmf = MiniBatchNMF(d, random_state=seed, max_iter=20, batch_size=2048, init="nndsvda").fit(split(x_ND))
-        yield "nmf", lambda v: nmf.transform(split(v)).astype(np.float32)
+        yield "nmf", _quietly(lambda v: nmf.transform(split(v)).astype(np.float32))
+
+
+def _quietly(encode: Encode) -> Encode:
+    """Without the warning that twenty rounds of a batch have not converged: further ones change little."""
+
+    def quiet(x_ND: np.ndarray) -> np.ndarray:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return encode(x_ND)
+
+    return quiet
 
 
 def fit_probe(x_ND: np.ndarray, truth_NL: np.ndarray) -> Encode:
