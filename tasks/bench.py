@@ -92,7 +92,7 @@ def bench_time(study: Study, t: float, conditioning: str, inputs: BenchInputs) -
     keys = truth.keys(MIN_IMAGES)
     if not keys:
         raise StudyError(f"{inputs.truth}: no label is in {MIN_IMAGES} images of each half: give more images")
-    maps, snr = _activations(study, truth, t, conditioning)
+    maps, snr = record_truth(study, truth, t, conditioning)
     rows: list[dict[str, Any]] = []
     for site, x in maps.items():
         target = Target(keys, truth.present(keys), truth.cells(keys, x.shape[1:3]))
@@ -109,7 +109,8 @@ def bench_unit(t: float, conditioning: str) -> str:
     return f"{t:.2f}/{conditioning}"
 
 
-def _activations(study: Study, truth: Truth, t: float, conditioning: str) -> tuple[dict[Site, np.ndarray], float]:
+def record_truth(study: Study, truth: Truth, t: float, conditioning: str) -> tuple[dict[Site, np.ndarray], float]:
+    """Residual updates float16 [I, rows, columns, D] of the truth at every block, and the signal to noise."""
     record = Record(dict(study.config.sites.blocks), (t,), (conditioning,))
     found: dict[Site, list[np.ndarray]] = {}
     with borrowed_model(study) as model:

@@ -1,7 +1,7 @@
 """The learned judge of the scene world: one small network for the class and colour of each pixel and the global look.
 
 Two bodies of different make share these heads, so that one judge can be checked by another: ``unet`` looks at three
-scales, ``dilated`` stays at full resolution and looks further by spreading its kernels.
+scales, ``dilated`` stays at half resolution and looks further by spreading its kernels.
 """
 
 from __future__ import annotations
@@ -31,10 +31,9 @@ class Judgement(NamedTuple):
     colours: Tensor
 
 
-def _convolution(c_in: int, c_out: int, dilation: int = 1) -> nn.Sequential:
-    return nn.Sequential(
-        nn.Conv2d(c_in, c_out, 3, padding=dilation, dilation=dilation), nn.GroupNorm(8, c_out), nn.SiLU()
-    )
+def _convolution(c_in: int, c_out: int, stride: int = 1, dilation: int = 1) -> nn.Sequential:
+    convolution = nn.Conv2d(c_in, c_out, 3, stride, padding=dilation, dilation=dilation)
+    return nn.Sequential(convolution, nn.GroupNorm(8, c_out), nn.SiLU())
 
 
 def _block(c_in: int, c_out: int) -> nn.Sequential:
@@ -67,20 +66,26 @@ class UNetBody(nn.Module):
 
 
 class DilatedBody(nn.Module):
-    """Residual layers at full resolution whose kernels reach 1, 2, 4, 8, 16 pixels and back."""
+    """Residual layers at half resolution whose kernels reach up to 8 pixels there, joined to the edges at full."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.summary = width
-        self.first = _convolution(3, width)
-        self.layers = nn.ModuleList([_convolution(width, width, reach) for reach in (1, 2, 4, 8, 16, 4, 1)])
+        self.summary = 2 * width
+        self.edges = _convolution(3, 16)
+        self.first = _convolution(16, 2 * width, stride=2)
+        self.layers = nn.ModuleList(
+            [_convolution(2 * width, 2 * width, dilation=reach) for reach in (1, 2, 4, 8, 1, 2, 4, 1)]
+        )
+        self.last = _convolution(2 * width + 16, width)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """[B, 3, H, W] -> pixel features [B, width, H, W], summary [B, width]."""
-        x = self.first(x)
+        """[B, 3, H, W] -> pixel features [B, width, H, W], summary [B, 2 * width]."""
+        edges = self.edges(x)
+        x = self.first(edges)
         for layer in self.layers:
             x = x + layer(x)
-        return x, x.mean((2, 3))
+        wide = nn.functional.interpolate(x, scale_factor=2.0, mode="nearest")
+        return self.last(torch.cat([wide, edges], 1)), x.mean((2, 3))
 
 
 BODIES: dict[str, type[UNetBody] | type[DilatedBody]] = {"unet": UNetBody, "dilated": DilatedBody}

@@ -94,7 +94,7 @@ def test_serve_offers_every_stage_and_a_schedule_and_runs_them(prefect_api, tmp_
     try:
         _wait(lambda: len(_deployments(url)) == 7, 90, "the deployments did not appear")
         served = {d["name"]: d for d in _deployments(url)}
-        assert set(served) == {"study", "collect", "train", "label", "layout", "intervene"}
+        assert set(served) == {"study", "collect", "train", "label", "bench", "layout", "intervene"}
         assert [s["schedule"]["cron"] for s in served["study"]["schedules"]] == ["0 4 * * *"]
         run = _wait(lambda: _post(url, f"deployments/{served['collect']['id']}/create_flow_run"), 30, "no run was made")
         _wait(lambda: _state(url, run["id"]) in ENDED, 120, "the flow run did not end")
@@ -113,7 +113,7 @@ def test_a_worker_runs_what_prefect_yaml_deploys(prefect_api, tmp_path):
     _prefect(variables, "work-pool", "create", "atlas", "--type", "process")
     _prefect(variables, "--no-prompt", "deploy", "--all")
     deployed = {d["name"]: d for d in _deployments(url)}
-    assert set(deployed) == {"study", "collect", "train", "label", "layout", "intervene"}
+    assert set(deployed) == {"study", "collect", "train", "label", "bench", "layout", "intervene"}
     assert [s["schedule"]["cron"] for s in deployed["study"]["schedules"]] == ["0 3 * * *"]
     root = tmp_path / "worked"
     given = {"parameters": {"config_path": "configs/tiny.yaml", "root": str(root)}}
