@@ -7,6 +7,7 @@ for name, value in {
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     "DO_NOT_TRACK": "1",
     "PREFECT_LOGGING_LEVEL": "CRITICAL",
-    "OMP_NUM_THREADS": "2",
+    # One thread: two that spin for each other on a shared core make small steps take minutes.
+    "OMP_NUM_THREADS": "1",
 }.items():
     os.environ.setdefault(name, value)
