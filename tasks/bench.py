@@ -30,9 +30,9 @@ from concepts.detectors import (
 from diffusion.noised import record_images, signal_to_noise
 from diffusion.sampling import Record
 from tasks.errors import StudyError
-from tasks.methods import PROBE, Encode, dictionaries, fit_probe
+from tasks.methods import PROBE, Encode, dictionaries, fit_probe, users_sae
 from tasks.parts import publish
-from tasks.study import Site, Study, borrowed_model, site_columns, site_path
+from tasks.study import Site, Study, borrowed_model, site_columns, site_path, store_of
 from tasks.truth import Key, Truth, file_digest, read_truth
 
 MIN_IMAGES = 10  # of each half: fewer say nothing about a rate
@@ -69,7 +69,7 @@ class Target:
 
 def given_dictionaries(study: Study, arguments: list[str]) -> dict[str, tuple[str, str]]:
     """``NAME=BLOCK/T/COND=FOLDER`` as name -> (site path, folder). Raises ``StudyError`` for one that is malformed."""
-    sites = [site_path(site) for site in study.config.sites_list()]
+    sites = {site_path(site): site for site in study.config.sites_list()}
     found = {}
     for argument in arguments:
         name, _, rest = argument.partition("=")
@@ -82,6 +82,7 @@ def given_dictionaries(study: Study, arguments: list[str]) -> dict[str, tuple[st
             raise StudyError(f"--dictionary {name}: the study has no site {where!r}; it has {', '.join(sites)}")
         if not (Path(folder) / "sae_weights.safetensors").exists():
             raise StudyError(f"--dictionary {name}: {folder} holds no sae_weights.safetensors: give a SAELens folder")
+        users_sae(name, Path(folder), store_of(study).shape(sites[where])[-1])  # refused now, not after an hour
         found[name] = (where, folder)
     return found
 

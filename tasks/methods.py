@@ -42,13 +42,14 @@ def dictionaries(study: Study, site: Site, k: int, given: dict[str, tuple[str, s
     channels = store_of(study).shape(site)[-1]
     for name, (where, path) in given.items():
         if where == site_path(site):
-            yield name, sae_features(_users(name, Path(path), channels))
+            yield name, sae_features(users_sae(name, Path(path), channels))
     x_ND = fit_vectors(study, site)
     yield "neurons", both_poles(_centred(x_ND.mean(0)))
     yield from _decompositions(x_ND, study.config.seed)
 
 
-def _users(name: str, path: Path, channels: int) -> SAE:
+def users_sae(name: str, path: Path, channels: int) -> SAE:
+    """A dictionary that the user gave. Raises ``StudyError`` if it is damaged or of another width than its site."""
     try:
         sae = load_sae(path)
     except SAEError as error:
