@@ -20,7 +20,7 @@ from vision.errors import VisionError
 FORMAT_VERSION = 2
 PLAIN = "plain"  # the look of a picture without one
 UNCOLOURED = "none"  # the colour of what has no colour word
-REBUILD = "rebuild it with `python -m miniature.train vision`"
+REBUILD = "rebuild it with `python -m miniature.train`"
 
 
 class Judgement(NamedTuple):

@@ -47,7 +47,14 @@ def test_control_c_ends_a_run_with_one_sentence_and_keeps_what_is_done(prefect_h
     root = tmp_path / "interrupted"
     command = concepts("run", "configs/tiny.yaml", "--root", str(root))
     process = subprocess.Popen(
-        command, cwd=ROOT, env=environment(prefect_home), stderr=subprocess.PIPE, text=True, start_new_session=True
+        command,
+        cwd=ROOT,
+        env=environment(prefect_home),
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        # A shell starts background jobs deaf to Ctrl-C, and these tests may be one.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     end = time.time() + 120
     while len(list((root / "done" / "collect").glob("*.json"))) < 3:
@@ -100,8 +107,7 @@ def test_serve_offers_every_stage_and_a_schedule_and_runs_them(prefect_api, tmp_
         _wait(lambda: _state(url, run["id"]) in ENDED, 120, "the flow run did not end")
         assert _state(url, run["id"]) == "COMPLETED", log.read_text()[-3000:]
     finally:
-        serve.terminate()
-        serve.wait(20)
+        _stop(serve)
     assert status(root)["done"]["collect"] == expected_units(root)["collect"]
     keys = {artifact["key"] for artifact in _post(url, "artifacts/filter")}
     assert {"collect-images", "collect-progress"} <= keys
@@ -126,9 +132,16 @@ def test_a_worker_runs_what_prefect_yaml_deploys(prefect_api, tmp_path):
         _wait(lambda: _state(url, run["id"]) in ENDED, 120, "the flow run did not end")
         assert _state(url, run["id"]) == "COMPLETED", (tmp_path / "worker.log").read_text()[-3000:]
     finally:
-        worker.terminate()
-        worker.wait(30)
+        _stop(worker)
     assert status(root)["done"]["collect"] == expected_units(root)["collect"]
+
+
+def _stop(process: subprocess.Popen) -> None:
+    process.terminate()
+    try:
+        process.wait(60)
+    except subprocess.TimeoutExpired:
+        process.kill()
 
 
 def _prefect(variables: dict[str, str], *arguments: str) -> None:
