@@ -37,7 +37,9 @@ def draw(logs: dict[str, list[dict[str, Any]]], out: Path) -> None:
         axis.set_title(title, fontsize=9)
         axis.set_xlabel("step", fontsize=8)
         axis.tick_params(labelsize=7, which="both")
-        axis.annotate(f"{values[-1]:.3g}", (steps[-1], values[-1]), fontsize=8, ha="right", va="bottom")
+        axis.text(
+            0.97, 0.93, f"at the end {values[-1]:.3g}", fontsize=8, ha="right", va="top", transform=axis.transAxes
+        )
     figure.tight_layout()
     figure.savefig(out, dpi=110)
     plt.close(figure)

@@ -23,6 +23,10 @@ from miniature.train_vae import Leg, VaeRun, VaeSettings, train_vae
 from miniature.train_vision import JUDGES, VisionRun, VisionSettings, train_vision
 
 STAGES = ("vae", "vision", "second", "diffusion", "export", "all")
+JUDGE_STEPS = {
+    "vision": 9000,
+    "second": 2400,
+}  # the first is what pipelines use; the second only looks over its shoulder
 FOLDERS = {"vision": "scene-vision", "second": "second-judge", "diffusion": "sd-mini"}
 
 
@@ -34,7 +38,7 @@ class Plan:
     work: Path
     out: Path
     diffusion_steps: int
-    vision_steps: int
+    judge_steps: dict[str, int]
     vae: VaeSettings
     scenes: int
     pool: int
@@ -47,8 +51,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--work", type=Path, default=Path("runs/miniature"), help="checkpoints, logs, cached latents")
     parser.add_argument("--out", type=Path, default=Path("miniature/weights"), help="where finished weights go")
     parser.add_argument("--world", type=Path, help="a world file; without it miniature/world.yaml")
-    parser.add_argument("--steps", type=int, default=6000, help="steps of the diffusion stage")
-    parser.add_argument("--vision-steps", type=int, default=4000, help="steps of each judge")
+    parser.add_argument("--steps", type=int, default=6600, help="steps of the diffusion stage")
+    parser.add_argument("--vision-steps", type=int, help=f"steps of each judge; without it {JUDGE_STEPS}")
     parser.add_argument("--short", action="store_true", help="a few steps of each stage, to see that all of it runs")
     options = parser.parse_args(arguments)
     try:
@@ -63,14 +67,14 @@ def _plan(options: argparse.Namespace) -> Plan:
     world = load_world(options.world) if options.world else default_world()
     if options.short:
         vae = VaeSettings(legs=(Leg(4, 4, 2e-3, False), Leg(4, 4, 1e-3, True)))
-        return Plan(world, options.work, options.out, 4, 4, vae, 80, 20)
+        return Plan(world, options.work, options.out, 4, dict.fromkeys(JUDGE_STEPS, 4), vae, 80, 20)
     scenes = DiffusionSettings().scenes
     return Plan(
         world,
         options.work,
         options.out,
         options.steps,
-        options.vision_steps,
+        {judge: options.vision_steps or steps for judge, steps in JUDGE_STEPS.items()},
         VaeSettings(),
         scenes,
         VisionSettings().pool,
@@ -87,7 +91,7 @@ def _run(stage: str, plan: Plan) -> None:
     for judge, settings in JUDGES.items():
         if stage in (judge, "all"):
             run = VisionRun(replace(settings, pool=plan.pool), vae, plan.world)
-            train_vision(run, plan.work / judge, plan.vision_steps).save(plan.out / FOLDERS[judge])
+            train_vision(run, plan.work / judge, plan.judge_steps[judge]).save(plan.out / FOLDERS[judge])
     if stage in ("diffusion", "export", "all"):
         _diffusion(stage, plan, vae)
 

@@ -86,7 +86,7 @@ def test_scene_backend_finds_what_was_drawn(backend):
             inter[label] = inter.get(label, 0) + (predicted & scene.masks[label]).sum()
             union[label] = union.get(label, 0) + (predicted | scene.masks[label]).sum()
     ious = {label: inter[label] / union[label] for label in union}
-    assert np.mean(list(ious.values())) > 0.6, ious
+    assert np.mean(list(ious.values())) > 0.8, ious
     looks = [{s.label for s in segments} & set(LOOKS) for segments in found]
     assert np.mean([got == ({s.look} if s.look else set()) for got, s in zip(looks, scenes, strict=True)]) > 0.95
 
