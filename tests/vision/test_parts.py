@@ -112,9 +112,7 @@ def test_damaged_missing_and_foreign_weights_are_named(tmp_path):
     with pytest.raises(VisionError, match="model.safetensors is missing"):
         SceneNetwork.load(tmp_path)
     config.write_text(config.read_text().replace('"format_version": 2', '"format_version": 1'))
-    with pytest.raises(
-        VisionError, match="is 1, this code reads 2: rebuild it with `python -m miniature.train`"
-    ):
+    with pytest.raises(VisionError, match="is 1, this code reads 2: rebuild it with `python -m miniature.train`"):
         SceneNetwork.load(tmp_path)
 
 
