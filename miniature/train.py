@@ -23,10 +23,8 @@ from miniature.train_vae import Leg, VaeRun, VaeSettings, train_vae
 from miniature.train_vision import JUDGES, VisionRun, VisionSettings, train_vision
 
 STAGES = ("vae", "vision", "second", "diffusion", "export", "all")
-JUDGE_STEPS = {
-    "vision": 9000,
-    "second": 2400,
-}  # the first is what pipelines use; the second only looks over its shoulder
+# The first judge is what pipelines use; the second only looks over its shoulder.
+JUDGE_STEPS = {"vision": 9000, "second": 2400}
 FOLDERS = {"vision": "scene-vision", "second": "second-judge", "diffusion": "sd-mini"}
 
 

@@ -68,7 +68,7 @@ class Target:
 
 
 def given_dictionaries(study: Study, arguments: list[str]) -> dict[str, tuple[str, str]]:
-    """``NAME=BLOCK/T/COND=FOLDER`` as name -> (site path, folder). Raises ``StudyError`` for one that is malformed."""
+    """``NAME=BLOCK/T/COND=FOLDER`` as name -> (site path, folder). Raises ``StudyError`` for one that does not fit."""
     sites = {site_path(site): site for site in study.config.sites_list()}
     found = {}
     for argument in arguments:

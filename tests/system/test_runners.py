@@ -88,8 +88,7 @@ def prefect_api(tmp_path):
         _wait(lambda: httpx.get(f"{url}/health").status_code == 200, 90, "the server did not come up")
         yield url, variables
     finally:
-        process.terminate()
-        process.wait(20)
+        _stop(process)
 
 
 def test_serve_offers_every_stage_and_a_schedule_and_runs_them(prefect_api, tmp_path):
