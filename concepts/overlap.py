@@ -1,18 +1,21 @@
-"""Exact overlap statistics between concepts and labelled masks.
+"""Exact overlap sums between concepts and labelled masks, over images.
 
-With nearest upsampling a mask enters only through its number of pixels in each grid cell, so one sparse product
-gives every intersection as an integer. Integer sums merge in any order: a map-reduce over images is exact.
+With nearest upsampling a mask enters only through its number of pixels in each grid cell, so every intersection is an
+integer sum over the cells where a concept is on. Integer sums merge in any order: a map-reduce over images is exact.
+What the sums mean statistically is in ``concepts.evidence``.
+
+Shape suffixes: H halves (selection, held out), C concepts, P cells, L labels, E (concept, cell) pairs that are on.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
-from scipy import sparse
 
 # Sums over the images where concept and label are both on, for each (label, concept) pair.
 PAIR_SUMS = ("n_co", "n_hit", "inter", "inter2", "inter_on", "inter_label", "on_label", "union_co")
+SELECTION, HELDOUT = 0, 1  # even and odd prompt ids
 
 
 def cell_areas(mask: np.ndarray, grid: tuple[int, int]) -> np.ndarray:
@@ -24,136 +27,125 @@ def cell_areas(mask: np.ndarray, grid: tuple[int, int]) -> np.ndarray:
     return mask.reshape(rows, height // rows, columns, width // columns).sum((1, 3), dtype=np.int64).ravel()
 
 
-def activation_map_on(values: np.ndarray, indices: np.ndarray, act_max: np.ndarray, cut: float) -> sparse.csr_array:
-    """Where each concept is on in one image: bool [n_concepts, cells] from codes [cells, k].
+def where_on(
+    values_PK: np.ndarray, latents_PK: np.ndarray, act_max_C: np.ndarray, cut: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """(concepts, cells), int64 [E] each: the cells of one image where each concept is on, from its codes.
 
     A concept's map is normalised by its maximum over the dictionary split and cut at ``cut`` (paper, section 3,
     which does not say by which maximum; an image's own would call its weakest flicker "on").
     """
-    cells, k = values.shape
-    on = (values > 0) & (values >= cut * act_max[indices])
-    cell_of = np.broadcast_to(np.arange(cells)[:, None], (cells, k))
-    ones = np.ones(int(on.sum()), np.int64)
-    return sparse.csr_array((ones, (indices[on], cell_of[on])), shape=(len(act_max), cells))
+    on_PK = (values_PK > 0) & (values_PK >= cut * act_max_C[latents_PK])
+    return latents_PK[on_PK].astype(np.int64), np.nonzero(on_PK)[0]
+
+
+@dataclass
+class LabelSums:
+    """What is summed for one label alone: int64 pixels, squared pixels and images [H], pixels per cell [H, P].
+
+    ``occupancy`` [cell pixels + 1] counts the cells, over all its images, that hold so many pixels of the label.
+    """
+
+    pixels: np.ndarray
+    pixels2: np.ndarray
+    images: np.ndarray
+    cells: np.ndarray
+    occupancy: np.ndarray
+
+    @classmethod
+    def zeros(cls, cells: int, cell_pixels: int) -> LabelSums:
+        """No image yet."""
+        count = np.zeros((3, 2), np.int64)
+        return cls(*count, np.zeros((2, cells), np.int64), np.zeros(cell_pixels + 1, np.int64))
+
+    def merge(self, other: LabelSums) -> None:
+        """Add another's sums."""
+        for name in ("pixels", "pixels2", "images", "cells", "occupancy"):
+            getattr(self, name).__iadd__(getattr(other, name))
 
 
 class OverlapStats:
-    """Sums over images, apart for two halves of them (even and odd prompt ids).
+    """Sums over images, apart for the selection half (even prompt ids) and the held-out half (odd ones).
 
-    Labels are picked on the even half and their IoU reported on the odd half as ``iou_heldout``: a maximum over
-    hundreds of concepts is biased upwards where it was found.
-
-    ``iou`` is pooled over *all* images, so that a concept which fires everywhere pays for every image without the
-    label; ``iou_copresent`` only over images where both are on, since a missing detection is no annotated absence.
+    Labels are picked on the one and their IoU reported on the other: a maximum over hundreds of concepts is biased
+    upwards where it was found. Memory is a block [H, S, C] for each label that occurred, whatever the number of images.
     """
 
-    def __init__(self, labels: list[str], n_concepts: int, grid: tuple[int, int], hit_iou: float = 0.5) -> None:
-        self.labels, self.n, self.grid, self.hit_iou = list(labels), n_concepts, grid, hit_iou
-        self._row = {label: i for i, label in enumerate(labels)}
-        cells = grid[0] * grid[1]
-        # [half, label, concept]; int64 is exact: squared pixels of 40,000 images of 512 px stay below 2^53
-        self.pairs = {name: np.zeros((2, len(labels), n_concepts), np.int64) for name in PAIR_SUMS}
-        self.on, self.on2 = np.zeros((2, n_concepts), np.int64), np.zeros((2, n_concepts), np.int64)
-        self.label, self.label2 = np.zeros((2, len(labels)), np.int64), np.zeros((2, len(labels)), np.int64)
-        self.on_cells = np.zeros((2, n_concepts, cells), np.int64)
-        self.label_cells = np.zeros((2, len(labels), cells), np.int64)
+    def __init__(self, n_concepts: int, grid: tuple[int, int], cell_pixels: int, hit_iou: float = 0.5) -> None:
+        self.n, self.grid, self.cell_pixels, self.hit_iou = n_concepts, grid, cell_pixels, hit_iou
+        self.n_cells = grid[0] * grid[1]
+        # int64 is exact: squared pixels of 40,000 images of 512 px stay below 2^53
+        self.pairs: dict[str, np.ndarray] = {}  # label -> [H, S, C]
+        self.labels: dict[str, LabelSums] = {}
+        self.on, self.on2, self.on_images = (np.zeros((2, n_concepts), np.int64) for _ in range(3))
+        self.on_cells = np.zeros((2, n_concepts, self.n_cells), np.int64)
         self.images = np.zeros(2, np.int64)
 
-    def add(self, prompt_id: int, on: sparse.csr_array, areas: dict[str, np.ndarray], image_area: int) -> None:
-        """One image: ``on`` from ``activation_map_on``, ``areas`` label -> pixels per cell (none is fine)."""
-        half = prompt_id % 2
-        on_pixels = np.asarray(on.sum(1)).ravel() * (image_area // (self.grid[0] * self.grid[1]))
-        self.images[half] += 1
-        self.on[half] += on_pixels
-        self.on2[half] += on_pixels**2
-        self.on_cells[half] += on.toarray()
-        if not areas:
-            return
-        rows = [self._row[label] for label in areas]
-        area_LC = np.stack(list(areas.values()))
-        label_pixels = area_LC.sum(1)
-        self.label[half, rows] += label_pixels
-        self.label2[half, rows] += label_pixels**2
-        self.label_cells[half, rows] += area_LC
-        active = np.flatnonzero(on_pixels)
-        inter = (on[active] @ area_LC.T).T  # [labels, active concepts]
-        self._add_pairs(half, rows, active, inter, on_pixels[active][None, :], label_pixels[:, None])
+    def add(self, prompt_id: int, on: tuple[np.ndarray, np.ndarray], areas: dict[str, np.ndarray]) -> None:
+        """One image: ``on`` from ``where_on``, ``areas`` label -> int64 [P] pixels in each cell (no label is fine).
 
-    def _add_pairs(
-        self, half: int, rows: list[int], active: np.ndarray, inter: np.ndarray, on: np.ndarray, label: np.ndarray
-    ) -> None:
-        union = on + label - inter
-        terms = {
-            "n_co": np.ones_like(inter),
-            "n_hit": (inter > self.hit_iou * union).astype(np.int64),
-            "inter": inter,
-            "inter2": inter**2,
-            "inter_on": inter * on,
-            "inter_label": inter * label,
-            "on_label": on * label,
-            "union_co": union,
-        }
-        at = np.ix_(np.array([half]), np.array(rows), active)
-        for name, value in terms.items():
-            self.pairs[name][at] += value[None]
+        An image without any segment counts too: a concept that fires there is wrong there.
+        """
+        half = prompt_id % 2
+        concepts_E, cells_E = on
+        on_C = np.bincount(concepts_E, minlength=self.n) * self.cell_pixels
+        self.images[half] += 1
+        self.on[half] += on_C
+        self.on2[half] += on_C * on_C
+        self.on_images[half] += on_C > 0
+        self.on_cells[half].reshape(-1)[concepts_E * self.n_cells + cells_E] += 1  # each pair occurs once
+        for label, area_P in areas.items():
+            size = int(area_P.sum())
+            if size:
+                self._add_label(half, label, area_P, size)
+                inter_C = np.bincount(concepts_E, weights=area_P[cells_E], minlength=self.n).astype(np.int64)
+                self._add_pair(half, label, inter_C, on_C, size)
+
+    def _add_label(self, half: int, label: str, area_P: np.ndarray, size: int) -> None:
+        sums = self.labels.get(label)
+        if sums is None:
+            sums = self.labels[label] = LabelSums.zeros(self.n_cells, self.cell_pixels)
+            self.pairs[label] = np.zeros((2, len(PAIR_SUMS), self.n), np.int64)
+        sums.pixels[half] += size
+        sums.pixels2[half] += size * size
+        sums.images[half] += 1
+        sums.cells[half] += area_P
+        sums.occupancy += np.bincount(area_P, minlength=self.cell_pixels + 1)
+
+    def _add_pair(self, half: int, label: str, inter_C: np.ndarray, on_C: np.ndarray, size: int) -> None:
+        is_on = on_C > 0
+        union_C = (on_C + size - inter_C) * is_on
+        block = self.pairs[label][half]
+        block[0] += is_on
+        block[1] += inter_C > self.hit_iou * union_C
+        block[2] += inter_C
+        block[3] += inter_C * inter_C
+        block[4] += inter_C * on_C
+        block[5] += inter_C * size
+        block[6] += on_C * size
+        block[7] += union_C
 
     def merge(self, other: OverlapStats) -> None:
-        """Add another's sums; both must have the same labels and concepts (ValueError)."""
-        if (self.labels, self.n, self.grid) != (other.labels, other.n, other.grid):
-            raise ValueError("only statistics over the same labels, concepts and grid can be merged")
-        for name in PAIR_SUMS:
-            self.pairs[name] += other.pairs[name]
-        for name in ("on", "on2", "label", "label2", "on_cells", "label_cells", "images"):
+        """Add another's sums; both must have the same concepts and grid (ValueError). Labels may differ."""
+        if (self.n, self.grid, self.cell_pixels) != (other.n, other.grid, other.cell_pixels):
+            raise ValueError("only statistics over the same concepts, grid and image size can be merged")
+        for label, block in other.pairs.items():
+            if label not in self.pairs:
+                self.pairs[label] = np.zeros_like(block)
+                self.labels[label] = LabelSums.zeros(self.n_cells, self.cell_pixels)
+            self.pairs[label] += block
+            self.labels[label].merge(other.labels[label])
+        for name in ("on", "on2", "on_images", "on_cells", "images"):
             getattr(self, name).__iadd__(getattr(other, name))
 
-    def iou(self, halves: tuple[int, ...] = (0, 1)) -> tuple[np.ndarray, np.ndarray]:
-        """Pooled IoU S(I) / S(U) over all images of the halves, and its standard error; both [labels, concepts].
+    def ceiling(self, label: str) -> float:
+        """The best pooled IoU that any choice of cells, in every image anew, can reach with the label's masks.
 
-        The error is the delta method's with images as the sampling unit, from sums alone: U = on + label - I, and
-        products with I or of both vanish where either is off.
+        Taking cells in order of falling occupancy and keeping the best prefix is exact: for any number of cells,
+        swapping one for a fuller one raises the intersection and lowers the union.
         """
-        which = list(halves)
-        pair = {name: value[which].sum(0) for name, value in self.pairs.items()}
-        on, on2 = self.on[which].sum(0)[None, :], self.on2[which].sum(0)[None, :]
-        label, label2 = self.label[which].sum(0)[:, None], self.label2[which].sum(0)[:, None]
-        union = np.maximum(on + label - pair["inter"], 1)
-        inter_union = pair["inter_on"] + pair["inter_label"] - pair["inter2"]
-        union2 = on2 + label2 + 2 * pair["on_label"] - 2 * (pair["inter_on"] + pair["inter_label"]) + pair["inter2"]
-        iou = pair["inter"] / union
-        square = pair["inter2"] - 2 * iou * inter_union + iou**2 * union2
-        return iou, np.sqrt(np.maximum(square, 0.0)) / union
-
-    def rows(self) -> list[dict[str, Any]]:
-        """One row for each (concept, label) whose maps ever touched, sorted by (cid, label).
-
-        ``iou_selection`` and ``se_selection`` are of the half that labels are picked on; ``assign`` uses them up.
-        """
-        pair = {name: value.sum(0) for name, value in self.pairs.items()}
-        (iou, error), (selection, selection_error), (heldout, _) = self.iou(), self.iou((0,)), self.iou((1,))
-        on, label_pixels, chance = self.on.sum(0), self.label.sum(0), self._chance_intersection()
-        found = []
-        for cid, label in np.argwhere(pair["inter"].T > 0):
-            at, inter = (label, cid), int(pair["inter"][label, cid])
-            found.append(
-                {
-                    "cid": int(cid),
-                    "label": self.labels[label],
-                    "iou": float(iou[at]),
-                    "iou_se": float(error[at]),
-                    "iou_selection": float(selection[at]),
-                    "se_selection": float(selection_error[at]),
-                    "iou_heldout": float(heldout[at]) if self.images[1] else None,
-                    "iou_copresent": inter / int(pair["union_co"][at]),
-                    "precision": inter / int(on[cid]),
-                    "recall": inter / int(label_pixels[label]),
-                    "lift": inter / chance[at] if chance[at] > 0 else None,
-                    "n_co": int(pair["n_co"][at]),
-                    "n_hit50": int(pair["n_hit"][at]),
-                }
-            )
-        return sorted(found, key=lambda row: (row["cid"], row["label"]))
-
-    def _chance_intersection(self) -> np.ndarray:
-        """Intersection expected if concept and label were independent given position: sum_p on(p) label(p) / N."""
-        images = max(int(self.images.sum()), 1)
-        return self.label_cells.sum(0) @ self.on_cells.sum(0).T / images
+        sums = self.labels[label]
+        filled = np.arange(self.cell_pixels, 0, -1)
+        counts = sums.occupancy[filled]
+        inside, chosen = np.cumsum(counts * filled), np.cumsum(counts) * self.cell_pixels
+        return float((inside / (chosen + sums.pixels.sum() - inside)).max())

@@ -27,14 +27,37 @@ class LabelSettings(BaseModel):
         description="Smallest IoU, pooled over all images of the selection half, for our rule. A quarter is about half "
         "of what an 8 x 8 grid can reach on a small object.",
     )
+    assign_fdr: float = Field(
+        0.05,
+        gt=0,
+        le=1,
+        description="Largest share of false discoveries (Benjamini-Hochberg) among the pairs of one SAE that are called "
+        "more than chance, over all its concepts that fire and all labels; tested on the selection half. The usual 5 %.",
+    )
     assign_lift: float = Field(1.5, ge=1, description="Smallest ratio to the IoU that position alone gives by chance.")
     assign_images: int = Field(5, ge=1, description="Fewest images in which concept and label are on together.")
+    keep_iou: float = Field(
+        0.01,
+        ge=0,
+        lt=1,
+        description="Pairs of smaller IoU are left out of `concept_labels` unless a rule takes them: nearly every "
+        "concept touches nearly every label somewhere, which says nothing and would be most of the table.",
+    )
     embedder: Literal["text_encoder", "minilm", "word2vec"] = Field(
         "text_encoder", description="Vectors of labels: the model's own text encoder, MiniLM (extra) or a file."
     )
     word2vec_path: str | None = Field(None, description="Word2Vec text file for the 'word2vec' embedder.")
-    examples_per_concept: int = Field(8, ge=1, description="Example images kept in each bin.")
-    bins: int = Field(1, ge=1, description="Bins of activation strength, from the maximum down, that keep examples.")
+    hierarchy: str | None = Field(
+        None,
+        description="Broader terms of labels: a file of 'label<TAB>broader label' lines, or 'wordnet'. Empty leaves "
+        "`concepts.parent` empty.",
+    )
+    examples_per_concept: int = Field(
+        3, ge=1, description="Example images kept in each bin: three show what varies, and a row of a card has room."
+    )
+    bins: int = Field(
+        10, ge=1, description="Quantile bins of a concept's activation, strongest first, that keep examples: deciles."
+    )
 
     @model_validator(mode="after")
     def _file_given(self) -> LabelSettings:

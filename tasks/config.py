@@ -33,6 +33,7 @@ PATH_FIELDS = (
     "vision.transformers.judge_clipseg",
     "vision.transformers.judge_clip",
     "labels.word2vec_path",
+    "labels.hierarchy",
 )
 
 Conditioning = Literal["cond", "uncond"]

@@ -1,7 +1,7 @@
-"""Labelling: which concept fires where a labelled mask lies: one (site, k), its control and its shared relative.
+"""Labelling: which concept fires where a labelled mask lies, for one (site, k): its SAE, its relative, its controls.
 
-Two streaming passes over the dictionary split. The first finds each concept's range (its maximum is the scale of
-the binarised map), its density and its top images; the second counts overlaps exactly.
+The codes of the dictionary split are computed once for each encoder and passed over again and again: the ranges of the
+maps, the concepts' own statistics and examples, then the exact overlaps with the labelled cells.
 """
 
 from __future__ import annotations
@@ -9,102 +9,159 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import torch
 
-from concepts.assign import assign
 from concepts.embeddings import centre, concept_embeddings
-from concepts.overlap import OverlapStats, activation_map_on, cell_areas
+from concepts.hierarchy import common_parent, load_hierarchy
+from concepts.label_summary import summarise
+from concepts.label_table import LabelTable, label_table, top_labels, worth_keeping
+from concepts.overlap import OverlapStats
+from concepts.properties import ColourSums, cohesion, coverage, position_selectivity, separability
 from sae.io import load_sae
 from sae.model import SAE
-from storage.tables import read_table, scan_batches
+from storage.tables import scan_batches
+from tasks.codes import spooled
+from tasks.columns import as_table
+from tasks.controls import control_encoders
 from tasks.embedder import label_vectors
+from tasks.overlaps import SHUFFLED_POSITIONS, overlap_sums
 from tasks.parts import publish
-from tasks.scan import ConceptScan, image_codes
-from tasks.segment import label_masks
+from tasks.scan import ConceptScan, find_examples, scan_concepts, scan_ranges
 from tasks.study import Site, Study, part_name, sae_folder, site_columns, split_range, store_of, unit_name
-from tasks.train import SHARED, TRAINED, UNTRAINED
+from tasks.train import FROZEN, SHARED, TRAINED, UNTRAINED
+
+IN_TABLE = (TRAINED, SHARED, UNTRAINED, FROZEN)  # of the other controls only the summary is kept
 
 
 def label_concepts(study: Study, site: Site, k: int) -> dict[str, Any]:
-    """Write one SAE's ``concepts``, ``concept_labels`` and ``concept_examples`` parts."""
-    folder = sae_folder(study, site, k)
-    sae, control = load_sae(folder), load_sae(folder / UNTRAINED)
-    scan = scan_concepts(study, site, sae)
-    label_rows = _labels_of(study, site, k, sae, scan.act_max, TRAINED)
-    concepts = _concept_rows(study, site, k, sae, scan, label_rows)
-    assigned = sum(row["assigned"] for row in label_rows)
-    label_rows += _labels_of(study, site, k, control, scan_concepts(study, site, control).act_max, UNTRAINED)
-    shared_labels, shared = _shared_rows(study, site, k)
-    columns = site_columns(site, k)
-    examples = [{**columns, **row} for row in scan.example_rows()]
-    tables = {
-        "concepts": concepts,
-        "concept_labels": label_rows + shared_labels,
-        "concept_examples": examples,
-        "shared_concepts": shared,
-    }
-    publish(study, "label", unit_name(site, k), tables, part_name(site, k))
-    return {**columns, "assigned": assigned}
+    """Write one SAE's parts of ``concepts``, ``concept_labels``, ``concept_examples`` and ``label_controls``.
+
+    Of the SAE of all times, ``shared_concepts`` too.
+    """
+    labelling = Labelling(study, site, k)
+    assigned = labelling.trained()
+    labelling.shared()
+    for kind, sae in control_encoders(study, site, k, labelling.sae):
+        labelling.control(kind, sae)
+    publish(study, "label", unit_name(site, k), labelling.tables(), part_name(site, k))
+    return {**labelling.columns, "assigned": assigned}
 
 
-def _shared_rows(study: Study, site: Site, k: int) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """Labels and ``shared_concepts`` rows of the SAE of all times, as it is at this site; none without such an SAE."""
-    if not study.config.sae.across_time:
-        return [], []
-    sae = load_sae(sae_folder(study, site, k) / SHARED)
-    scan = scan_concepts(study, site, sae)
-    labels = _labels_of(study, site, k, sae, scan.act_max, SHARED)
-    best = _top_labels(labels)
-    wanted = ("cid", "alive", "density", "act_mean", "act_max", "n_images")
-    rows = []
-    for cid in range(sae.n):
-        top = best.get(cid, {})
-        row = {name: value for name, value in scan.concept_row(cid).items() if name in wanted}
-        label = {"top_label": top.get("label"), "iou": top.get("iou"), "iou_heldout": top.get("iou_heldout")}
-        rows.append({**site_columns(site, k), **row, **label})
-    return labels, rows
+class Labelling:
+    """The labels of one (site, k), collected encoder by encoder."""
+
+    def __init__(self, study: Study, site: Site, k: int) -> None:
+        self.study, self.site, self.k = study, site, k
+        self.sae = load_sae(sae_folder(study, site, k))
+        self.columns = site_columns(site, k)
+        self.grid = store_of(study).shape(site)[:2]
+        self.labels = study_labels(study)
+        vectors = centre(label_vectors(study, self.labels)) if self.labels else np.zeros((0, 1), np.float32)
+        self.vectors = dict(zip(self.labels, vectors, strict=True))
+        self._label_tables: list[pa.Table] = []
+        self._controls: list[dict[str, Any]] = []
+        self._others: dict[str, pa.Table | list[dict[str, Any]]] = {"shared_concepts": []}
+
+    def trained(self) -> int:
+        """The dictionary itself, and its codes against masks out of place. Returns how many labels are assigned."""
+        settings = self.study.config.labels
+        with spooled(self.study, self.site, self.sae, "dictionary") as codes:
+            scan = scan_concepts(codes, self.grid)
+            colours = ColourSums(self.sae.n)
+            stats = overlap_sums(self.study, self.site, codes, scan.act_max, colours)
+            moved = overlap_sums(self.study, self.site, codes, scan.act_max, shuffle=True)
+            examples = find_examples(codes, scan, settings.bins, settings.examples_per_concept)
+        table = self._take(TRAINED, stats)
+        self._take(SHUFFLED_POSITIONS, moved)
+        self._others["concepts"] = self._concepts(scan, stats, table, colours)
+        self._others["concept_examples"] = as_table("concept_examples", examples, self.columns)
+        return int(table.columns["assigned"].sum())
+
+    def shared(self) -> None:
+        """The SAE of all times, as it is at this site; nothing without such an SAE."""
+        if not self.study.config.sae.across_time:
+            return
+        sae = load_sae(sae_folder(self.study, self.site, self.k) / SHARED)
+        with spooled(self.study, self.site, sae, "dictionary") as codes:
+            scan = scan_concepts(codes, self.grid)
+            stats = overlap_sums(self.study, self.site, codes, scan.act_max)
+        table = self._take(SHARED, stats)
+        columns = scan.columns()
+        del columns["context_free_score"]
+        top = _top_columns(table, sae.n, ("label", "iou", "iou_heldout"))
+        top["top_label"] = top.pop("label")
+        self._others["shared_concepts"] = as_table("shared_concepts", columns | top, self.columns)
+
+    def control(self, kind: str, sae: SAE) -> None:
+        """One control, counted exactly like the dictionary."""
+        with spooled(self.study, self.site, sae, "dictionary") as codes:
+            stats = overlap_sums(self.study, self.site, codes, scan_ranges(codes, self.grid).act_max)
+        self._take(kind, stats)
+
+    def tables(self) -> dict[str, Any]:
+        """Every table's rows, by table."""
+        joined = pa.concat_tables(self._label_tables)
+        return {"concept_labels": joined, "label_controls": self._controls, **self._others}
+
+    def _take(self, kind: str, stats: OverlapStats) -> LabelTable:
+        """Add one encoder's rows of ``label_controls`` and, of some, of ``concept_labels``. Returns all its pairs."""
+        settings = self.study.config.labels
+        table = label_table(stats, settings)
+        if kind in IN_TABLE:
+            kept = worth_keeping(table, settings)
+            self._label_tables.append(as_table("concept_labels", kept.columns, {**self.columns, "kind": kind}))
+        pure = cohesion(table.columns, self.vectors, stats.n)
+        purity = float(np.nanmean(pure)) if np.isfinite(pure).any() else None
+        apart = separability(concept_embeddings(table.columns, self.vectors, stats.n))
+        row = {**self.columns, "kind": kind, **summarise(stats, table)}
+        self._controls.append(row | {"cohesion": purity, "separability": None if np.isnan(apart) else float(apart)})
+        return table
+
+    def _concepts(self, scan: ConceptScan, stats: OverlapStats, table: LabelTable, colours: ColourSums) -> pa.Table:
+        with torch.no_grad():
+            norms = self.sae.concept_vectors().norm(dim=1).numpy()
+        embeddings = concept_embeddings(table.columns, self.vectors, self.sae.n)
+        share, spread = coverage(scan.images_on, scan.count, scan.count2, scan.n_cells)
+        mean_colour = colours.mean()
+        columns = scan.columns() | {
+            "top_label": _top_columns(table, self.sae.n, ("label",))["label"],
+            "embedding": [None if np.isnan(row).any() else row for row in embeddings],
+            "decoder_norm": norms,
+            "cohesion": cohesion(table.columns, self.vectors, self.sae.n),
+            "parent": self._parents(table),
+            "coverage": share,
+            "coverage_sd": spread,
+            "position_selectivity": position_selectivity(stats.on_cells.sum(0)),
+            "colour_selectivity": colours.selectivity(),
+            "colour": [None if np.isnan(row).any() else row for row in mean_colour],
+        }
+        return as_table("concepts", columns, self.columns)
+
+    def _parents(self, table: LabelTable) -> list[str | None]:
+        """The broader label of every concept that carries several labels with one in common."""
+        found: list[str | None] = [None] * self.sae.n
+        settings = self.study.config.labels
+        if not settings.hierarchy:
+            return found
+        hierarchy = load_hierarchy(settings.hierarchy, self.labels)
+        labels_of: dict[int, list[str]] = {}
+        rows = np.flatnonzero(table.columns["assigned"])
+        for cid, label in zip(table.columns["cid"][rows], table.columns["label"][rows], strict=True):
+            labels_of.setdefault(int(cid), []).append(label)
+        for cid, labels in labels_of.items():
+            found[cid] = common_parent(labels, hierarchy)
+        return found
 
 
-def scan_concepts(study: Study, site: Site, sae: SAE) -> ConceptScan:
-    """First pass: maxima, densities and example images over the dictionary split."""
-    height, width, _ = store_of(study).shape(site)
-    settings = study.config.labels
-    scan = ConceptScan(sae.n, (height, width), settings.examples_per_concept, settings.bins)
-    for _ids, values, indices in image_codes(study, site, sae, "dictionary"):
-        scan.add_maxima(values, indices)
-    for ids, values, indices in image_codes(study, site, sae, "dictionary"):
-        scan.add_images(ids, values, indices)
-    return scan
-
-
-def _labels_of(study: Study, site: Site, k: int, sae: SAE, act_max: np.ndarray, kind: str) -> list[dict[str, Any]]:
-    """Second pass: exact overlap statistics of every (concept, label) pair that was ever on together."""
-    stats = overlap_statistics(study, site, sae, act_max)
-    rows = assign(stats.rows(), study.config.labels)
-    return [{**site_columns(site, k), "kind": kind, **row} for row in rows]
-
-
-def overlap_statistics(study: Study, site: Site, sae: SAE, act_max: np.ndarray) -> OverlapStats:
-    """Overlap counts of one SAE over the dictionary split, one shard of images in memory at a time."""
-    height, width, _ = store_of(study).shape(site)
-    settings = study.config.labels
-    stats = OverlapStats(study_labels(study), sae.n, (height, width), settings.hit_iou)
-    area = _image_area(study)
-    for ids, values, indices in image_codes(study, site, sae, "dictionary"):
-        masks = label_masks(study, ids[0], ids[-1] + 1)
-        for row, prompt_id in enumerate(ids):
-            # An image without any segment counts too: a concept that fires there is wrong there.
-            areas = {label: cell_areas(mask, (height, width)) for label, mask in masks.get(prompt_id, {}).items()}
-            on = activation_map_on(values[row], indices[row], act_max, settings.binarise_at)
-            stats.add(prompt_id, on, areas, area)
-    return stats
-
-
-def _image_area(study: Study) -> int:
-    """Pixels of an image; all images of a study have one size."""
-    start, _ = split_range(study, "dictionary")
-    sizes = read_table(study.root, "images", ["width", "height"], [("prompt_id", "==", start)]).to_pylist()
-    return int(sizes[0]["width"] * sizes[0]["height"])
+def _top_columns(table: LabelTable, n_concepts: int, names: tuple[str, ...]) -> dict[str, list[Any]]:
+    """Some columns of each concept's top label; None for a concept without one."""
+    top = top_labels(table)
+    found: dict[str, list[Any]] = {name: [None] * n_concepts for name in names}
+    for cid, row in top.items():
+        for name in names:
+            found[name][cid] = table.columns[name][row]
+    return found
 
 
 def study_labels(study: Study) -> list[str]:
@@ -115,34 +172,3 @@ def study_labels(study: Study) -> list[str]:
     for batch in scan_batches(study.root, "segments", ["label"], filters):
         found.update(batch.column("label").unique().to_pylist())
     return sorted(found)
-
-
-def _concept_rows(
-    study: Study, site: Site, k: int, sae: SAE, scan: ConceptScan, label_rows: list[dict[str, Any]]
-) -> list[dict[str, Any]]:
-    labels = study_labels(study)
-    vectors = centre(label_vectors(study, labels)) if labels else np.zeros((0, 1), np.float32)
-    embeddings = concept_embeddings(label_rows, dict(zip(labels, vectors, strict=True)), sae.n)
-    top = _top_labels(label_rows)
-    with torch.no_grad():
-        norms = sae.concept_vectors().norm(dim=1).numpy()
-    columns = site_columns(site, k)
-    return [
-        {
-            **columns,
-            **scan.concept_row(cid),
-            "top_label": top.get(cid, {}).get("label"),
-            "embedding": None if np.isnan(embeddings[cid]).any() else embeddings[cid].tolist(),
-            "decoder_norm": float(norms[cid]),
-        }
-        for cid in range(sae.n)
-    ]
-
-
-def _top_labels(label_rows: list[dict[str, Any]]) -> dict[int, dict[str, Any]]:
-    """The row of the assigned label of highest IoU of each concept that has one."""
-    best: dict[int, dict[str, Any]] = {}
-    for row in label_rows:
-        if row["assigned"] and (row["cid"] not in best or row["iou"] > best[row["cid"]]["iou"]):
-            best[row["cid"]] = row
-    return best

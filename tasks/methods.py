@@ -16,12 +16,12 @@ import torch
 from sae.errors import SAEError
 from sae.io import load_sae
 from sae.model import SAE
+from tasks.controls import SHUFFLED_DECODER, fit_vectors, shuffled_decoder
 from tasks.errors import StudyError
-from tasks.study import Site, Study, sae_folder, site_path, split_range, store_of
+from tasks.study import Site, Study, sae_folder, site_path, store_of
 from tasks.train import FROZEN, SHARED, TRAINED, UNTRAINED
 
 Encode = Callable[[np.ndarray], np.ndarray]  # float32 [N, D] -> float32 [N, C], >= 0
-FIT_VECTORS = 30_000  # classical decompositions of at most 128 channels do not gain from more
 PROBE = "probe"
 
 
@@ -39,6 +39,7 @@ def dictionaries(study: Study, site: Site, k: int, given: dict[str, tuple[str, s
     ):
         if (place / "cfg.json").exists():
             yield kind, sae_features(load_sae(place))
+    yield SHUFFLED_DECODER, sae_features(shuffled_decoder(load_sae(folder), k, study.config.seed))
     channels = store_of(study).shape(site)[-1]
     for name, (where, path) in given.items():
         if where == site_path(site):
@@ -84,21 +85,6 @@ def both_poles(transform: Encode) -> Encode:
 
 def _centred(mean_D: np.ndarray) -> Encode:
     return lambda x_ND: x_ND - mean_D
-
-
-def fit_vectors(study: Study, site: Site) -> np.ndarray:
-    """float32 [N, D], at most ``FIT_VECTORS``, drawn evenly from the site's ``train`` split."""
-    store, (start, stop) = store_of(study), split_range(study, "train")
-    height, width, channels = store.shape(site)
-    each = max(1, FIT_VECTORS // (stop - start))
-    rng = np.random.default_rng(study.config.seed)
-    found = []
-    for first in range(start, stop, store.shard_size):
-        block = store.read(site, first, min(first + store.shard_size, stop))
-        flat = block.reshape(len(block), height * width, channels)
-        rows = np.stack([rng.permutation(height * width)[:each] for _ in range(len(flat))])
-        found.append(np.take_along_axis(flat, rows[..., None], 1).reshape(-1, channels))
-    return np.concatenate(found).astype(np.float32)
 
 
 def _decompositions(x_ND: np.ndarray, seed: int) -> Iterator[tuple[str, Encode]]:

@@ -1,139 +1,163 @@
-"""Codes of a split, image by image, and what one pass over them tells about every concept."""
+"""What passes over the codes of a split tell about every concept: range, density, spread, and the examples of a card.
+
+Three passes in this order, each over all images: ``add_maxima`` (the scale of every map), ``add_images`` (sums, and how
+strong each concept's images are), ``offer_examples`` (the strongest images of each decile). Memory does not grow with
+the number of images. Shape suffixes: C concepts, P cells, K slots, B bins, R ranks, F fine bins of strength.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-import torch
 
-from sae.model import SAE
-from tasks.study import Site, Study, split_range, store_of
+from tasks.codes import Codes, SpooledCodes
 
-
-def image_codes(study: Study, site: Site, sae: SAE, split: str) -> Iterator[tuple[list[int], np.ndarray, np.ndarray]]:
-    """Yield (prompt ids, values float32 [n, cells, k], indices int64 [n, cells, k]), a shard's worth at a time."""
-    store = store_of(study)
-    start, stop = split_range(study, split)
-    for first in range(start, stop, store.shard_size):
-        last = min(first + store.shard_size, stop)
-        values, indices = encode_maps(sae, store.read(site, first, last))
-        yield list(range(first, last)), values, indices
-
-
-def encode_maps(sae: SAE, maps: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Codes of residual updates [n, h, w, C]: values and indices [n, h*w, k]."""
-    n, height, width, channels = maps.shape
-    with torch.no_grad():
-        x = torch.from_numpy(maps.astype(np.float32)).reshape(-1, channels)
-        values, indices = sae.encode(x)
-    shape = (n, height * width, values.shape[-1])
-    return values.reshape(shape).numpy(), indices.reshape(shape).numpy()
-
-
-def dense_maps(values: np.ndarray, indices: np.ndarray, n_concepts: int) -> np.ndarray:
-    """Activation maps float32 [n_concepts, cells] of one image's codes [cells, k]."""
-    maps = np.zeros((n_concepts, values.shape[0]), np.float32)
-    maps[indices, np.arange(values.shape[0])[:, None]] = values
-    return maps
+FINE = 1024  # deciles are exact to this part of a concept's maximum: a histogram instead of all peaks
 
 
 class ConceptScan:
-    """Streaming statistics of every concept over a split. Memory does not grow with the number of images.
+    """Streaming statistics of every concept over a split."""
 
-    ``add_maxima`` over all images first, then ``add_images`` over all images again: example bins are fractions
-    of a concept's maximum, which only the first pass knows.
-    """
-
-    def __init__(self, n_concepts: int, grid: tuple[int, int], per_bin: int, bins: int) -> None:
-        self.n, self.grid, self.per_bin, self.bins = n_concepts, grid, per_bin, bins
-        self.cells = grid[0] * grid[1]
+    def __init__(self, n_concepts: int, grid: tuple[int, int]) -> None:
+        self.n, self.grid, self.n_cells = n_concepts, grid, grid[0] * grid[1]
+        self.images = 0
         self.act_max = np.zeros(n_concepts, np.float32)
-        self._sum = np.zeros(n_concepts)
-        self._count = np.zeros(n_concepts, np.int64)
-        self._images_on = np.zeros(n_concepts, np.int64)
-        self._images = 0
-        self._map_sum = np.zeros((n_concepts, self.cells))
-        self._map_square = np.zeros((n_concepts, self.cells))
-        self._top_value = np.full((n_concepts, bins, per_bin), -np.inf, np.float32)
-        self._top_id = np.full((n_concepts, bins, per_bin), -1, np.int64)
-        self._top_map: dict[tuple[int, int], tuple[np.ndarray, np.ndarray]] = {}
+        self.total = np.zeros(n_concepts)
+        self.count, self.count2, self.images_on = (np.zeros(n_concepts, np.int64) for _ in range(3))
+        self.map_sum, self.map_square = (np.zeros(n_concepts * self.n_cells) for _ in range(2))
+        self.strengths_CF = np.zeros((n_concepts, FINE), np.int64)  # images by peak / act_max
 
-    def add_maxima(self, values: np.ndarray, indices: np.ndarray) -> None:
-        """First pass: values and indices [n, cells, k]."""
-        np.maximum.at(self.act_max, indices.ravel(), values.ravel())
+    def add_maxima(self, codes: Codes) -> None:
+        """First pass."""
+        np.maximum.at(self.act_max, codes.latents.ravel(), codes.values.ravel())
 
-    def add_images(self, ids: list[int], values: np.ndarray, indices: np.ndarray) -> None:
-        """Second pass over the same images."""
-        for row, prompt_id in enumerate(ids):
-            maps = dense_maps(values[row], indices[row], self.n)
-            self._images += 1
-            self._sum += maps.sum(1)
-            self._count += (maps > 0).sum(1)
-            self._images_on += (maps > 0).any(1)
-            scaled = maps / np.maximum(self.act_max, 1e-12)[:, None]
-            self._map_sum += scaled
-            self._map_square += scaled**2
-            self._offer(prompt_id, maps)
+    def add_images(self, codes: Codes) -> None:
+        """Second pass."""
+        for values_PK, latents_PK in zip(codes.values, codes.latents, strict=True):
+            self._add(values_PK, latents_PK)
 
-    def _offer(self, prompt_id: int, maps: np.ndarray) -> None:
-        """Put the image among the examples of each concept that it excites enough."""
-        peak = maps.max(1)
-        fraction = peak / np.maximum(self.act_max, 1e-12)
-        bin_of = np.clip(((1.0 - fraction) * self.bins).astype(int), 0, self.bins - 1)
-        worst = self._top_value[np.arange(self.n), bin_of].min(1)
-        for cid in np.flatnonzero((peak > 0) & (peak > worst)):
-            self._insert(int(cid), int(bin_of[cid]), prompt_id, maps[cid])
+    def _add(self, values_PK: np.ndarray, latents_PK: np.ndarray) -> None:
+        on_PK = values_PK > 0
+        latents, values, cells = latents_PK[on_PK], values_PK[on_PK], np.nonzero(on_PK)[0]
+        count_C = np.bincount(latents, minlength=self.n)
+        self.images += 1
+        self.total += np.bincount(latents, values, minlength=self.n)
+        self.count += count_C
+        self.count2 += count_C * count_C
+        self.images_on += count_C > 0
+        scaled = values.astype(float) / self.act_max[latents]
+        at = latents * self.n_cells + cells  # each (concept, cell) occurs once
+        self.map_sum[at] += scaled
+        self.map_square[at] += scaled * scaled
+        active, fraction = peaks(latents, values, self.act_max)
+        self.strengths_CF[active, fine_bin(fraction)] += 1
 
-    def _insert(self, cid: int, bin_: int, prompt_id: int, concept_map: np.ndarray) -> None:
-        values, ids = self._top_value[cid, bin_], self._top_id[cid, bin_]
-        slot = int(values.argmin())
-        self._top_map.pop((cid, int(ids[slot])), None)
-        values[slot], ids[slot] = concept_map.max(), prompt_id
-        self._top_map[cid, prompt_id] = np.flatnonzero(concept_map), concept_map[concept_map > 0]
+    def bins_CF(self, bins: int) -> np.ndarray:
+        """int8 [C, F]: the quantile bin of each strength; bin 0 holds the strongest 1 / bins of a concept's images."""
+        stronger_CF = np.cumsum(self.strengths_CF[:, ::-1], 1)[:, ::-1] - self.strengths_CF
+        share_CF = stronger_CF / np.maximum(self.images_on, 1)[:, None]
+        return np.minimum((share_CF * bins).astype(np.int8), bins - 1)
 
-    def concept_row(self, cid: int) -> dict[str, Any]:
-        """The columns of ``concepts`` that come from the scan."""
-        positions = self._images * self.cells
-        alive = bool(self._count[cid] > 0)
-        mean_map = self._map_sum[cid] / max(self._images, 1)
-        variance = self._map_square[cid] / max(self._images, 1) - mean_map**2
+    def columns(self) -> dict[str, np.ndarray]:
+        """The columns of ``concepts`` that need the codes alone, each [C]; NaN where a concept never fires."""
+        alive = self.count > 0
+        images = max(self.images, 1)
+        mean, square = (m.reshape(self.n, self.n_cells) / images for m in (self.map_sum, self.map_square))
         return {
-            "cid": cid,
+            "cid": np.arange(self.n),
             "alive": alive,
-            "density": float(self._count[cid] / max(positions, 1)),
-            "act_mean": float(self._sum[cid] / max(self._count[cid], 1)),
-            "act_max": float(self.act_max[cid]),
-            "n_images": int(self._images_on[cid]),
+            "density": self.count / (images * self.n_cells),
+            "act_mean": self.total / np.maximum(self.count, 1),
+            "act_max": self.act_max.astype(float),
+            "n_images": self.images_on,
             # Smallest over-image variance of the map marks a context-free concept (paper, section 3).
-            "context_free_score": float(variance.mean()) if alive else None,
+            "context_free_score": np.where(alive, (square - mean**2).mean(1), np.nan),
         }
 
-    def example_rows(self) -> list[dict[str, Any]]:
-        """Rows of ``concept_examples``, strongest first within each bin, ties to the smaller prompt id."""
-        rows = []
-        for cid in range(self.n):
-            for bin_ in range(self.bins):
-                rows += self._bin_rows(cid, bin_)
-        return rows
 
-    def _bin_rows(self, cid: int, bin_: int) -> list[dict[str, Any]]:
-        values, ids = self._top_value[cid, bin_], self._top_id[cid, bin_]
-        kept = [i for i in np.lexsort((ids, -values)) if ids[i] >= 0]
-        rows = []
-        for rank, slot in enumerate(kept):
-            cells, strengths = self._top_map[cid, int(ids[slot])]
-            rows.append(
-                {
-                    "cid": cid,
-                    "bin": bin_,
-                    "rank": rank,
-                    "prompt_id": int(ids[slot]),
-                    "act_max": float(values[slot]),
-                    "map_indices": cells.astype(np.int32).tolist(),
-                    "map_values": strengths.astype(np.float32).tolist(),
-                    "grid": list(self.grid),
-                }
-            )
-        return rows
+def peaks(latents: np.ndarray, values: np.ndarray, act_max_C: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The concepts that are on in an image, ascending, and their largest activation as a part of their maximum."""
+    order = np.lexsort((values, latents))
+    ordered = latents[order]
+    last = np.flatnonzero(np.append(ordered[1:] != ordered[:-1], True)) if len(ordered) else np.zeros(0, int)
+    return ordered[last], values[order][last] / act_max_C[ordered[last]]
+
+
+def fine_bin(fraction: np.ndarray) -> np.ndarray:
+    """Number of the fine bin of a peak, 0 to FINE - 1."""
+    return np.minimum((fraction * FINE).astype(np.int64), FINE - 1)
+
+
+class Examples:
+    """The strongest ``per_bin`` images of each quantile bin of each concept, ties to the smaller prompt id."""
+
+    def __init__(self, scan: ConceptScan, bins: int, per_bin: int) -> None:
+        self.scan, self.bins, self.per_bin = scan, bins, per_bin
+        self._bins_CF = scan.bins_CF(bins)
+        self._fraction_CBR = np.full((scan.n, bins, per_bin), -np.inf, np.float32)
+        self._id_CBR = np.full((scan.n, bins, per_bin), -1, np.int64)
+        self._maps: dict[tuple[int, int, int], tuple[np.ndarray, np.ndarray]] = {}
+
+    def offer(self, codes: Codes) -> None:
+        """Third pass: images in ascending order of their ids."""
+        for prompt_id, values_PK, latents_PK in zip(codes.ids, codes.values, codes.latents, strict=True):
+            on_PK = values_PK > 0
+            latents, values, cells = latents_PK[on_PK], values_PK[on_PK], np.nonzero(on_PK)[0]
+            active, fraction = peaks(latents, values, self.scan.act_max)
+            bin_of = self._bins_CF[active, fine_bin(fraction)]
+            wanted = fraction > self._fraction_CBR[active, bin_of].min(1)
+            for cid, bin_, part in zip(active[wanted], bin_of[wanted], fraction[wanted], strict=True):
+                mine = latents == cid
+                self._insert(int(cid), int(bin_), float(part), prompt_id, (cells[mine], values[mine]))
+
+    def _insert(self, cid: int, bin_: int, part: float, prompt_id: int, found: tuple[np.ndarray, np.ndarray]) -> None:
+        parts = self._fraction_CBR[cid, bin_]
+        weakest = np.flatnonzero(parts == parts.min())
+        slot = int(weakest[self._id_CBR[cid, bin_][weakest].argmax()])  # of equals the later image goes
+        parts[slot], self._id_CBR[cid, bin_, slot] = part, prompt_id
+        self._maps[cid, bin_, slot] = found
+
+    def columns(self) -> dict[str, Any]:
+        """The columns of ``concept_examples``, sorted by (cid, bin, rank)."""
+        cids, bins, slots = np.nonzero(self._id_CBR >= 0)
+        parts, ids = self._fraction_CBR[cids, bins, slots], self._id_CBR[cids, bins, slots]
+        order = np.lexsort((ids, -parts, bins, cids))
+        cids, bins, slots, ids = cids[order], bins[order], slots[order], ids[order]
+        group = np.append(True, (np.diff(cids) != 0) | (np.diff(bins) != 0)) if len(cids) else np.zeros(0, bool)
+        position = np.arange(len(cids))
+        maps = [self._maps[key] for key in zip(cids.tolist(), bins.tolist(), slots.tolist(), strict=True)]
+        return {
+            "cid": cids,
+            "bin": bins,
+            "rank": position - np.maximum.accumulate(np.where(group, position, 0)),
+            "prompt_id": ids,
+            "act_max": [float(values.max()) for _, values in maps],
+            "map_indices": [cells.astype(np.int32) for cells, _ in maps],
+            "map_values": [values for _, values in maps],
+            "grid": [list(self.scan.grid)] * len(cids),
+        }
+
+
+def scan_ranges(codes: SpooledCodes, grid: tuple[int, int]) -> ConceptScan:
+    """The first pass alone: all that the overlaps of a control need."""
+    scan = ConceptScan(codes.n_concepts, grid)
+    for part in codes:
+        scan.add_maxima(part)
+    return scan
+
+
+def scan_concepts(codes: SpooledCodes, grid: tuple[int, int]) -> ConceptScan:
+    """The first two passes."""
+    scan = scan_ranges(codes, grid)
+    for part in codes:
+        scan.add_images(part)
+    return scan
+
+
+def find_examples(codes: SpooledCodes, scan: ConceptScan, bins: int, per_bin: int) -> dict[str, Any]:
+    """The third pass: the columns of ``concept_examples``."""
+    examples = Examples(scan, bins, per_bin)
+    for part in codes:
+        examples.offer(part)
+    return examples.columns()

@@ -1,0 +1,124 @@
+"""What the overlap sums say about each (concept, label): IoU and its error, lift, chance, false discoveries.
+
+All functions take one label's sums and return arrays over concepts, float64 [C] unless said otherwise.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from scipy.special import gammaln, ndtr
+
+from concepts.overlap import PAIR_SUMS, SELECTION, OverlapStats
+
+BOTH = (0, 1)
+MIN_NORMAL = 10  # images with both on, below which a sum of overlaps is not trusted to be normal
+
+
+class Iou(NamedTuple):
+    """IoU pooled over images, S(I) / S(U), and its standard error; both [C]."""
+
+    value: np.ndarray
+    error: np.ndarray
+
+
+def pair_sums(stats: OverlapStats, label: str, halves: tuple[int, ...] = BOTH) -> dict[str, np.ndarray]:
+    """Name of each pair sum -> int64 [C], over the halves."""
+    block = stats.pairs[label][list(halves)].sum(0)
+    return dict(zip(PAIR_SUMS, block, strict=True))
+
+
+def iou_of(stats: OverlapStats, label: str, halves: tuple[int, ...] = BOTH) -> Iou:
+    """Pooled over *all* images of the halves: a concept that fires everywhere pays for every image without the label.
+
+    The error is the delta method's with images as the sampling unit, sqrt(S(I^2) - 2 r S(IU) + r^2 S(U^2)) / S(U), from
+    sums alone: U = on + label - I, and products with I, or of both, vanish where either is off.
+    """
+    which, pair = list(halves), pair_sums(stats, label, halves)
+    on, on2 = stats.on[which].sum(0), stats.on2[which].sum(0)
+    sums = stats.labels[label]
+    size, size2 = sums.pixels[which].sum(), sums.pixels2[which].sum()
+    union = np.maximum(on + size - pair["inter"], 1)
+    inter_union = pair["inter_on"] + pair["inter_label"] - pair["inter2"]
+    union2 = on2 + size2 + 2 * pair["on_label"] - 2 * (pair["inter_on"] + pair["inter_label"]) + pair["inter2"]
+    iou = pair["inter"] / union
+    square = pair["inter2"] - 2 * iou * inter_union + iou**2 * union2
+    return Iou(iou, np.sqrt(np.maximum(square, 0.0)) / union)
+
+
+def copresent_iou(stats: OverlapStats, label: str) -> np.ndarray:
+    """Pooled over the images where both are on, NaN without any: a missing detection is no annotated absence."""
+    pair = pair_sums(stats, label)
+    with np.errstate(invalid="ignore"):
+        return pair["inter"] / np.where(pair["union_co"] > 0, pair["union_co"], np.nan)
+
+
+def expected_inter(stats: OverlapStats, label: str, halves: tuple[int, ...] = BOTH) -> np.ndarray:
+    """Intersection if concept and label were independent given the position: sum_p on(p) label(p) / N."""
+    which = list(halves)
+    images = max(int(stats.images[which].sum()), 1)
+    return stats.on_cells[which].sum(0) @ stats.labels[label].cells[which].sum(0) / images
+
+
+def p_values(stats: OverlapStats, label: str) -> np.ndarray:
+    """One-sided p-values, on the selection half, of "concept and label meet no more than chance would have them".
+
+    Twice the smaller (Bonferroni) of two tests: the exact hypergeometric tail of the number of images that have both,
+    and, from ``MIN_NORMAL`` such images on, a normal test of the overlap above what positions alone explain, with the
+    variance of the overlap between images. The first sees things that come and go, the second stuff that is always
+    there and moves.
+    """
+    half = (SELECTION,)
+    pair, sums = pair_sums(stats, label, half), stats.labels[label]
+    images = int(stats.images[SELECTION])
+    together = copresence_tail(pair["n_co"], images, int(sums.images[SELECTION]), stats.on_images[SELECTION])
+    excess = pair["inter"] - expected_inter(stats, label, half)
+    variance = pair["inter2"] - pair["inter"].astype(float) ** 2 / max(images, 1)
+    tested = (pair["n_co"] >= MIN_NORMAL) & (variance > 0)
+    overlap = np.ones(stats.n)
+    overlap[tested] = ndtr(-excess[tested] / np.sqrt(variance[tested]))
+    return np.minimum(1.0, 2 * np.minimum(together, overlap))
+
+
+def copresence_tail(both: np.ndarray, images: int, with_label: int, with_concept: np.ndarray) -> np.ndarray:
+    """P(at least ``both`` [n] images have concept and label | both margins): the exact hypergeometric tail.
+
+    1 where ``both`` is not above its expectation, which no test would call a discovery. Summed term by term, since
+    the terms above the mean fall at least geometrically: fifty times faster than a library's general tail.
+    """
+    found = np.ones(len(both))
+    above = np.flatnonzero(both * images > with_label * with_concept)
+    x, n = both[above].astype(float), with_concept[above].astype(float)
+    term = np.exp(
+        _log_choose(with_label, x) + _log_choose(images - with_label, n - x) - _log_choose(images, n)
+    )
+    total = term.copy()
+    live = np.arange(len(above))
+    while len(live):
+        j, k = x[live], n[live]
+        term[live] *= (with_label - j) * (k - j) / ((j + 1) * (images - with_label - k + j + 1))
+        x[live] += 1
+        total[live] += term[live]
+        live = live[term[live] > 1e-14 * total[live]]
+    found[above] = np.minimum(total, 1.0)
+    return found
+
+
+def _log_choose(n: float | np.ndarray, k: np.ndarray) -> np.ndarray:
+    return gammaln(n + 1) - gammaln(k + 1) - gammaln(n - k + 1)
+
+
+def q_values(p: np.ndarray, tests: int) -> np.ndarray:
+    """Benjamini-Hochberg q-values of ``p`` [n] among ``tests`` >= n hypotheses, those not listed having p = 1.
+
+    q is the smallest false discovery rate at which the hypothesis is rejected. Overlaps of one image with several
+    labels depend positively on each other, the dependence that the procedure allows (Benjamini and Yekutieli 2001).
+    """
+    if not len(p):
+        return np.zeros(0)
+    order = np.argsort(p, kind="stable")
+    ranked = p[order] * tests / np.arange(1, len(p) + 1)
+    found = np.empty(len(p))
+    found[order] = np.minimum.accumulate(ranked[::-1])[::-1]
+    return np.minimum(found, 1.0)

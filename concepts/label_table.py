@@ -1,0 +1,109 @@
+"""The rows of ``concept_labels``: every (concept, label) with its evidence, and which of them are labels, by two rules."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from concepts.evidence import copresent_iou, expected_inter, iou_of, p_values, pair_sums, q_values
+from concepts.overlap import HELDOUT, SELECTION, OverlapStats
+from concepts.settings import LabelSettings
+
+
+@dataclass(frozen=True)
+class LabelTable:
+    """Columns of ``concept_labels`` by name, arrays of one length, sorted by (cid, label); and the tests behind q.
+
+    ``iou_selection`` is the IoU on the half that labels are picked on; it is no column of the table.
+    """
+
+    columns: dict[str, np.ndarray]
+    iou_selection: np.ndarray
+    n_tests: int
+
+    def __len__(self) -> int:
+        return len(self.columns["cid"])
+
+    def where(self, keep: np.ndarray) -> LabelTable:
+        """The rows that a mask or an index selects."""
+        chosen = {name: values[keep] for name, values in self.columns.items()}
+        return LabelTable(chosen, self.iou_selection[keep], self.n_tests)
+
+
+def label_table(stats: OverlapStats, settings: LabelSettings) -> LabelTable:
+    """Every (concept, label) whose maps ever touched, with its evidence and both rules.
+
+    Ours, ``assigned``: on the selection half the pooled IoU is at least ``assign_iou`` and the pair is a discovery at
+    the false discovery rate ``assign_fdr`` among all pairs of a concept that fires and a label that occurs; over all
+    images the two are on together in ``assign_images`` images and overlap ``assign_lift`` times more than their
+    positions alone explain. The paper's, ``paper_assigned``: IoU > 0.5 in one image (section 3).
+    """
+    labels = sorted(stats.pairs)
+    parts = [_evidence(stats, label, number) for number, label in enumerate(labels)]
+    if not parts:
+        return _empty()
+    joined = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    order = np.lexsort((joined["label"], joined["cid"]))
+    columns = {name: values[order] for name, values in joined.items()}
+    selection = columns.pop("iou_selection")
+    tests = int((stats.on_images[SELECTION] > 0).sum()) * sum(bool(s.images[SELECTION]) for s in stats.labels.values())
+    columns["label"] = np.array(labels, object)[columns["label"]]
+    columns["q_value"] = q_values(columns["p_value"], max(tests, len(order)))
+    columns["assigned"] = (
+        (selection >= settings.assign_iou)
+        & (columns["q_value"] <= settings.assign_fdr)
+        & (columns["n_co"] >= settings.assign_images)
+        & (np.nan_to_num(columns["lift"]) >= settings.assign_lift)
+    )
+    columns["paper_assigned"] = columns["n_hit50"] > 0
+    return LabelTable(columns, selection, tests)
+
+
+def worth_keeping(table: LabelTable, settings: LabelSettings) -> LabelTable:
+    """The rows that the tables hold: those of some overlap, and every one that either rule takes."""
+    columns = table.columns
+    return table.where((columns["iou"] >= settings.keep_iou) | columns["assigned"] | columns["paper_assigned"])
+
+
+def top_labels(table: LabelTable) -> dict[int, int]:
+    """cid -> row of its assigned label of highest IoU, for concepts that have one; the first label of equals."""
+    rows = np.flatnonzero(table.columns["assigned"])
+    best: dict[int, int] = {}
+    for row in rows[np.argsort(-table.columns["iou"][rows], kind="stable")]:
+        best.setdefault(int(table.columns["cid"][row]), int(row))
+    return best
+
+
+def _evidence(stats: OverlapStats, label: str, number: int) -> dict[str, np.ndarray]:
+    """One label's columns over the concepts that ever touched it; ``label`` is its number."""
+    pair, sums = pair_sums(stats, label), stats.labels[label]
+    cid = np.flatnonzero(pair["inter"])
+    both, selection, heldout = iou_of(stats, label), iou_of(stats, label, (SELECTION,)), iou_of(stats, label, (HELDOUT,))
+    chance = expected_inter(stats, label)
+    seen = bool(stats.images[HELDOUT])
+    with np.errstate(divide="ignore", invalid="ignore"):
+        columns = {
+            "label": np.full(stats.n, number),
+            "iou": both.value,
+            "iou_se": both.error,
+            "iou_selection": selection.value,
+            "iou_heldout": heldout.value if seen else np.full(stats.n, np.nan),
+            "iou_copresent": copresent_iou(stats, label),
+            "precision": pair["inter"] / stats.on.sum(0),
+            "recall": pair["inter"] / sums.pixels.sum(),
+            "lift": np.where(chance > 0, pair["inter"] / chance, np.nan),
+            "n_co": pair["n_co"],
+            "n_hit50": pair["n_hit"],
+            "ceiling": np.full(stats.n, stats.ceiling(label)),
+            "p_value": p_values(stats, label),
+        }
+    return {"cid": cid} | {name: values[cid] for name, values in columns.items()}
+
+
+def _empty() -> LabelTable:
+    names = ("iou", "iou_se", "iou_heldout", "iou_copresent", "precision", "recall", "lift", "ceiling")
+    columns: dict[str, np.ndarray] = {name: np.zeros(0) for name in (*names, "p_value", "q_value")}
+    columns |= {name: np.zeros(0, np.int64) for name in ("cid", "n_co", "n_hit50")}
+    columns |= {name: np.zeros(0, bool) for name in ("assigned", "paper_assigned")}
+    return LabelTable(columns | {"label": np.zeros(0, object)}, np.zeros(0), 0)
