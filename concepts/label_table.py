@@ -79,7 +79,11 @@ def _evidence(stats: OverlapStats, label: str, number: int) -> dict[str, np.ndar
     """One label's columns over the concepts that ever touched it; ``label`` is its number."""
     pair, sums = pair_sums(stats, label), stats.labels[label]
     cid = np.flatnonzero(pair["inter"])
-    both, selection, heldout = iou_of(stats, label), iou_of(stats, label, (SELECTION,)), iou_of(stats, label, (HELDOUT,))
+    both, selection, heldout = (
+        iou_of(stats, label),
+        iou_of(stats, label, (SELECTION,)),
+        iou_of(stats, label, (HELDOUT,)),
+    )
     chance = expected_inter(stats, label)
     seen = bool(stats.images[HELDOUT])
     with np.errstate(divide="ignore", invalid="ignore"):

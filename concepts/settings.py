@@ -73,6 +73,12 @@ class LayoutSettings(BaseModel):
 
     top_concepts: int = Field(5, ge=1, description="Strongest concepts at a position that enter its embedding.")
     min_images: int = Field(5, ge=2, description="Labels in fewer images of either split are not scored.")
+    fit_images: int = Field(
+        1000,
+        ge=2,
+        description="Images of the dictionary split, the first of each label, that its threshold and its prior are "
+        "fitted on. A thousand place both far more finely than the scores differ, and memory stays bounded.",
+    )
     bootstrap: int = Field(1000, ge=100, description="Resamples of images behind each interval.")
 
 

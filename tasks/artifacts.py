@@ -31,21 +31,10 @@ def train_artifacts(study: Study) -> None:
 
 
 def label_artifacts(study: Study) -> None:
-    """How many concepts of each site carry a label."""
-    rows = read_table(study.root, "concept_labels", ["block", "t", "conditioning", "k", "kind", "label", "assigned"])
-    counts: dict[tuple[Any, ...], dict[str, set[Any] | int]] = {}
-    for row in rows.to_pylist():
-        key = tuple(row[name] for name in ("block", "t", "conditioning", "k", "kind"))
-        entry = counts.setdefault(key, {"labels": set(), "pairs": 0})
-        if row["assigned"]:
-            entry["labels"].add(row["label"])  # type: ignore[union-attr]
-            entry["pairs"] += 1  # type: ignore[operator]
-    names = ("block", "t", "conditioning", "k", "kind")
-    table = [
-        {**dict(zip(names, key, strict=True)), "labels": len(v["labels"]), "pairs": v["pairs"]}  # type: ignore[arg-type]
-        for key, v in counts.items()
-    ]
-    _table("concept-labels", table, f"Labels carried, of {count_rows(study.root, 'segments')} segments")
+    """How many concepts of each site carry a label, and how many of its controls' do."""
+    columns = ["block", "t", "conditioning", "k", "kind", "n_alive", "n_labelled", "n_labels", "n_assigned"]
+    rows = read_table(study.root, "label_controls", [*columns, "label_iou"]).to_pylist()
+    _table("concept-labels", rows, f"Labels carried, of {count_rows(study.root, 'segments')} segments, beside controls")
 
 
 def layout_artifacts(study: Study) -> None:

@@ -11,9 +11,9 @@ from concepts.effects import region_mask
 from figures import draw
 from sae.io import load_sae
 from storage.tables import read_table
+from tasks.codes import image_codes
 from tasks.collect import decode_png, images_of, prompts_of
 from tasks.layout import ALL_LABELS, Predictor
-from tasks.scan import image_codes
 from tasks.segment import label_masks
 from tasks.study import Study, sae_folder, split_range, store_of
 from tasks.train import SHARED
@@ -65,12 +65,12 @@ def _variance(study: Study, path: Path) -> Path | None:
 
 def _cards(study: Study, path: Path) -> Path | None:
     """The best concept of each label, over all cond sites at the last timestep; the labels that are carried best."""
-    labels = read_table(study.root, "concept_labels").to_pylist()
+    filters = [("kind", "==", "trained"), ("assigned", "==", True), ("conditioning", "==", "cond")]
+    filters += [("t", "==", min(study.config.sites.times))]
+    labels = read_table(study.root, "concept_labels", filters=filters).to_pylist()
     best: dict[str, dict[str, Any]] = {}
-    last = min(study.config.sites.times)
     for row in labels:
-        wanted = row["kind"] == "trained" and row["assigned"] and row["t"] == last and row["conditioning"] == "cond"
-        if wanted and (row["iou_heldout"] or 0) > (best.get(row["label"], {}).get("iou_heldout") or 0):
+        if (row["iou_heldout"] or 0) > (best.get(row["label"], {}).get("iou_heldout") or 0):
             best[row["label"]] = row
     carried = sorted(best.values(), key=lambda row: (-row["iou_heldout"], row["label"]))
     cards = [_card(study, row) for row in carried[:CARDS]]
@@ -78,7 +78,9 @@ def _cards(study: Study, path: Path) -> Path | None:
 
 
 def _card(study: Study, row: dict[str, Any]) -> dict[str, Any]:
+    """The strongest image of each decile of the concept's activation, strongest first."""
     filters = [(name, "==", row[name]) for name in ("block", "t", "conditioning", "k", "cid")]
+    filters += [("rank", "==", 0)]
     examples = []
     for example in read_table(study.root, "concept_examples", filters=filters).to_pylist()[:COLUMNS]:
         heat = np.zeros(example["grid"], np.float32)
@@ -159,7 +161,7 @@ def _layouts(study: Study, path: Path) -> Path | None:
     for t in study.config.sites.times:
         site = (block, t, "cond")
         thresholds = _thresholds(study, site, k)
-        for label, found in Predictor(study, site, k).examples("layout").items():
+        for label, found in Predictor(study, site, k).examples("layout", 1).items():
             if label not in thresholds:
                 continue
             prompt_id = found.prompt_ids[0]

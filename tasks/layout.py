@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,16 +11,16 @@ import numpy as np
 from concepts.effects import bootstrap_interval
 from concepts.embeddings import centre, concept_embeddings
 from concepts.layout import conceptual_map, cosine_scores, evidence_scores, fit_threshold, ious, position_scores
-from concepts.overlap import cell_areas
 from sae.io import load_sae
 from sae.model import SAE
 from storage.tables import read_table
+from tasks.codes import image_codes
 from tasks.collect import prompts_of
 from tasks.embedder import label_vectors
 from tasks.label import study_labels
+from tasks.overlaps import image_area
 from tasks.parts import publish
-from tasks.scan import image_codes
-from tasks.segment import label_masks
+from tasks.segment import label_areas
 from tasks.study import Site, Study, part_name, sae_folder, site_columns, split_range, store_of, unit_name
 from vision.words import mentions
 
@@ -29,11 +30,20 @@ ALL_LABELS = "*"
 
 @dataclass
 class Examples:
-    """All images of one split that show one label: scores [I, cells] of each method and areas [I, cells]."""
+    """Images of one split that show one label: areas int [I, cells] and scores float32 [I, cells] of two methods."""
 
     prompt_ids: list[int]
     areas: list[np.ndarray]
     scores: dict[str, list[np.ndarray]]
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """What one label learnt from the dictionary split: its prior [cells] and each method's threshold."""
+
+    prior: np.ndarray
+    thresholds: dict[str, float]
+    last_evidence: np.ndarray
 
 
 def score_layout(study: Study, site: Site, k: int) -> dict[str, Any]:
@@ -44,16 +54,19 @@ def score_layout(study: Study, site: Site, k: int) -> dict[str, Any]:
     mean mask: the baseline that looks at no activation. ``shuffled`` is ``posterior`` with another image's codes.
     """
     predictor = Predictor(study, site, k)
-    fitting, testing = predictor.examples("dictionary"), predictor.examples("layout")
     minimum = study.config.layout.min_images
+    fitted = predictor.fit(minimum)
+    scores = predictor.test(fitted)
     rows: list[dict[str, Any]] = []
     per_image: dict[str, dict[int, list[float]]] = {method: {} for method in METHODS}
-    for label in sorted(set(fitting) & set(testing)):
-        if min(len(fitting[label].areas), len(testing[label].areas)) < minimum:
+    for label in sorted(scores):
+        ids, of_methods = scores[label]
+        if len(ids) < minimum:
             continue
-        for method, (threshold, values) in predictor.score_label(fitting[label], testing[label]).items():
-            rows.append(_row(study, site, k, label, method, threshold, values))
-            for prompt_id, value in zip(testing[label].prompt_ids, values, strict=True):
+        for method in METHODS:
+            values = np.array(of_methods[method])
+            rows.append(_row(study, site, k, label, method, fitted[label].thresholds[method], values))
+            for prompt_id, value in zip(ids, values, strict=True):
                 per_image[method].setdefault(prompt_id, []).append(float(value))
     rows += _pooled(study, site, k, per_image)
     publish(study, "layout", unit_name(site, k), {"layout_scores": rows}, part_name(site, k))
@@ -68,72 +81,108 @@ class Predictor:
         self.sae: SAE = load_sae(sae_folder(study, site, k))
         self.labels = study_labels(study)
         self.grid = store_of(study).shape(site)[:2]
+        self.image_area = image_area(study)
+        self.cell_pixels = self.image_area // (self.grid[0] * self.grid[1])
         vectors = centre(label_vectors(study, self.labels)) if self.labels else np.zeros((0, 1))
         self.vectors = dict(zip(self.labels, vectors, strict=True))
-        rows = self._label_rows()
-        self.embeddings = concept_embeddings(rows, self.vectors, self.sae.n)
-        self.precision = np.zeros((len(self.labels), self.sae.n))
-        for row in rows:
-            self.precision[self.labels.index(row["label"]), row["cid"]] = row["precision"]
-        self.cell_pixels = 0
+        columns = self._label_columns()
+        self.embeddings = concept_embeddings(columns, self.vectors, self.sae.n)
+        self.precision = {label: self._precision(columns, label) for label in self.labels}
 
-    def _label_rows(self) -> list[dict[str, Any]]:
+    def _label_columns(self) -> dict[str, np.ndarray]:
         block, t, conditioning = self.site
         filters = [("block", "==", block), ("t", "==", t), ("conditioning", "==", conditioning)]
         filters += [("k", "==", self.k), ("kind", "==", "trained")]
-        return read_table(self.study.root, "concept_labels", filters=filters).to_pylist()
+        names = ["cid", "label", "precision", "n_hit50", "paper_assigned"]
+        found = read_table(self.study.root, "concept_labels", names, filters)
+        return {name: found[name].to_numpy(zero_copy_only=False) for name in names}
 
-    def examples(self, split: str) -> dict[str, Examples]:
-        """Label -> its images, for labels that caption and segments both name."""
-        start, stop = split_range(self.study, split)
-        captions = prompts_of(self.study, start, stop)["caption"].to_pylist()
-        found: dict[str, Examples] = {}
-        for ids, values, indices in image_codes(self.study, self.site, self.sae, split):
-            masks = label_masks(self.study, ids[0], ids[-1] + 1)
-            for row, prompt_id in enumerate(ids):
-                named = {
-                    label: mask
-                    for label, mask in masks.get(prompt_id, {}).items()
-                    if label in self.vectors and mentions(captions[prompt_id - start], label) and not mask.all()
-                }
-                if named:
-                    self._add(found, prompt_id, named, values[row], indices[row])
+    def _precision(self, columns: dict[str, np.ndarray], label: str) -> tuple[np.ndarray, np.ndarray]:
+        """(cids, P(label | concept on)) of one label, sparse: most concepts never meet most labels."""
+        rows = columns["label"] == label
+        return columns["cid"][rows], columns["precision"][rows]
+
+    def fit(self, minimum: int) -> dict[str, Fitted]:
+        """Label -> what its first images of the dictionary split teach; labels in fewer than ``minimum`` are left."""
+        found = self.examples("dictionary", self.study.config.layout.fit_images)
+        return {label: self._fit(e) for label, e in found.items() if len(e.areas) >= minimum}
+
+    def _fit(self, examples: Examples) -> Fitted:
+        areas = np.stack(examples.areas)
+        prior = position_scores(areas, self.cell_pixels)
+        evidence = np.stack(examples.scores["evidence"])
+        scores = {
+            "concepts": np.stack(examples.scores["concepts"]),
+            "evidence": evidence,
+            "posterior": prior * evidence,
+            "position": np.broadcast_to(prior, areas.shape),
+            "shuffled": prior * np.roll(evidence, 1, axis=0),
+        }
+        thresholds = {method: fit_threshold(scores[method], areas, self.cell_pixels) for method in METHODS}
+        return Fitted(prior, thresholds, evidence[-1])
+
+    def test(self, fitted: dict[str, Fitted]) -> dict[str, tuple[list[int], dict[str, list[float]]]]:
+        """Label -> (prompt ids, method -> IoU of each image) over the layout split. Only the IoUs are kept."""
+        found: dict[str, tuple[list[int], dict[str, list[float]]]] = {}
+        before = {label: one.last_evidence for label, one in fitted.items()}  # the shuffled control's codes
+        for prompt_id, label, area, concepts, evidence in self._scored("layout"):
+            if label not in fitted:
+                continue
+            one = fitted[label]
+            scores = {
+                "concepts": concepts,
+                "evidence": evidence,
+                "posterior": one.prior * evidence,  # naive Bayes up to a constant
+                "position": one.prior,
+                "shuffled": one.prior * before[label],
+            }
+            before[label] = evidence
+            ids, of_methods = found.setdefault(label, ([], {method: [] for method in METHODS}))
+            ids.append(prompt_id)
+            for method in METHODS:
+                iou = ious(scores[method][None], area[None], self.cell_pixels, one.thresholds[method])
+                of_methods[method].append(float(iou[0]))
         return found
 
-    def _add(
-        self, found: dict[str, Examples], prompt_id: int, masks: dict[str, np.ndarray], values: Any, indices: Any
-    ) -> None:
-        embedded = conceptual_map(values, indices, self.embeddings, self.study.config.layout.top_concepts)
-        for label, mask in masks.items():
+    def examples(self, split: str, limit: int) -> dict[str, Examples]:
+        """Label -> its first ``limit`` images, for labels that caption and segments both name."""
+        found: dict[str, Examples] = {}
+        for prompt_id, label, area, concepts, evidence in self._scored(split):
             entry = found.setdefault(label, Examples([], [], {"concepts": [], "evidence": []}))
-            self.cell_pixels = mask.size // (self.grid[0] * self.grid[1])
-            entry.prompt_ids.append(prompt_id)
-            entry.areas.append(cell_areas(mask, self.grid))
-            entry.scores["concepts"].append(cosine_scores(embedded, self.vectors[label]))
-            precision = self.precision[self.labels.index(label)]
-            entry.scores["evidence"].append(evidence_scores(values, indices, precision))
+            if len(entry.prompt_ids) < limit:
+                entry.prompt_ids.append(prompt_id)
+                entry.areas.append(area)
+                entry.scores["concepts"].append(concepts)
+                entry.scores["evidence"].append(evidence)
+        return found
 
-    def score_label(self, fitting: Examples, testing: Examples) -> dict[str, tuple[float, np.ndarray]]:
-        """Method -> (threshold, IoU of each test image)."""
-        fit_areas, test_areas = np.stack(fitting.areas), np.stack(testing.areas)
-        prior = position_scores(fit_areas, self.cell_pixels)
-        results = {}
-        for method in METHODS:
-            fit, test = (self._scores(method, examples, prior) for examples in (fitting, testing))
-            threshold = fit_threshold(fit, fit_areas, self.cell_pixels)
-            results[method] = threshold, ious(test, test_areas, self.cell_pixels, threshold)
-        return results
+    def _scored(self, split: str) -> Iterator[tuple[int, str, np.ndarray, np.ndarray, np.ndarray]]:
+        """Every (prompt id, label) that caption and segments both name: areas [cells], and both scores [cells]."""
+        start, stop = split_range(self.study, split)
+        captions = prompts_of(self.study, start, stop)["caption"].to_pylist()
+        for ids, values, latents in image_codes(self.study, self.site, self.sae, split):
+            areas = label_areas(self.study, ids[0], ids[-1] + 1, self.grid)
+            for row, prompt_id in enumerate(ids):
+                named = {
+                    label: area
+                    for label, area in areas.get(prompt_id, {}).items()
+                    if label in self.vectors
+                    and mentions(captions[prompt_id - start], label)
+                    and area.sum() < self.image_area
+                }
+                if named:
+                    yield from self._scores(prompt_id, named, values[row], latents[row])
 
-    def _scores(self, method: str, examples: Examples, prior: np.ndarray) -> np.ndarray:
-        """Scores [I, cells] of one method; evidence times prior is the naive Bayes posterior up to a constant."""
-        if method == "position":
-            return np.broadcast_to(prior, (len(examples.areas), len(prior)))
-        if method == "concepts":
-            return np.stack(examples.scores["concepts"])
-        evidence = np.stack(examples.scores["evidence"])
-        if method == "evidence":
-            return evidence
-        return prior * (np.roll(evidence, 1, axis=0) if method == "shuffled" else evidence)
+    def _scores(
+        self, prompt_id: int, areas: dict[str, np.ndarray], values: np.ndarray, latents: np.ndarray
+    ) -> Iterator[tuple[int, str, np.ndarray, np.ndarray, np.ndarray]]:
+        embedded = conceptual_map(values, latents, self.embeddings, self.study.config.layout.top_concepts)
+        for label, area in areas.items():
+            precision = np.zeros(self.sae.n)
+            cids, shares = self.precision[label]
+            precision[cids] = shares
+            concepts = cosine_scores(embedded, self.vectors[label]).astype(np.float32)
+            yield prompt_id, label, area, concepts, evidence_scores(values, latents, precision).astype(np.float32)
 
 
 def _row(

@@ -10,8 +10,8 @@ import numpy as np
 from concepts.matching import CoActivation, cosines, firing, match_rows
 from sae.io import load_sae
 from sae.model import SAE
+from tasks.codes import encode_maps
 from tasks.parts import publish
-from tasks.scan import encode_maps
 from tasks.study import Site, Study, sae_folder, series_name, split_range, store_of
 from tasks.train import SHARED, TRAINED
 

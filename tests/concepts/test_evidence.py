@@ -45,7 +45,9 @@ def world(rng, images, linked):
         if linked:
             inside = cell_areas(mask, (4, 4)) > 0
             latents[inside, 0], values[inside, 0] = 0, 1.0
-        stats.add(prompt_id, where_on(values, latents, np.ones(20, np.float32), 0.1), {"tree": cell_areas(mask, (4, 4))})
+        stats.add(
+            prompt_id, where_on(values, latents, np.ones(20, np.float32), 0.1), {"tree": cell_areas(mask, (4, 4))}
+        )
     return stats
 
 

@@ -29,7 +29,7 @@ def adversarial_image(rng):
     dot = np.zeros((SIZE, SIZE), bool)
     dot[tuple(rng.integers(0, SIZE, 2))] = True
     choices = [np.zeros((SIZE, SIZE), bool), np.ones((SIZE, SIZE), bool), dot, np.tril(np.ones((SIZE, SIZE), bool))]
-    masks = {label: choices[rng.integers(4)] for label in ("tree", "sky", "o'clock. \"x\"") if rng.random() < 0.7}
+    masks = {label: choices[rng.integers(4)] for label in ("tree", "sky", 'o\'clock. "x"') if rng.random() < 0.7}
     return values, indices, masks
 
 
