@@ -90,9 +90,7 @@ def copresence_tail(both: np.ndarray, images: int, with_label: int, with_concept
     found = np.ones(len(both))
     above = np.flatnonzero(both * images > with_label * with_concept)
     x, n = both[above].astype(float), with_concept[above].astype(float)
-    term = np.exp(
-        _log_choose(with_label, x) + _log_choose(images - with_label, n - x) - _log_choose(images, n)
-    )
+    term = np.exp(_log_choose(with_label, x) + _log_choose(images - with_label, n - x) - _log_choose(images, n))
     total = term.copy()
     live = np.arange(len(above))
     while len(live):

@@ -1,4 +1,4 @@
-"""The rows of ``concept_labels``: every (concept, label) with its evidence, and which of them are labels, by two rules."""
+"""The rows of ``concept_labels``: every (concept, label) with its evidence, and which are labels, by two rules."""
 
 from __future__ import annotations
 

@@ -86,4 +86,3 @@ def spooled(study: Study, site: Site, sae: SAE, split: str) -> Iterator[SpooledC
         for part in image_codes(study, site, sae, split):
             codes.append(part)
         yield codes
-

@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import torch
+from concepts.hierarchy import common_parent, load_hierarchy
+from concepts.properties import ColourSums, cohesion, coverage, position_selectivity, separability
 
 from concepts.embeddings import centre, concept_embeddings
-from concepts.hierarchy import common_parent, load_hierarchy
 from concepts.label_summary import summarise
 from concepts.label_table import LabelTable, label_table, top_labels, worth_keeping
 from concepts.overlap import OverlapStats
-from concepts.properties import ColourSums, cohesion, coverage, position_selectivity, separability
 from sae.io import load_sae
 from sae.model import SAE
 from storage.tables import scan_batches

@@ -21,7 +21,7 @@ def random_image(rng):
 
 
 def adversarial_image(rng):
-    """Nothing on, everything on, empty masks, masks of all pixels or of one, values at the cut and slots that are off."""
+    """Nothing or everything on, masks of no pixel, all or one, values at the cut, slots that are off, odd labels."""
     values = rng.choice([0.0, 0.05, 0.1, 1.0], (16, 2)).astype(np.float32)
     if rng.random() < 0.3:
         values[:] = rng.choice([0.0, 1.0])
