@@ -32,7 +32,7 @@ class LabelSettings(BaseModel):
         gt=0,
         le=1,
         description="Largest share of false discoveries (Benjamini-Hochberg) among the pairs of one SAE that are "
-        "called more than chance, over all its concepts that fire and all labels, on the selection half. The usual 5 %.",
+        "called more than chance, over all its concepts that fire and all labels, on the selection half.",
     )
     assign_lift: float = Field(1.5, ge=1, description="Smallest ratio to the IoU that position alone gives by chance.")
     assign_images: int = Field(5, ge=1, description="Fewest images in which concept and label are on together.")
