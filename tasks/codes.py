@@ -18,6 +18,7 @@ import torch
 from sae.model import SAE
 from tasks.errors import StudyError
 from tasks.study import Site, Study, site_path, split_range, store_of
+from tasks.train import training_device
 
 
 class Codes(NamedTuple):
@@ -29,18 +30,25 @@ class Codes(NamedTuple):
 
 
 def encode_maps(sae: SAE, maps: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Codes of residual updates [n, h, w, C]: values float32 and latents int64, [n, h*w, slots]."""
+    """Codes of residual updates [n, h, w, C]: values float32 and latents int64, [n, h*w, slots].
+
+    Encoded where the SAE is; what comes back is on the CPU.
+    """
     n, height, width, channels = maps.shape
     with torch.no_grad():
-        x = torch.from_numpy(maps.astype(np.float32)).reshape(-1, channels)
+        x = torch.from_numpy(maps).to(sae.b_dec.device).float().reshape(-1, channels)
         values, latents = sae.encode(x)
     shape = (n, height * width, values.shape[-1])
-    return values.reshape(shape).numpy(), latents.reshape(shape).numpy()
+    return values.reshape(shape).cpu().numpy(), latents.reshape(shape).cpu().numpy()
 
 
 def image_codes(study: Study, site: Site, sae: SAE, split: str) -> Iterator[Codes]:
-    """The codes of a split, a shard's worth at a time, straight from the activation store."""
+    """The codes of a split, a shard's worth at a time, straight from the activation store.
+
+    The SAE is moved to the device that trains: the product of vectors and encoder is nearly all of the work.
+    """
     store = store_of(study)
+    sae = sae.to(training_device(study, site))
     start, stop = split_range(study, split)
     for first in range(start, stop, store.shard_size):
         last = min(first + store.shard_size, stop)

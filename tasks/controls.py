@@ -61,7 +61,7 @@ def fit_vectors(study: Study, site: Site) -> np.ndarray:
 def shuffled_decoder(sae: SAE, k: int, seed: int) -> SAE:
     """Directions of the trained norms and entries, without their structure, read by their own transposes."""
     rng = np.random.default_rng(seed)
-    rows_MD = sae.concept_vectors().numpy()
+    rows_MD = sae.concept_vectors().cpu().numpy()
     shuffled_MD = torch.from_numpy(rng.permuted(rows_MD, axis=1))
     return _tied(Path(SHUFFLED_DECODER), shuffled_MD, sae.b_dec, k)
 

@@ -12,12 +12,12 @@ import numpy as np
 import pyarrow as pa
 import torch
 from concepts.hierarchy import common_parent, load_hierarchy
-from concepts.properties import ColourSums, cohesion, coverage, position_selectivity, separability
 
 from concepts.embeddings import centre, concept_embeddings
 from concepts.label_summary import summarise
 from concepts.label_table import LabelTable, label_table, top_labels, worth_keeping
 from concepts.overlap import OverlapStats
+from concepts.properties import ColourSums, cohesion, coverage, position_selectivity, separability
 from sae.io import load_sae
 from sae.model import SAE
 from storage.tables import scan_batches
@@ -120,7 +120,7 @@ class Labelling:
 
     def _concepts(self, scan: ConceptScan, stats: OverlapStats, table: LabelTable, colours: ColourSums) -> pa.Table:
         with torch.no_grad():
-            norms = self.sae.concept_vectors().norm(dim=1).numpy()
+            norms = self.sae.concept_vectors().norm(dim=1).cpu().numpy()
         embeddings = concept_embeddings(table.columns, self.vectors, self.sae.n)
         share, spread = coverage(scan.images_on, scan.count, scan.count2, scan.n_cells)
         mean_colour = colours.mean()

@@ -7,7 +7,7 @@ the number of images. Shape suffixes: C concepts, P cells, K slots, B bins, R ra
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -50,8 +50,8 @@ class ConceptScan:
         at = latents * self.n_cells + cells  # each (concept, cell) occurs once
         self.map_sum[at] += scaled
         self.map_square[at] += scaled * scaled
-        active, fraction = peaks(latents, values, self.act_max)
-        self.strengths_CF[active, fine_bin(fraction)] += 1
+        found = by_concept(latents, values)
+        self.strengths_CF[found.active, fine_bin(found.peaks / self.act_max[found.active])] += 1
 
     def bins_CF(self, bins: int) -> np.ndarray:
         """int8 [C, F]: the quantile bin of each strength; bin 0 holds the strongest 1 / bins of a concept's images."""
@@ -76,12 +76,26 @@ class ConceptScan:
         }
 
 
-def peaks(latents: np.ndarray, values: np.ndarray, act_max_C: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The concepts that are on in an image, ascending, and their largest activation as a part of their maximum."""
-    order = np.lexsort((values, latents))
+class ByConcept(NamedTuple):
+    """An image's codes sorted by concept: ``order`` sorts them, a concept's run goes from its start to the next one's.
+
+    ``active`` are the concepts that are on, ascending, ``peaks`` their largest activations.
+    """
+
+    order: np.ndarray
+    starts: np.ndarray
+    active: np.ndarray
+    peaks: np.ndarray
+
+
+def by_concept(latents: np.ndarray, values: np.ndarray) -> ByConcept:
+    """Group an image's codes, each with a value above 0; within a concept the order of the cells stays."""
+    order = np.argsort(latents, kind="stable")
     ordered = latents[order]
-    last = np.flatnonzero(np.append(ordered[1:] != ordered[:-1], True)) if len(ordered) else np.zeros(0, int)
-    return ordered[last], values[order][last] / act_max_C[ordered[last]]
+    if not len(ordered):
+        return ByConcept(order, np.zeros(0, int), ordered, values)
+    starts = np.flatnonzero(np.append(True, ordered[1:] != ordered[:-1]))
+    return ByConcept(order, starts, ordered[starts], np.maximum.reduceat(values[order], starts))
 
 
 def fine_bin(fraction: np.ndarray) -> np.ndarray:
@@ -104,12 +118,15 @@ class Examples:
         for prompt_id, values_PK, latents_PK in zip(codes.ids, codes.values, codes.latents, strict=True):
             on_PK = values_PK > 0
             latents, values, cells = latents_PK[on_PK], values_PK[on_PK], np.nonzero(on_PK)[0]
-            active, fraction = peaks(latents, values, self.scan.act_max)
-            bin_of = self._bins_CF[active, fine_bin(fraction)]
-            wanted = fraction > self._fraction_CBR[active, bin_of].min(1)
-            for cid, bin_, part in zip(active[wanted], bin_of[wanted], fraction[wanted], strict=True):
-                mine = latents == cid
-                self._insert(int(cid), int(bin_), float(part), prompt_id, (cells[mine], values[mine]))
+            found = by_concept(latents, values)
+            fraction = found.peaks / self.scan.act_max[found.active]
+            bin_of = self._bins_CF[found.active, fine_bin(fraction)]
+            wanted = np.flatnonzero(fraction > self._fraction_CBR[found.active, bin_of].min(1))
+            ends = np.append(found.starts[1:], len(latents))
+            for run in wanted.tolist():
+                mine = found.order[found.starts[run] : ends[run]]
+                at = int(found.active[run]), int(bin_of[run])
+                self._insert(*at, float(fraction[run]), prompt_id, (cells[mine], values[mine]))
 
     def _insert(self, cid: int, bin_: int, part: float, prompt_id: int, found: tuple[np.ndarray, np.ndarray]) -> None:
         parts = self._fraction_CBR[cid, bin_]
