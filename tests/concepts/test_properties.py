@@ -1,0 +1,172 @@
+"""Properties of concepts against double loops, dense maps and two-group variances counted value by value."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.stats import entropy
+
+from concepts.embeddings import concept_embeddings
+from concepts.properties import ColourSums, cohesion, coverage, position_selectivity, separability
+
+LABELS = ("cat", "dog", "sky", "tree", "car")
+SEEDS = st.integers(0, 10_000)
+
+
+def cosine(a, b):
+    return float(a @ b / np.linalg.norm(a) / np.linalg.norm(b))
+
+
+def random_pairs(rng, n_concepts):
+    """Columns of ``concept_labels``, in no order, some pairs without a hit; concept 0 has no pair at all."""
+    pairs = [(c, label) for c in range(1, n_concepts) for label in LABELS if rng.random() < 0.4]
+    rng.shuffle(pairs)
+    hits = rng.integers(0, 4, len(pairs))
+    cids, names = [int(c) for c, _ in pairs], [str(label) for _, label in pairs]
+    return {"cid": np.array(cids, int), "label": np.array(names, object), "n_hit50": hits}
+
+
+@settings(max_examples=60, deadline=None)
+@given(seed=SEEDS, n_concepts=st.integers(1, 8))
+def test_cohesion_is_the_mean_over_the_list_with_its_repetitions(seed, n_concepts):
+    rng = np.random.default_rng(seed)
+    columns, vectors = random_pairs(rng, n_concepts), {label: rng.normal(size=4) * 3 for label in LABELS}
+    lists = [[] for _ in range(n_concepts)]
+    for cid, label, hits in zip(columns["cid"], columns["label"], columns["n_hit50"], strict=True):
+        lists[cid] += [label] * int(hits)
+    found = cohesion(columns, vectors, n_concepts)
+    for value, names in zip(found, lists, strict=True):
+        if not names:
+            assert math.isnan(value)
+        elif len(set(names)) == 1:
+            assert value == 1.0
+        else:
+            listed = [vectors[name] for name in names]
+            mean = sum(listed) / len(listed)
+            assert value == pytest.approx(sum(cosine(v, mean) for v in listed) / len(listed), abs=1e-9)
+
+
+def test_labels_that_cancel_have_nothing_in_common():
+    columns = {"cid": [0, 0], "label": ["cat", "dog"], "n_hit50": [2, 2]}
+    assert cohesion(columns, {"cat": np.array([0.6, 0.8]), "dog": -np.array([0.6, 0.8])}, 1)[0] == 0.0
+
+
+@settings(max_examples=60, deadline=None)
+@given(seed=SEEDS, n=st.integers(0, 7), unlabelled=st.integers(0, 3))
+def test_separability_is_the_mean_over_all_pairs(seed, n, unlabelled):
+    rng = np.random.default_rng(seed)
+    centres = rng.normal(size=(n, 3)) * 5
+    whole = rng.permutation(np.concatenate([centres, np.full((unlabelled, 3), np.nan)]))
+    pairs = [cosine(a, b) for i, a in enumerate(centres) for j, b in enumerate(centres) if i != j]
+    found = separability(whole)
+    assert math.isnan(found) if n < 2 else found == pytest.approx(sum(pairs) / len(pairs), abs=1e-9)
+
+
+def test_a_centre_at_zero_has_cosine_zero():
+    assert separability(np.array([[1.0, 0], [2.0, 0], [0, 0]])) == pytest.approx(2 / 6)
+
+
+def test_separability_of_equal_centres_is_one():
+    embeddings = concept_embeddings(
+        {"cid": [0, 2], "label": ["cat", "cat"], "n_hit50": [1, 5]}, {"cat": np.array([0.3, 0.4])}, 3
+    )
+    assert separability(embeddings) == pytest.approx(1.0)
+
+
+@settings(max_examples=60, deadline=None)
+@given(seed=SEEDS, cells=st.integers(2, 9))
+def test_position_selectivity_is_one_minus_the_relative_entropy(seed, cells):
+    rng = np.random.default_rng(seed)
+    counts = rng.integers(0, 4, (5, cells)) * (rng.random((5, 1)) < 0.8)
+    for value, row in zip(position_selectivity(counts), counts, strict=True):
+        if row.sum():
+            assert value == pytest.approx(1 - entropy(row) / math.log(cells), abs=1e-9) and 0 <= value <= 1
+        else:
+            assert math.isnan(value)
+
+
+def test_position_selectivity_of_one_cell_all_cells_and_a_grid_of_one():
+    assert position_selectivity(np.array([[0, 9, 0, 0], [3, 3, 3, 3]])) == pytest.approx([1, 0])
+    assert np.isnan(position_selectivity(np.array([[4]]))).all()
+
+
+@settings(max_examples=60, deadline=None)
+@given(seed=SEEDS, images=st.integers(1, 12))
+def test_coverage_is_over_the_images_where_the_concept_fires(seed, images):
+    rng = np.random.default_rng(seed)
+    on_ICP = (rng.random((images, 4, 9)) < 0.4) & (rng.random((images, 4, 1)) < 0.5)
+    count_IC = on_ICP.sum(2)
+    mean, deviation = coverage((count_IC > 0).sum(0), count_IC.sum(0), (count_IC**2).sum(0), 9)
+    for cid in range(4):
+        shares = [on_ICP[i, cid].mean() for i in range(images) if on_ICP[i, cid].any()]
+        if shares:
+            assert mean[cid] == pytest.approx(np.mean(shares)) and deviation[cid] == pytest.approx(np.std(shares))
+        else:
+            assert math.isnan(mean[cid]) and math.isnan(deviation[cid])
+
+
+def random_images(rng, images, concepts=4, cells=6):
+    """[(on bool [C, P], rgb uint8 [P, 3])]; concept 0 never fires, concept 1 always and everywhere."""
+    found = []
+    for _ in range(images):
+        on = rng.random((concepts, cells)) < 0.3
+        on[0], on[1] = False, True
+        found.append((on, rng.integers(0, 256, (cells, 3)).astype(np.uint8)))
+    return found
+
+
+def colour_sums(images, concepts=4):
+    sums = ColourSums(concepts)
+    for on, rgb in images:
+        sums.add(*np.nonzero(on), rgb)
+    return sums
+
+
+@settings(max_examples=60, deadline=None)
+@given(seed=SEEDS, images=st.integers(1, 6))
+def test_colour_selectivity_is_eta_squared_of_two_groups(seed, images):
+    shown = random_images(np.random.default_rng(seed), images)
+    sums = colour_sums(shown)
+    colours = np.concatenate([rgb for _, rgb in shown]).astype(float)
+    total = ((colours - colours.mean(0)) ** 2).sum()
+    selectivity, mean = sums.selectivity(), sums.mean()
+    for cid in range(4):
+        on = np.concatenate([image_on[cid] for image_on, _ in shown])
+        if not on.any():
+            assert np.isnan(mean[cid]).all()
+        else:
+            assert mean[cid] == pytest.approx(colours[on].mean(0))
+        if on.all() or not on.any():
+            assert math.isnan(selectivity[cid])
+            continue
+        between = sum(g.sum() * ((colours[g].mean(0) - colours.mean(0)) ** 2).sum() for g in (on, ~on))
+        assert selectivity[cid] == pytest.approx(between / total, abs=1e-12)
+
+
+@settings(max_examples=30, deadline=None)
+@given(seed=SEEDS, cut=st.integers(0, 6))
+def test_colour_sums_merge_exactly_in_any_order(seed, cut):
+    rng = np.random.default_rng(seed)
+    shown = random_images(rng, 6)
+    whole, merged = colour_sums(shown), ColourSums(4)
+    shuffled = [shown[i] for i in rng.permutation(6)]
+    for part in (shuffled[cut:], shuffled[:cut]):
+        merged.merge(colour_sums(part))
+    for name, value in vars(whole).items():
+        assert np.array_equal(value, getattr(merged, name)), name
+    assert np.asarray(merged.rgb).dtype == np.int64
+
+
+def test_colour_edge_cases():
+    with pytest.raises(ValueError, match="4 and of 5 concepts"):
+        ColourSums(4).merge(ColourSums(5))
+    assert np.isnan(ColourSums(2).selectivity()).all() and np.isnan(ColourSums(2).mean()).all()
+    grey = ColourSums(1)
+    for _ in range(3):
+        grey.add(np.array([0]), np.array([1]), np.full((3, 3), 77, np.uint8))
+    assert np.isnan(grey.selectivity()).all() and grey.mean() == pytest.approx(np.full((1, 3), 77))
+    red = ColourSums(2)
+    red.add(np.array([0, 0, 1]), np.array([0, 1, 1]), np.array([[255, 0, 0], [255, 0, 0], [0, 0, 255]], np.uint8))
+    assert red.selectivity()[0] == pytest.approx(1.0) and red.selectivity()[1] < 0.5
