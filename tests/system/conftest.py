@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from tests.paths import ROOT
 
@@ -44,8 +45,14 @@ def launch(prefect_home):
 
 
 @pytest.fixture(scope="session")
-def tiny_study(launch, tmp_path_factory):
-    root = tmp_path_factory.mktemp("study") / "tiny"
-    done = launch("run", "configs/tiny.yaml", "--root", str(root))
-    assert done.returncode == 0, done.stderr
+def tiny_study(launch, tmp_path_factory, worker_id):
+    """Made once, by whichever of pytest's processes asks first; the others wait for it."""
+    shared = tmp_path_factory.getbasetemp()
+    shared = shared if worker_id == "master" else shared.parent
+    root = shared / "study" / "tiny"
+    with FileLock(shared / "study.lock"):
+        if not (shared / "study" / "done").exists():
+            done = launch("run", "configs/tiny.yaml", "--root", str(root))
+            assert done.returncode == 0, done.stderr
+            (shared / "study" / "done").touch()
     return root
