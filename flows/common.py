@@ -11,11 +11,13 @@ from typing import Any
 from prefect import Task, runtime
 from prefect.task_runners import TaskRunner
 
-from storage.records import missing
+from storage.records import forget_record
 from storage.tables import write_part
 from tasks.config import load_config
+from tasks.dependencies import WITH_WEIGHTS
+from tasks.parts import lacking
 from tasks.progress import StageProgress
-from tasks.runner import run_units, with_retries
+from tasks.runner import Step, run_chains, run_units, with_retries
 from tasks.study import Study, git_sha, limit_threads, open_or_create, versions
 
 
@@ -46,7 +48,11 @@ def run_missing(
     submit: Callable[[TaskRunner[Any], Any], Any],
 ) -> list[Any]:
     """Run the units without a completion record. ``units`` maps a record's name to what ``submit`` receives."""
-    todo = missing(study.root, record_stage, list(units), study.config_hash)
+    todo = lacking(study, record_stage, list(units))
+    if record_stage in WITH_WEIGHTS:
+        # Weights are replaced long before the unit is published: the record of former settings must not vouch for them.
+        for name in todo:
+            forget_record(study.root, record_stage, name)
     progress = StageProgress(record_stage, len(units) - len(todo), len(units))
     if not todo:
         return []
@@ -59,6 +65,24 @@ def run_each(study: Study, record_stage: str, task: Task[..., Any], units: dict[
     return run_missing(
         study, record_stage, units, lambda runner, given: runner.submit(retried, {"study": study, **given})
     )
+
+
+def run_steps(study: Study, steps: dict[str, Task[..., Any]], units: dict[str, dict[str, Any]]) -> int:
+    """Run several stages over the same units, each unit's steps one after the other, leaving out those that are done.
+
+    ``steps`` maps a stage to its task, in order. Returns how many tasks ran.
+    """
+    undone = {stage: set(lacking(study, stage, list(units))) for stage in steps}
+    progress = {stage: StageProgress(stage, len(units) - len(undone[stage]), len(units)) for stage in steps}
+    chains = [
+        [
+            Step(task, {"study": study, **given}, progress[stage])
+            for stage, task in steps.items()
+            if name in undone[stage]
+        ]
+        for name, given in units.items()
+    ]
+    return run_chains(study.config.run, chains) if any(chains) else 0
 
 
 def flow_run_name() -> str:

@@ -14,7 +14,7 @@ from safetensors import SafetensorError, safe_open
 
 from storage.activations import ActivationStore, Site, store_path
 from storage.errors import StorageError
-from storage.records import read_record, records
+from storage.records import missing, read_record, records
 from storage.schemas import SCHEMAS
 from storage.study import read_study
 from storage.tables import content_hash, count_rows, parts
@@ -25,7 +25,10 @@ STAGES = (
     "train",
     "share",
     "match",
+    "tag",
+    "detect",
     "segment",
+    "areas",
     "label",
     "layout",
     "calibrate",
@@ -35,19 +38,29 @@ STAGES = (
 OPTIONAL = ("bench",)  # not part of `concepts run`
 
 
-def status(root: str | Path) -> dict[str, Any]:
-    """Counts and sizes: records done per stage, rows, bytes and content hash per table, the store, the SAEs."""
+def status(root: str | Path, hashes: dict[str, str] | None = None) -> dict[str, Any]:
+    """Counts and sizes: records done per stage, rows, bytes and content hash per table, the store, the SAEs.
+
+    With ``hashes`` (stage -> hash) records of former settings are not counted, nor are damaged ones.
+    """
     root = Path(root)
     study = read_study(root)
     return {
         "config_hash": study["config_hash"],
         "name": study["config"].get("name"),
-        "done": {stage: len(records(root, stage)) for stage in STAGES},
+        "done": {stage: _done(root, stage, hashes, study["config_hash"]) for stage in STAGES},
         "tables": {table: _table_facts(root, table) for table in SCHEMAS},
         "activations": _store_facts(root),
         "saes": len(list((root / "saes").rglob("k*/sae_weights.safetensors"))) if (root / "saes").exists() else 0,
         "figures": sorted(p.name for p in (root / "figures").glob("*.png")),
     }
+
+
+def _done(root: Path, stage: str, hashes: dict[str, str] | None, config_hash: str) -> int:
+    units = records(root, stage)
+    if hashes is None:
+        return len(units)
+    return len(units) - len(missing(root, stage, units, hashes[stage], config_hash))
 
 
 def _table_facts(root: Path, table: str) -> dict[str, Any]:
@@ -157,7 +170,10 @@ def expected_units(root: str | Path) -> dict[str, int]:
         "train": saes,
         "share": series if config["sae"]["across_time"] else 0,
         "match": series * ks,
+        "tag": len(segmented),
+        "detect": len(segmented),
         "segment": len(segmented),
+        "areas": len(segmented),
         "label": saes,
         "layout": saes,
         "calibrate": calibrated * len(edits["windows"]),

@@ -15,7 +15,7 @@ def record_path(root: str | Path, stage: str, unit: str) -> Path:
 
 
 def write_record(root: str | Path, stage: str, unit: str, payload: dict[str, Any], config_hash: str) -> None:
-    """Publish a unit as done. ``payload`` is JSON-able; the configuration's hash is added."""
+    """Publish a unit as done. ``payload`` is JSON-able; the hash of what the unit followed from is added."""
     data = json.dumps({**payload, "config_hash": config_hash}, sort_keys=True, indent=1)
     write_atomic(record_path(root, stage, unit), data.encode())
 
@@ -23,20 +23,26 @@ def write_record(root: str | Path, stage: str, unit: str, payload: dict[str, Any
 def read_record(root: str | Path, stage: str, unit: str) -> dict[str, Any] | None:
     """The record, or None if there is none or it cannot be read: a damaged record is a unit not done."""
     try:
-        return json.loads(record_path(root, stage, unit).read_text())
+        found = json.loads(record_path(root, stage, unit).read_text())
     except (OSError, ValueError):
         return None
+    return found if isinstance(found, dict) else None
 
 
-def is_done(root: str | Path, stage: str, unit: str, config_hash: str) -> bool:
-    """Whether the unit was finished under this configuration."""
+def forget_record(root: str | Path, stage: str, unit: str) -> None:
+    """Remove a unit's record, if it has one: it is about to be written anew, or is no longer a unit."""
+    record_path(root, stage, unit).unlink(missing_ok=True)
+
+
+def is_done(root: str | Path, stage: str, unit: str, *hashes: str) -> bool:
+    """Whether the unit has a record that carries one of the hashes."""
     record = read_record(root, stage, unit)
-    return record is not None and record.get("config_hash") == config_hash
+    return record is not None and record.get("config_hash") in hashes
 
 
-def missing(root: str | Path, stage: str, units: list[str], config_hash: str) -> list[str]:
+def missing(root: str | Path, stage: str, units: list[str], *hashes: str) -> list[str]:
     """The units that still have to be done, in the order given."""
-    return [unit for unit in units if not is_done(root, stage, unit, config_hash)]
+    return [unit for unit in units if not is_done(root, stage, unit, *hashes)]
 
 
 def records(root: str | Path, stage: str) -> list[str]:

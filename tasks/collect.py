@@ -13,9 +13,9 @@ from PIL import Image
 from diffusion.model import count_tokens
 from diffusion.sampling import Record, sample
 from storage.prompts import plan_prompts
-from storage.records import is_done
 from storage.tables import read_table
-from tasks.parts import publish, shard_name
+from tasks.errors import StudyError
+from tasks.parts import lacking, publish, read_shards, shard_name
 from tasks.study import Study, borrowed_model, create_store, site_path, store_of
 
 
@@ -24,7 +24,7 @@ def plan(study: Study) -> int:
 
     The plan is drawn once; a study folder that has it never reads the caption source again.
     """
-    if not is_done(study.root, "plan", "prompts", study.config_hash):
+    if lacking(study, "plan", ["prompts"]):
         with borrowed_model(study) as model:
             table = plan_prompts(
                 study.config.prompts, lambda captions: count_tokens(model, captions), study.config.seed
@@ -82,8 +82,30 @@ def encode_png(image: np.ndarray) -> bytes:
 
 
 def decode_png(data: bytes) -> np.ndarray:
-    """uint8 [H, W, 3] of encoded image bytes."""
-    return np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
+    """uint8 [H, W, 3] of encoded image bytes of any mode: transparency on white, 16-bit grey scaled to 8 bits.
+
+    Raises ``OSError`` for bytes that are no whole image.
+    """
+    try:
+        image: Image.Image = Image.open(io.BytesIO(data))
+        image.load()
+    except (SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:  # Pillow's other refusals
+        raise OSError(str(error)) from error
+    if image.mode == "I" or image.mode.startswith("I;16"):
+        return _deep_grey(image)
+    if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
+        shown = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", shown.size, "white"), shown)
+    return np.asarray(image.convert("RGB"))
+
+
+def _deep_grey(image: Image.Image) -> np.ndarray:
+    """Grey of 16 bits, which Pillow's own conversion would cut off at 255 instead of scaling."""
+    grey = np.asarray(image).astype(np.int64).clip(0, 65535)
+    scaled = ((grey + 128) // 257).astype(np.uint8)
+    if "transparency" in image.info:
+        scaled[grey == image.info["transparency"]] = 255
+    return np.repeat(scaled[:, :, None], 3, axis=2)
 
 
 def _image_row(prompt_id: int, image: np.ndarray) -> dict[str, Any]:
@@ -94,17 +116,24 @@ def _image_row(prompt_id: int, image: np.ndarray) -> dict[str, Any]:
 
 
 def images_of(study: Study, start: int, stop: int) -> dict[int, np.ndarray]:
-    """Decoded images by prompt id, start <= prompt_id < stop."""
-    return _decoded(read_table(study.root, "images", filters=[("prompt_id", ">=", start), ("prompt_id", "<", stop)]))
+    """Decoded images by prompt id, start <= prompt_id < stop. Raises ``StudyError`` for one that is damaged."""
+    return _decoded(study, read_shards(study, "images", start, stop, ["prompt_id", "image"]))
 
 
 def images_by_id(study: Study, prompt_ids: list[int]) -> dict[int, np.ndarray]:
-    """Decoded images of the named prompts."""
-    return _decoded(read_table(study.root, "images", filters=[("prompt_id", "in", prompt_ids)]))
+    """Decoded images of the named prompts. Raises ``StudyError`` for one that is damaged."""
+    return _decoded(study, read_table(study.root, "images", filters=[("prompt_id", "in", prompt_ids)]))
 
 
-def _decoded(found: pa.Table) -> dict[int, np.ndarray]:
-    return {
-        prompt_id: decode_png(data)
-        for prompt_id, data in zip(found["prompt_id"].to_pylist(), found["image"].to_pylist(), strict=True)
-    }
+def _decoded(study: Study, found: pa.Table) -> dict[int, np.ndarray]:
+    images = {}
+    for prompt_id, data in zip(found["prompt_id"].to_pylist(), found["image"].to_pylist(), strict=True):
+        try:
+            images[prompt_id] = decode_png(data)
+        except OSError as error:
+            shard = shard_name(prompt_id // study.config.prompts.shard_size)
+            raise StudyError(
+                f"{study.root}: table images holds for prompt {prompt_id} bytes that are no image ({error}): "
+                f"delete done/collect/{shard}.json and run `concepts collect` again"
+            ) from error
+    return images

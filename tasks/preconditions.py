@@ -2,24 +2,69 @@
 
 from __future__ import annotations
 
-from storage.records import missing
+from collections.abc import Callable
+
+from tasks import effects
+from tasks.bench import bench_unit
+from tasks.calibrate import plan_calibrations
+from tasks.edits import plan_units
 from tasks.errors import StudyError
-from tasks.parts import shard_name
+from tasks.match import match_unit
+from tasks.parts import lacking, shard_name
 from tasks.segment import SEGMENTED_SPLITS
 from tasks.study import Site, Study, sae_units, series_name, shards_of, time_series, unit_name
 
-COMMAND_OF = {"collect": "collect", "train": "train", "share": "train", "segment": "label", "label": "label"}
+COMMAND_OF = {"collect": "collect", "train": "train", "share": "train"} | dict.fromkeys(
+    ("tag", "detect", "segment", "areas", "label"), "label"
+)
 
 
 def units_of(study: Study, stage: str) -> list[str]:
     """Names of the completion records that make ``stage`` complete."""
-    if stage == "collect":
-        return [shard_name(shard) for shard in shards_of(study)]
-    if stage == "segment":
-        return [shard_name(shard) for shard in shards_of(study, *SEGMENTED_SPLITS)]
-    if stage == "share":
-        return [series_name(*series) for series in time_series(study)] if study.config.sae.across_time else []
+    return _UNITS[stage](study)
+
+
+def _shards(study: Study) -> list[str]:
+    return [shard_name(shard) for shard in shards_of(study)]
+
+
+def _segmented(study: Study) -> list[str]:
+    return [shard_name(shard) for shard in shards_of(study, *SEGMENTED_SPLITS)]
+
+
+def _saes(study: Study) -> list[str]:
     return [unit_name(site, k) for site, k in sae_units(study)]
+
+
+def _shared(study: Study) -> list[str]:
+    return [series_name(*series) for series in time_series(study)] if study.config.sae.across_time else []
+
+
+def _matches(study: Study) -> list[str]:
+    return [match_unit(block, c, k) for block, c in time_series(study) for k in study.config.sae.k]
+
+
+def _bench(study: Study) -> list[str]:
+    return [bench_unit(t, study.config.sites.conditionings[0]) for t in study.config.sites.times]
+
+
+_UNITS: dict[str, Callable[[Study], list[str]]] = {
+    "plan": lambda study: ["prompts"],
+    "collect": _shards,
+    "train": _saes,
+    "share": _shared,
+    "match": _matches,
+    "tag": _segmented,
+    "detect": _segmented,
+    "segment": _segmented,
+    "areas": _segmented,
+    "label": _saes,
+    "layout": _saes,
+    "calibrate": lambda study: [unit.name for unit in plan_calibrations(study)],
+    "intervene": lambda study: [unit.name for unit in plan_units(study)],
+    "effects": lambda study: [effects.UNIT],
+    "bench": _bench,
+}
 
 
 def sites_to_train(study: Study) -> dict[str, dict[str, Site]]:
@@ -28,8 +73,8 @@ def sites_to_train(study: Study) -> dict[str, dict[str, Site]]:
     A site's SAEs are trained together and recorded apart, so a kill between two records leaves a site half recorded.
     """
     units = {unit_name(site, k): site for site, k in sae_units(study)}
-    lacking = {units[name]: name for name in missing(study.root, "train", list(units), study.config_hash)}
-    named = {site: unit_name(site, study.config.sae.k[0]) for site in study.config.sites_list()} | lacking
+    undone = {units[name]: name for name in lacking(study, "train", list(units))}
+    named = {site: unit_name(site, study.config.sae.k[0]) for site in study.config.sites_list()} | undone
     return {name: {"site": site} for site, name in named.items()}
 
 
@@ -37,9 +82,9 @@ def require(study: Study, *stages: str) -> None:
     """Raise ``StudyError`` if one of the stages is incomplete."""
     for stage in stages:
         units = units_of(study, stage)
-        lacking = missing(study.root, stage, units, study.config_hash)
-        if lacking:
+        undone = lacking(study, stage, units)
+        if undone:
             raise StudyError(
-                f"{study.root}: stage {stage!r} has {len(lacking)} of {len(units)} units missing: "
+                f"{study.root}: stage {stage!r} has {len(undone)} of {len(units)} units missing: "
                 f"run `concepts {COMMAND_OF[stage]}` (or `concepts run`) on this folder first"
             )

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, NamedTuple
 
 from prefect import Task
 from prefect.futures import as_completed
@@ -53,13 +53,65 @@ def run_units(
 ) -> list[Any]:
     """Submit every unit, count each as it finishes, return the results in completion order.
 
-    ``submit(runner, unit)`` returns the future of the unit's last task. The first failure is raised after the
-    units already under way have ended; what they wrote is kept.
+    ``submit(runner, unit)`` returns the future of the unit's task, or a chain: the list of the futures of its tasks,
+    each waiting for the one before. A unit is finished with its last task, whose result counts. The first failure is
+    raised after what is under way has ended; what it wrote is kept.
     """
-    results = []
     with make_runner(settings) as runner:
-        futures = [submit(runner, unit) for unit in units]
-        for future in as_completed(futures):
-            results.append(future.result())
-            progress.step()
-    return results
+        chains = [_chain(submit(runner, unit)) for unit in units]
+        last = {id(chain[-1]) for chain in chains}
+        found = []
+        for future in _finished(chains):
+            if id(future) in last:
+                found.append(future.result())
+                progress.step()
+    return found
+
+
+class Step(NamedTuple):
+    """One task of a unit's chain, and the progress that counts it."""
+
+    task: Task[..., Any]
+    parameters: dict[str, Any]
+    progress: StageProgress
+
+
+def run_chains(settings: RunSettings, chains: list[list[Step]]) -> int:
+    """Run chains of tasks, each task after the one before it in its chain. Returns how many ran.
+
+    All first tasks are submitted before the second ones: a task that waits for another holds a worker meanwhile.
+    Failures are raised as by ``run_units``.
+    """
+    futures: list[list[Any]] = [[] for _ in chains]
+    progress_of: dict[int, StageProgress] = {}
+    with make_runner(settings) as runner:
+        for depth in range(max(map(len, chains), default=0)):
+            for chain, before in zip(chains, futures, strict=True):
+                if depth < len(chain):
+                    step = chain[depth]
+                    future = runner.submit(with_retries(step.task, settings), step.parameters, wait_for=before[-1:])
+                    before.append(future)
+                    progress_of[id(future)] = step.progress
+        for future in _finished([chain for chain in futures if chain]):
+            progress_of[id(future)].step()
+    return len(progress_of)
+
+
+def _chain(submitted: Any) -> list[Any]:
+    return submitted if isinstance(submitted, list) else [submitted]
+
+
+def _finished(chains: list[list[Any]]) -> Iterator[Any]:
+    """Every future of the chains as it ends well. Of one that does not, the error of the task that failed is raised.
+
+    A task whose predecessor failed never starts, and says only that; so its chain is asked from the front.
+    """
+    chain_of = {id(future): chain for chain in chains for future in chain}
+    for future in as_completed([future for chain in chains for future in chain]):
+        try:
+            future.result()
+        except Exception:
+            for before in chain_of[id(future)]:
+                before.result()
+            raise
+        yield future

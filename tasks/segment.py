@@ -1,71 +1,209 @@
-"""Segmenting: the graph tag -> detect -> segment over one shard of images, into the ``segments`` table."""
+"""Segmenting: the steps tag -> detect -> segment -> areas over one shard of images, each with a table of its own.
+
+Every step reads what the step before wrote, so it can be done again alone, and needs nothing but the shard's number.
+An image is segmented once and serves every SAE: labelling reads only ``label_cells``, pixels in each grid cell.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import numpy as np
+import pyarrow as pa
 
-from storage.tables import read_table
+from concepts.overlap import cell_areas
 from tasks.collect import images_of, prompts_of
-from tasks.parts import publish, shard_name
+from tasks.errors import StudyError
+from tasks.parts import publish, read_shards, shard_name
 from tasks.study import Study, backend_of, split_range, store_of
 from vision.ceiling import iou_ceiling
 from vision.rle import decode, encode
 from vision.types import Box, Segment, Tag
 
 SEGMENTED_SPLITS = ("dictionary", "layout")
+Grid = tuple[int, int]  # rows, columns
+T = TypeVar("T")
 
 
 def segmented_ids(study: Study, shard: int) -> list[int]:
     """Prompt ids of a shard that belong to a split whose images are segmented."""
-    start, stop = store_of(study).shard_range(shard)
+    size = study.config.prompts.shard_size
     ranges = [split_range(study, split) for split in SEGMENTED_SPLITS]
-    return [i for i in range(start, stop) if any(low <= i < high for low, high in ranges)]
+    return [i for i in range(shard * size, (shard + 1) * size) if any(low <= i < high for low, high in ranges)]
 
 
-def _inputs(study: Study, shard: int) -> tuple[list[int], list[np.ndarray], list[str]]:
-    ids = segmented_ids(study, shard)
-    images = images_of(study, ids[0], ids[-1] + 1)
+def tag_shard(study: Study, shard: int) -> dict[str, Any]:
+    """What might be in each image of the shard, as its part of ``tags``."""
+    ids, images = _images(study, shard)
     captions = prompts_of(study, ids[0], ids[-1] + 1)["caption"].to_pylist()
-    return ids, [images[i] for i in ids], [captions[i - ids[0]] for i in ids]
+    backend = backend_of(study)
+    found = backend.tagger.tag(images, [captions[i - ids[0]] for i in ids])
+    rows = [
+        {"prompt_id": prompt_id, "label": tag.label, "score": tag.score, "tagger": backend.name}
+        for prompt_id, tags in zip(ids, found, strict=True)
+        for tag in distinct(tags)
+    ]
+    return _publish(study, "tag", shard, ids, {"tags": rows})
 
 
-def tag_images(study: Study, shard: int) -> list[list[Tag]]:
-    """What might be in each image of the shard, in the order of ``segmented_ids``."""
-    _, images, captions = _inputs(study, shard)
-    return backend_of(study).tagger.tag(images, captions)
+def distinct(tags: list[Tag]) -> list[Tag]:
+    """One tag a label, with its best score; best first, ties in the order of the labels."""
+    best: dict[str, float] = {}
+    for tag in tags:
+        best[tag.label] = max(tag.score, best.get(tag.label, tag.score))
+    return [Tag(label, score) for label, score in sorted(best.items(), key=lambda item: (-item[1], item[0]))]
 
 
-def detect_boxes(study: Study, shard: int, tags: list[list[Tag]]) -> list[list[Box]]:
-    """Boxes of the tagged labels in each image."""
-    _, images, _ = _inputs(study, shard)
-    return backend_of(study).detector.detect(images, tags)
+def detect_shard(study: Study, shard: int) -> dict[str, Any]:
+    """Boxes of the tagged labels in each image of the shard, as its part of ``boxes``."""
+    ids, images = _images(study, shard)
+    tags = _by_image(study, "tags", ids, lambda row: Tag(row["label"], row["score"]))
+    found = backend_of(study).detector.detect(images, [distinct(of_image) for of_image in tags])
+    rows = [
+        {
+            "prompt_id": prompt_id,
+            "box_id": number,
+            "label": box.label,
+            "score": box.score,
+            "tag_score": box.tag_score,
+            "box": [float(v) for v in box.xyxy],
+        }
+        for prompt_id, boxes in zip(ids, found, strict=True)
+        for number, box in enumerate(boxes)
+    ]
+    return _publish(study, "detect", shard, ids, {"boxes": rows})
 
 
-def segment_boxes(study: Study, shard: int, boxes: list[list[Box]]) -> dict[str, Any]:
-    """Masks of the boxes, written as the shard's part of ``segments`` with its completion record."""
-    ids, images, _ = _inputs(study, shard)
+def segment_shard(study: Study, shard: int) -> dict[str, Any]:
+    """Masks of the boxes in each image of the shard, as its part of ``segments``.
+
+    ``second_opinion`` is what the backend's second model says of each, null where the backend has none.
+    """
+    ids, images = _images(study, shard)
+    boxes = _by_image(
+        study, "boxes", ids, lambda row: Box(row["label"], row["score"], row["tag_score"], tuple(row["box"]))
+    )
     backend = backend_of(study)
     found = backend.segmenter.segment(images, boxes)
-    grids = _grids(study)
+    opinion = getattr(backend, "opinion", None)
+    opinions = opinion.confirm(images, found) if opinion else [[None] * len(segments) for segments in found]
+    grids = _grids(study, images[0])
     rows = [
-        _row(prompt_id, number, segment, backend.name, grids)
-        for prompt_id, segments in zip(ids, found, strict=True)
-        for number, segment in enumerate(segments)
+        _row(prompt_id, number, segment, backend.name, grids) | {"second_opinion": second}
+        for prompt_id, segments, seconds in zip(ids, found, opinions, strict=True)
+        for number, (segment, second) in enumerate(zip(segments, seconds, strict=True))
     ]
-    publish(study, "segment", shard_name(shard), {"segments": rows}, extra={"rows": len(rows), "images": len(ids)})
-    return {"shard": shard, "images": len(ids), "segments": len(rows)}
+    return _publish(study, "segment", shard, ids, {"segments": rows})
 
 
-def _grids(study: Study) -> list[tuple[int, int]]:
+def areas_of_shard(study: Study, shard: int) -> dict[str, Any]:
+    """Pixels of each label in each cell of every grid, and the cells' mean colours: ``label_cells``, ``cell_colours``."""
+    ids, images = _images(study, shard)
+    masks = label_masks(study, ids[0], ids[-1] + 1)
+    cells: list[dict[str, Any]] = []
+    colours: list[dict[str, Any]] = []
+    for grid in _grids(study, images[0]):
+        for prompt_id, image in zip(ids, images, strict=True):
+            at = {"prompt_id": prompt_id, "grid": grid_name(grid)}
+            cells += [{**at, **_cells(label, mask, grid)} for label, mask in masks.get(prompt_id, {}).items()]
+            colours.append({**at, "rgb": mean_colours(image, grid).tobytes()})
+    return _publish(study, "areas", shard, ids, {"label_cells": cells, "cell_colours": colours})
+
+
+def mean_colours(image: np.ndarray, grid: Grid) -> np.ndarray:
+    """uint8 [cells, 3]: the mean of uint8 [H, W, 3] over each cell of a grid that divides it, halves rounded up."""
+    (rows, columns), (height, width, _) = grid, image.shape
+    pixels = (height // rows) * (width // columns)
+    sums = image.reshape(rows, height // rows, columns, width // columns, 3).sum((1, 3), dtype=np.int64)
+    return ((2 * sums + pixels) // (2 * pixels)).astype(np.uint8).reshape(-1, 3)
+
+
+def grid_name(grid: Grid) -> str:
+    """How tables write a grid: rows x columns."""
+    return f"{grid[0]}x{grid[1]}"
+
+
+def label_areas(study: Study, start: int, stop: int, grid: Grid) -> dict[int, dict[str, np.ndarray]]:
+    """prompt id -> label -> int64 [cells], pixels of the label in each cell, for start <= prompt_id < stop.
+
+    An image without segments is left out.
+    """
+    found = _at_grid(study, "label_cells", start, stop, grid, ["prompt_id", "label", "cells", "pixels"])
+    ids, labels = found["prompt_id"].to_pylist(), found["label"].to_pylist()
+    cells, pixels = (found[name].combine_chunks() for name in ("cells", "pixels"))
+    offsets = cells.offsets.to_numpy()
+    all_cells, all_pixels = cells.values.to_numpy(), pixels.values.to_numpy()
+    areas: dict[int, dict[str, np.ndarray]] = {}
+    for row, (prompt_id, label) in enumerate(zip(ids, labels, strict=True)):
+        at = slice(offsets[row], offsets[row + 1])
+        area = np.zeros(grid[0] * grid[1], np.int64)
+        area[all_cells[at]] = all_pixels[at]
+        areas.setdefault(prompt_id, {})[label] = area
+    return areas
+
+
+def cell_colours(study: Study, start: int, stop: int, grid: Grid) -> dict[int, np.ndarray]:
+    """prompt id -> uint8 [cells, 3], mean colour of each cell, for start <= prompt_id < stop."""
+    found = _at_grid(study, "cell_colours", start, stop, grid, ["prompt_id", "rgb"])
+    return {
+        prompt_id: np.frombuffer(rgb, np.uint8).reshape(-1, 3)
+        for prompt_id, rgb in zip(found["prompt_id"].to_pylist(), found["rgb"].to_pylist(), strict=True)
+    }
+
+
+def label_masks(study: Study, start: int, stop: int) -> dict[int, dict[str, np.ndarray]]:
+    """prompt id -> label -> union mask bool [H, W], for start <= prompt_id < stop."""
+    columns = ["prompt_id", "label", "rle_counts", "rle_size"]
+    masks: dict[int, dict[str, np.ndarray]] = {}
+    for row in read_shards(study, "segments", start, stop, columns, SEGMENTED_SPLITS).to_pylist():
+        mask = decode(row["rle_counts"], tuple(row["rle_size"]))
+        of_image = masks.setdefault(row["prompt_id"], {})
+        known = of_image.get(row["label"])
+        of_image[row["label"]] = mask if known is None else known | mask
+    return masks
+
+
+def _images(study: Study, shard: int) -> tuple[list[int], list[np.ndarray]]:
+    ids = segmented_ids(study, shard)
+    images = images_of(study, ids[0], ids[-1] + 1)
+    return ids, [images[i] for i in ids]
+
+
+def _by_image(study: Study, table: str, ids: list[int], read: Callable[[dict[str, Any]], T]) -> list[list[T]]:
+    """The rows of each image, in the order of the table's key."""
+    found: dict[int, list[T]] = {prompt_id: [] for prompt_id in ids}
+    for row in read_shards(study, table, ids[0], ids[-1] + 1, splits=SEGMENTED_SPLITS).to_pylist():
+        found[row["prompt_id"]].append(read(row))
+    return list(found.values())
+
+
+def _at_grid(study: Study, table: str, start: int, stop: int, grid: Grid, columns: list[str]) -> pa.Table:
+    return read_shards(study, table, start, stop, columns, SEGMENTED_SPLITS, [("grid", "==", grid_name(grid))])
+
+
+def _publish(study: Study, stage: str, shard: int, ids: list[int], tables: dict[str, Any]) -> dict[str, Any]:
+    publish(study, stage, shard_name(shard), tables, extra={"images": len(ids)})
+    return {"shard": shard, "images": len(ids), **{table: len(rows) for table, rows in tables.items()}}
+
+
+def _grids(study: Study, image: np.ndarray) -> list[Grid]:
+    """The grids of the study's sites; all of its images have one size, and every grid must divide it."""
     store = store_of(study)
-    return sorted({store.shape(site)[:2] for site in store.sites})
+    grids = sorted({store.shape(site)[:2] for site in store.sites})
+    height, width = image.shape[:2]
+    for rows, columns in grids:
+        if height % rows or width % columns:
+            raise StudyError(
+                f"a site's grid of {rows} x {columns} does not divide images of {height} x {width} px: choose "
+                "sampling.height and sampling.width that it divides, or leave the block out of sites.blocks"
+            )
+    return grids
 
 
-def _row(prompt_id: int, number: int, segment: Segment, backend: str, grids: list[tuple[int, int]]) -> dict[str, Any]:
+def _row(prompt_id: int, number: int, segment: Segment, backend: str, grids: list[Grid]) -> dict[str, Any]:
     counts, size = encode(segment.mask)
-    ceilings = [{"grid": f"{h}x{w}", "value": iou_ceiling(segment.mask, (h, w))} for h, w in grids]
+    ceilings = [{"grid": grid_name(grid), "value": iou_ceiling(segment.mask, grid)} for grid in grids]
     return {
         "prompt_id": prompt_id,
         "segment_id": number,
@@ -82,18 +220,13 @@ def _row(prompt_id: int, number: int, segment: Segment, backend: str, grids: lis
     }
 
 
-def label_masks(study: Study, start: int, stop: int) -> dict[int, dict[str, np.ndarray]]:
-    """prompt id -> label -> union mask bool [H, W], for start <= prompt_id < stop."""
-    rows = read_table(
-        study.root,
-        "segments",
-        columns=["prompt_id", "label", "rle_counts", "rle_size"],
-        filters=[("prompt_id", ">=", start), ("prompt_id", "<", stop)],
-    )
-    masks: dict[int, dict[str, np.ndarray]] = {}
-    for row in rows.to_pylist():
-        mask = decode(row["rle_counts"], tuple(row["rle_size"]))
-        of_image = masks.setdefault(row["prompt_id"], {})
-        known = of_image.get(row["label"])
-        of_image[row["label"]] = mask if known is None else known | mask
-    return masks
+def _cells(label: str, mask: np.ndarray, grid: Grid) -> dict[str, Any]:
+    area = cell_areas(mask, grid)
+    filled = np.flatnonzero(area)
+    return {
+        "label": label,
+        "area_px": int(area.sum()),
+        "cells": filled.tolist(),
+        "pixels": area[filled].tolist(),
+        "iou_ceiling": iou_ceiling(mask, grid),
+    }

@@ -20,6 +20,7 @@ from diffusion.settings import ModelSettings
 from storage.activations import ActivationStore
 from storage.study import open_study
 from tasks.config import StudyConfig
+from tasks.dependencies import revisable, stage_hash
 from tasks.errors import StudyError
 from vision.backend import load_backend
 from vision.types import Backend
@@ -36,12 +37,16 @@ class Study:
     config: StudyConfig
     config_hash: str
 
+    def hash_of(self, stage: str) -> str:
+        """Hash of all that a stage's results follow from; its completion records carry it."""
+        return stage_hash(self.config, stage)
+
 
 def open_or_create(root: str | Path, config: StudyConfig) -> Study:
     """Create the study folder or open the one that is there. Raises ``StorageError`` on another configuration."""
     dumped = config.model_dump(mode="json")
     provenance = {"versions": versions(), "model_revision": weights_digest(config.model), "git_sha": git_sha()}
-    digest = open_study(root, dumped, provenance)
+    digest = open_study(root, dumped, provenance, revisable)
     return Study(str(root), config, digest)
 
 

@@ -13,7 +13,6 @@ from prefect.cache_policies import NO_CACHE
 from tasks import bench, calibrate, collect, edits, effects, intervene, label, layout, match, segment, train
 from tasks.curves import LiveCurves
 from tasks.study import Site, Study, site_path
-from vision.types import Box, Tag
 
 
 @task(name="plan-prompts", tags=["collect"], cache_policy=NO_CACHE)
@@ -50,21 +49,27 @@ def match_task(study: Study, block: str, conditioning: str, k: int) -> dict[str,
 
 
 @task(name="tag", task_run_name="tag-{shard:06d}", tags=["label"], cache_policy=NO_CACHE)
-def tag_task(study: Study, shard: int) -> list[list[Tag]]:
+def tag_task(study: Study, shard: int) -> dict[str, Any]:
     """Tag one shard's images."""
-    return segment.tag_images(study, shard)
+    return segment.tag_shard(study, shard)
 
 
 @task(name="detect", task_run_name="detect-{shard:06d}", tags=["label"], cache_policy=NO_CACHE)
-def detect_task(study: Study, shard: int, tags: list[list[Tag]]) -> list[list[Box]]:
+def detect_task(study: Study, shard: int) -> dict[str, Any]:
     """Find boxes of the tags in one shard's images."""
-    return segment.detect_boxes(study, shard, tags)
+    return segment.detect_shard(study, shard)
 
 
 @task(name="segment", task_run_name="segment-{shard:06d}", tags=["label"], cache_policy=NO_CACHE)
-def segment_task(study: Study, shard: int, boxes: list[list[Box]]) -> dict[str, Any]:
-    """Turn boxes into masks and write the shard's segments."""
-    return segment.segment_boxes(study, shard, boxes)
+def segment_task(study: Study, shard: int) -> dict[str, Any]:
+    """Turn the boxes in one shard's images into masks."""
+    return segment.segment_shard(study, shard)
+
+
+@task(name="areas", task_run_name="areas-{shard:06d}", tags=["label"], cache_policy=NO_CACHE)
+def areas_task(study: Study, shard: int) -> dict[str, Any]:
+    """Count the pixels of one shard's masks in the cells of every grid."""
+    return segment.areas_of_shard(study, shard)
 
 
 @task(name="label-concepts", task_run_name="label-{site}-k{k}", tags=["label"], cache_policy=NO_CACHE)

@@ -1,0 +1,133 @@
+"""Every setting belongs to a stage, the stages form a chain, and a change undoes what follows from it and no more."""
+
+import copy
+from typing import Any, get_args
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import BaseModel
+
+from storage.inspect import STAGES as SHOWN
+from storage.schemas import SCHEMAS
+from tasks.config import StudyConfig, load_config
+from tasks.dependencies import APART, FIXED, STAGES, changed_stages, reads, revisable, stage_hash, stage_hashes
+from tests.paths import ROOT
+
+TINY = load_config(ROOT / "configs" / "tiny.yaml")
+
+
+def leaves(model: type[BaseModel], prefix: str = "") -> list[str]:
+    """Dotted names of all settings that are not groups."""
+    found = []
+    for name, field in model.model_fields.items():
+        kinds = [field.annotation, *get_args(field.annotation)]
+        groups = [kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)]
+        found += leaves(groups[0], f"{prefix}{name}.") if groups else [f"{prefix}{name}"]
+    return found
+
+
+LEAVES = [key for key in leaves(StudyConfig) if key.split(".")[0] not in APART]
+
+
+def changed(key: str, value: Any, config: Any = TINY) -> dict[str, Any]:
+    plain = copy.deepcopy(config if isinstance(config, dict) else config.model_dump(mode="json"))
+    *parents, leaf = key.split(".")
+    node = plain
+    for parent in parents:
+        node[parent] = node.get(parent) or {}
+        node = node[parent]
+    node[leaf] = value
+    return plain
+
+
+def followers(stages: set[str]) -> set[str]:
+    """By the definition: a stage follows if it, or one it reads from, is among them."""
+    while True:
+        more = {name for name, stage in STAGES.items() if stages & set(stage.after)} | stages
+        if more == stages:
+            return stages
+        stages = more
+
+
+@pytest.mark.parametrize("key", LEAVES)
+def test_every_setting_is_read_by_a_stage_and_undoes_it(key):
+    readers = {stage for stage in STAGES if reads(stage, key)}
+    assert readers, f"{key}: say in tasks/dependencies.py which stages read it"
+    assert set(changed_stages(TINY, changed(key, "something else"))) == followers(readers)
+
+
+def test_every_declared_setting_exists():
+    known = [*leaves(StudyConfig), *(key.rsplit(".", 1)[0] for key in LEAVES)]
+    for name, stage in STAGES.items():
+        for key in stage.reads:
+            assert key in known or any(leaf.startswith(f"{key}.") for leaf in known), f"{name} reads {key}"
+
+
+def test_stages_come_after_what_they_read_and_write_every_table():
+    seen: set[str] = set()
+    for name, stage in STAGES.items():
+        assert set(stage.after) <= seen, name
+        seen.add(name)
+    assert {table for stage in STAGES.values() for table in stage.tables} == set(SCHEMAS) - {"runs"}
+    assert [*SHOWN, "bench"] == list(STAGES)
+
+
+def test_execution_and_name_undo_nothing():
+    assert changed_stages(TINY, changed("run.max_workers", 7)) == []
+    assert changed_stages(TINY, changed("name", "other")) == []
+
+
+@pytest.mark.parametrize(
+    ("key", "undone", "kept"),
+    [
+        (
+            "vision.transformers.mask_score",
+            ["segment", "areas", "label", "layout"],
+            ["collect", "train", "tag", "detect"],
+        ),
+        ("vision.mini.min_score", ["segment", "areas", "label"], ["tag", "detect"]),
+        ("vision.vocabulary", ["tag", "detect", "segment", "areas", "label"], ["train", "match", "bench"]),
+        ("vision.transformers.judge_clip", ["calibrate", "intervene", "effects"], ["tag", "label", "layout"]),
+        ("labels.assign_iou", ["label", "layout", "calibrate", "intervene", "effects"], ["areas", "segment", "train"]),
+        ("layout.bootstrap", ["layout"], ["label", "calibrate"]),
+        ("interventions.bootstrap", ["effects"], ["intervene"]),
+        ("sae.lr", ["train", "share", "match", "label", "bench"], ["tag", "areas"]),
+        ("sae.across_time", ["share", "match", "label"], ["train"]),
+        ("sae.match_prompts", ["match"], ["train", "label"]),
+    ],
+)
+def test_what_a_change_undoes(key, undone, kept):
+    found = changed_stages(TINY, changed(key, "something else"))
+    assert set(undone) <= set(found) and not set(kept) & set(found)
+    assert revisable(TINY, changed(key, "something else"))
+
+
+@pytest.mark.parametrize("key", ["seed", "prompts.source", "sites.times", "sampling.steps", "model.path"])
+def test_what_would_mix_activations_is_not_revisable(key):
+    assert not revisable(TINY, changed(key, "something else"))
+
+
+def test_the_order_of_the_splits_counts():
+    splits = dict(reversed(TINY.prompts.splits.items()))
+    assert set(changed_stages(TINY, changed("prompts.splits", splits))) >= set(FIXED)
+
+
+def test_a_configuration_and_its_plain_form_have_one_hash():
+    assert stage_hashes(TINY) == stage_hashes(TINY.model_dump(mode="json"))
+    assert len(set(stage_hashes(TINY).values())) == len(STAGES)
+
+
+@given(st.sampled_from(LEAVES), st.sampled_from(LEAVES), st.sampled_from(list(STAGES)))
+def test_undoing_two_changes_restores_the_hash(first, second, stage):
+    twice = changed(second, "b", changed(first, "a"))
+    if first != second:
+        back = changed(first, _value(first), changed(second, _value(second), twice))
+        assert stage_hash(back, stage) == stage_hash(TINY, stage)
+
+
+def _value(key: str) -> Any:
+    node: Any = TINY.model_dump(mode="json")
+    for part in key.split("."):
+        node = (node or {}).get(part)
+    return node
