@@ -57,6 +57,11 @@ def parser() -> argparse.ArgumentParser:
         help="also score an SAE in SAELens' folder format, at the site it was trained for",
     )
     bench.add_argument("--verbose", action="store_true", help="show Prefect's own log")
+    revise = commands.add_parser("revise", help="give a study other settings; redo only what follows from them")
+    revise.add_argument("config", type=Path, help="the study's YAML file")
+    revise.add_argument("--root", type=Path, required=True, help="the study folder")
+    revise.add_argument("--set", action="append", default=[], metavar="a.b=value", help="override a setting")
+    revise.add_argument("--dry-run", action="store_true", help="only say what would be redone")
     status = commands.add_parser("status", help="what is done and missing, counts, sizes")
     status.add_argument("dir", type=Path)
     verify = commands.add_parser("verify", help="check every shard, weight file and table")
@@ -98,6 +103,7 @@ def _dispatch(options: argparse.Namespace) -> int:
         return _run(options)
     commands: dict[str, Callable[[argparse.Namespace], int]] = {
         "bench": _bench,
+        "revise": _revise,
         "status": _status,
         "verify": _verify,
         "query": _query,
@@ -182,10 +188,35 @@ def _log_line(stage: str, done: int, total: int) -> None:
         sys.stderr.flush()
 
 
+def _revise(options: argparse.Namespace) -> int:
+    from storage.study import shown
+    from tasks.config import load_config
+    from tasks.revise import plan_revision, revise
+
+    revision = plan_revision(options.root, load_config(options.config, options.set))
+    if not revision.needed:
+        print(f"{options.root} has these settings already: nothing to revise")
+        return 0
+    for key, change in revision.settings.items():
+        print(shown({key: change}))
+    for stage in revision.stages:
+        print(f"  {stage.stage:<10} {stage.done:>6} of {stage.units} units to be redone")
+    if revision.removed:
+        print(f"{len(revision.removed)} files or folders that the new settings have no place for are removed")
+    if options.dry_run:
+        print("nothing was changed")
+        return 0
+    revise(revision)
+    print(f"study.yaml holds the new settings: `concepts run {options.config} --root {options.root}` redoes the rest")
+    return 0
+
+
 def _status(options: argparse.Namespace) -> int:
     from storage.inspect import expected_units, status
+    from storage.study import read_study
+    from tasks.dependencies import stage_hashes
 
-    found = status(options.dir)
+    found = status(options.dir, stage_hashes(read_study(options.dir)["config"]))
     expected = expected_units(options.dir)
     print(f"study {found['name']} in {options.dir} (configuration {found['config_hash']})")
     for stage, done in found["done"].items():

@@ -16,7 +16,7 @@ from storage.errors import StorageError
 
 EXECUTION_KEY = "run"  # how work is executed changes no result, so it may differ between runs of a study
 ORDERED = ("prompts.splits",)  # mappings whose order says something: splits are dealt one after the other
-REVISING = "revising"  # in study.yaml while a revision has not ended
+REVISING = "revising"  # in study.yaml while a revision has not ended: the settings that changed
 SHOWN, WIDTH = 5, 80
 Differences = dict[str, tuple[Any, Any]]
 
@@ -83,7 +83,10 @@ def read_study(root: str | Path) -> dict[str, Any]:
 
 
 def begin_revision(root: str | Path, config: dict[str, Any], provenance: dict[str, Any]) -> None:
-    """Give the study another configuration; the former one joins ``history``. Marked until ``end_revision``."""
+    """Give the study another configuration; the former one joins ``history``.
+
+    Until ``end_revision``, ``revising`` names the settings that changed.
+    """
     known = read_study(root)
     former = {key: value for key, value in known.items() if key not in ("history", REVISING)}
     until = datetime.now(UTC).isoformat(timespec="seconds")
@@ -92,7 +95,7 @@ def begin_revision(root: str | Path, config: dict[str, Any], provenance: dict[st
         "config": config,
         **provenance,
         "history": [*known.get("history", []), {"until": until, **former}],
-        REVISING: True,
+        REVISING: sorted({*known.get(REVISING, []), *differences(known["config"], config)}),
     }
     _write(Path(root) / "study.yaml", content)
 
@@ -100,7 +103,7 @@ def begin_revision(root: str | Path, config: dict[str, Any], provenance: dict[st
 def end_revision(root: str | Path) -> None:
     """Say that what the former configuration left behind has been cleared."""
     known = read_study(root)
-    if known.pop(REVISING, False):
+    if known.pop(REVISING, None) is not None:
         _write(Path(root) / "study.yaml", known)
 
 

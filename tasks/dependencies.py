@@ -107,13 +107,21 @@ WITH_WEIGHTS = ("train", "share")  # write files beside their tables before they
 
 def stage_hash(config: Config, stage: str) -> str:
     """16 hex digits of SHA-256 over all that a stage's results follow from. Raises ``KeyError`` for no stage."""
-    return _hash(_plain(config), stage)
+    return stage_hashes(config)[stage]
 
 
 def stage_hashes(config: Config) -> dict[str, str]:
     """The hash of every stage."""
-    plain = _plain(config)
-    return {stage: _hash(plain, stage) for stage in STAGES}
+    plain = config if isinstance(config, Mapping) else config.model_dump(mode="json")
+    found: dict[str, str] = {}
+    for name, stage in STAGES.items():
+        facts = {
+            "reads": {key: _value(plain, key) for key in stage.reads},
+            "order": [list(_value(plain, key) or ()) for key in ORDERED if reads(name, key)],
+            "after": {before: found[before] for before in stage.after},
+        }
+        found[name] = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
+    return found
 
 
 def changed_stages(old: Config, new: Config) -> list[str]:
@@ -134,20 +142,6 @@ def reads(stage: str, key: str) -> bool:
 
 def _within(key: str, group: str) -> bool:
     return key == group or key.startswith(f"{group}.")
-
-
-def _plain(config: Config) -> Mapping[str, Any]:
-    return config if isinstance(config, Mapping) else config.model_dump(mode="json")
-
-
-def _hash(config: Mapping[str, Any], stage: str) -> str:
-    known = STAGES[stage]
-    facts = {
-        "reads": {key: _value(config, key) for key in known.reads},
-        "after": {before: _hash(config, before) for before in known.after},
-        "order": [list(_value(config, key) or ()) for key in ORDERED if reads(stage, key)],
-    }
-    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def _value(config: Any, key: str) -> Any:

@@ -98,7 +98,7 @@ def segment_shard(study: Study, shard: int) -> dict[str, Any]:
 
 
 def areas_of_shard(study: Study, shard: int) -> dict[str, Any]:
-    """Pixels of each label in each cell of every grid, and the cells' mean colours: ``label_cells``, ``cell_colours``."""
+    """Pixels of each label in each cell of every grid as ``label_cells``, their mean colours as ``cell_colours``."""
     ids, images = _images(study, shard)
     masks = label_masks(study, ids[0], ids[-1] + 1)
     cells: list[dict[str, Any]] = []

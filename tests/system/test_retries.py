@@ -10,7 +10,7 @@ from prefect.testing.utilities import prefect_test_harness
 from storage.errors import StorageError
 from tasks.config import RunSettings
 from tasks.progress import StageProgress
-from tasks.runner import run_units, with_retries
+from tasks.runner import Step, run_chains, run_units, with_retries
 
 pytestmark = pytest.mark.system
 SETTINGS = RunSettings(retries=2, retry_delay=0.0, max_workers=2)
@@ -65,3 +65,88 @@ def test_a_users_mistake_is_not_tried_again_and_the_other_units_end():
     with pytest.raises(StorageError, match="no such column"):
         stage()
     assert sorted(attempts) == ["bad", "good"] and ended == ["good"]
+
+
+def chains(unit, names, steps=("tag", "detect", "segment"), workers=2):
+    """A flow that runs a chain of steps for every name; ``unit(step, name)`` is what a step does. And its calls."""
+    calls = []
+
+    def act(step: str, name: str) -> None:
+        calls.append(("begin", step, name))
+        unit(step, name)
+        calls.append(("end", step, name))
+
+    @flow
+    def stage() -> int:
+        settings = SETTINGS.model_copy(update={"max_workers": workers})
+        progress = {step: StageProgress(step, 0, len(names)) for step in steps}
+        given = [[Step(task(act), {"step": s, "name": n}, progress[s]) for s in steps] for n in names]
+        return run_chains(settings, given)
+
+    return stage, calls
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_chain_runs_in_order_and_chains_side_by_side(workers):
+    stage, calls = chains(lambda step, name: time.sleep(0.05), ["a", "b", "c"], workers=workers)
+    assert stage() == 9 and len(calls) == 18
+    for name in "abc":
+        mine = [call[:2] for call in calls if call[2] == name]
+        assert mine == [(what, step) for step in ("tag", "detect", "segment") for what in ("begin", "end")]
+
+
+def test_the_error_of_the_step_that_failed_is_raised_after_what_is_under_way():
+    under_way = threading.Event()
+
+    def unit(step, name):
+        if (step, name) == ("tag", "bad"):
+            assert under_way.wait(60)
+            raise StorageError("no such column")
+        if (step, name) == ("tag", "good"):
+            under_way.set()
+            time.sleep(0.5)
+
+    stage, calls = chains(unit, ["good", "bad"])
+    with pytest.raises(StorageError, match="no such column"):
+        stage()
+    assert ("end", "tag", "good") in calls
+    assert not [call for call in calls if call[2] == "bad" and call[1] != "tag"]
+    assert calls.count(("begin", "tag", "bad")) == 1  # a user's mistake is not tried again
+
+
+@pytest.mark.parametrize("failing", ["tag", "detect", "segment"])
+def test_whichever_step_fails_says_so_itself(failing):
+    def unit(step, name):
+        if step == failing:
+            raise OSError(f"{step} of {name} failed")
+
+    stage, calls = chains(unit, ["a"])
+    with pytest.raises(OSError, match=f"{failing} of a failed"):
+        stage()
+    assert calls.count(("begin", failing, "a")) == 3  # twice tried again
+
+
+def test_a_unit_may_be_a_chain_of_futures():
+    done = []
+
+    @task
+    def act(step: str) -> str:
+        if step == "bad":
+            raise StorageError("the first failed")
+        done.append(step)
+        return step
+
+    def submit(runner, names):
+        futures = []
+        for name in names:
+            futures.append(runner.submit(with_retries(act, SETTINGS), {"step": name}, wait_for=futures[-1:]))
+        return futures
+
+    @flow
+    def stage(units) -> list[str]:
+        return run_units(SETTINGS, StageProgress("test", 0, len(units)), submit, units)
+
+    assert sorted(stage([["a", "b"], ["c"]])) == ["b", "c"] and sorted(done) == ["a", "b", "c"]
+    with pytest.raises(StorageError, match="the first failed"):
+        stage([["bad", "never"]])
+    assert "never" not in done

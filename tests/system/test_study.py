@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from storage.inspect import expected_units, status, table_hashes, verify
+from storage.inspect import STAGES, expected_units, status, table_hashes, verify
 from storage.query import query
 from storage.schemas import SCHEMAS
 from storage.tables import read_table
@@ -55,7 +55,7 @@ def test_kill_nine_in_every_stage_then_resume_gives_equal_tables(tiny_study, pre
     """Each stage is killed once its first record exists; the last run finishes. Also: two runs give equal tables."""
     root = tmp_path / "killed"
     command = concepts("run", "configs/tiny.yaml", "--root", str(root))
-    for stage in ("collect", "train", "share", "match", "segment", "label", "layout", "calibrate", "intervene"):
+    for stage in STAGES[1:-1]:
         process = subprocess.Popen(
             command,
             cwd=ROOT,

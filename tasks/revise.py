@@ -1,0 +1,190 @@
+"""Giving a study other settings without starting it again: only what follows from the changed ones is redone.
+
+Prompts, images and activations stay; a change of theirs is refused. Everything else is overwritten, part by part, when
+the study is run; until then the tables hold what they held. Only what the new settings have no unit for is removed.
+A kill at any moment leaves either the old ``study.yaml`` or the new one marked as not ended, which only another
+``concepts revise`` takes further.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from diffusion.model import weights_digest
+from sae.members import members_of
+from storage.inspect import OPTIONAL
+from storage.records import forget_record, is_done, read_record, records, write_record
+from storage.schemas import SCHEMAS
+from storage.study import (
+    REVISING,
+    Differences,
+    begin_revision,
+    config_hash,
+    differences,
+    end_revision,
+    read_study,
+    refuse_other_weights,
+    shown,
+)
+from storage.tables import parts
+from tasks.config import StudyConfig
+from tasks.dependencies import FIXED, STAGES, changed_stages, reads, stage_hash
+from tasks.errors import StudyError
+from tasks.parts import part_of
+from tasks.preconditions import units_of
+from tasks.study import Site, Study, git_sha, sae_folder, shared_folder, site_folder, store_of, time_series, versions
+from tasks.train import SHARED, UNTRAINED, WEIGHTS, member_folder
+
+CHECKPOINT = "checkpoint"
+
+
+@dataclass(frozen=True)
+class Redone:
+    """A stage that is undone by a revision: ``done`` of its ``units`` are done under the former settings."""
+
+    stage: str
+    done: int
+    units: int
+
+
+@dataclass(frozen=True)
+class Revision:
+    """What a change means: ``settings`` that differ (key -> old, new), stages to redo, files and folders to remove."""
+
+    study: Study
+    settings: Differences
+    stages: list[Redone]
+    removed: list[Path]
+    pending: bool  # an earlier revision to these settings was interrupted
+
+    @property
+    def needed(self) -> bool:
+        """Whether there is anything to do."""
+        return bool(self.settings) or self.pending
+
+
+def plan_revision(root: str | Path, config: StudyConfig) -> Revision:
+    """Compare the folder's settings with others. Changes nothing.
+
+    Raises ``StorageError`` for a folder that is no study or whose model has other weights, ``StudyError`` for a change
+    of what the activations follow from.
+    """
+    known, new = read_study(root), config.model_dump(mode="json")
+    refuse_other_weights(root, known, {"model_revision": weights_digest(config.model)})
+    differing = differences(known["config"], new)
+    undone = changed_stages(known["config"], new)
+    _refuse_fixed(root, differing, undone)
+    study = Study(str(root), config, config_hash(new))
+    begun = known.get(REVISING, [])
+    stages = [_redone(study, stage) for stage in STAGES]
+    stages = [s for s in stages if s.done or (s.stage in undone and s.stage not in OPTIONAL)]
+    removed = _unwanted(study, [*differing, *begun])
+    return Revision(study, differing, stages, removed, bool(begun))
+
+
+def revise(revision: Revision) -> None:
+    """Rewrite ``study.yaml``, the former configuration joining its ``history``, and remove what has no unit any more.
+
+    Run again after a kill, it ends what it began.
+    """
+    study = revision.study
+    root, known = study.root, read_study(study.root)
+    if revision.settings:
+        _give_stage_hashes(root, known)
+        model_revision = weights_digest(study.config.model)
+        provenance = {"versions": versions(), "model_revision": model_revision, "git_sha": git_sha()}
+        begin_revision(root, study.config.model_dump(mode="json"), provenance)
+    _clear(study)
+    end_revision(root)
+
+
+def _refuse_fixed(root: str | Path, differing: Differences, undone: list[str]) -> None:
+    if not set(FIXED) & set(undone):
+        return
+    fixed = {key: change for key, change in differing.items() if any(reads(stage, key) for stage in FIXED)}
+    raise StudyError(
+        f"{root}: its prompts, images and activations follow from settings that differ ({shown(fixed)}): "
+        "choose another --root, for the old ones would be mixed with new ones"
+    )
+
+
+def _redone(study: Study, stage: str) -> Redone:
+    units = units_of(study, stage)
+    done = sum(read_record(study.root, stage, unit) is not None for unit in units)
+    current = sum(is_done(study.root, stage, unit, study.hash_of(stage)) for unit in units)
+    return Redone(stage, done - current, len(units))
+
+
+def _give_stage_hashes(root: str, known: dict[str, Any]) -> None:
+    """Records that carry the whole configuration's hash get their stage's: the former will say nothing afterwards."""
+    whole = known["config_hash"]
+    for stage in STAGES:
+        digest = stage_hash(known["config"], stage)
+        for unit in records(root, stage):
+            record = read_record(root, stage, unit)
+            if record is not None and record.get("config_hash") == whole:
+                write_record(root, stage, unit, record, digest)
+
+
+def _clear(study: Study) -> None:
+    """Remove what the settings have no unit for. Records go last: while one is there, its parts may be too."""
+    for path in _unwanted(study, read_study(study.root).get(REVISING, [])):
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+    for stage in STAGES:
+        units = set(units_of(study, stage))
+        for unit in records(study.root, stage):
+            if unit not in units:
+                forget_record(study.root, stage, unit)
+
+
+def _unwanted(study: Study, changed: list[str]) -> list[Path]:
+    """Files and folders that the study with its new settings, of which the named ones changed, has no place for."""
+    checkpoints = _checkpoints(study) if any(key.startswith("sae.") for key in changed) else []
+    return [*_stale_parts(study), *_stale_weights(study), *checkpoints]
+
+
+def _stale_parts(study: Study) -> Iterator[Path]:
+    """Table parts that no unit writes, whether their records say so or were never written."""
+    kept: dict[str, set[str]] = {table: set() for table in SCHEMAS if table != "runs"}
+    for stage, known in STAGES.items():
+        for table in known.tables:
+            prefix = f"{SHARED}-" if stage == "share" else ""
+            kept[table] |= {f"{prefix}{part_of(unit)}" for unit in units_of(study, stage)}
+    for table, names in kept.items():
+        yield from (path for path in parts(study.root, table) if path.stem not in names)
+
+
+def _stale_weights(study: Study) -> list[Path]:
+    """Folders of SAEs that the settings do not ask for: a later stage would read them as if they did."""
+    if not (Path(study.root) / "saes").exists():
+        return []
+    sites, homes = study.config.sites_list(), [shared_folder(study, *series) for series in time_series(study)]
+    expected = {path for site in sites for path in _sae_folders(study, site)}
+    if study.config.sae.across_time:
+        expected |= {home / f"k{k}" for home in homes for k in study.config.sae.k}
+    places = [*(site_folder(study, site) for site in sites), *homes]
+    marks = (WEIGHTS, "cfg.json", CHECKPOINT)
+    found = {path.parent for place in places for mark in marks for path in place.rglob(mark)}
+    return sorted(found - expected)
+
+
+def _sae_folders(study: Study, site: Site) -> Iterator[Path]:
+    channels = store_of(study).shape(site)[2]
+    for member in members_of(study.config.sae, channels, study.config.seed):
+        yield member_folder(study, site, member)
+    for k in study.config.sae.k:
+        yield sae_folder(study, site, k) / UNTRAINED
+        if study.config.sae.across_time:
+            yield sae_folder(study, site, k) / SHARED
+
+
+def _checkpoints(study: Study) -> list[Path]:
+    """What training resumes from; it refuses a checkpoint that was made under other settings of ``sae``."""
+    return sorted((Path(study.root) / "saes").rglob(f"{CHECKPOINT}.json"))

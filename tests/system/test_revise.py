@@ -1,0 +1,202 @@
+"""Revising a study's settings: what follows from the change is redone, everything else stays, and a kill is resumed."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+
+from storage.inspect import STAGES, expected_units, status, table_hashes, verify
+from storage.query import query
+from storage.records import read_record, records
+from tasks.config import load_config
+from tasks.dependencies import STAGES as DECLARED
+from tasks.dependencies import stage_hashes
+from tasks.preconditions import units_of
+from tasks.revise import plan_revision
+from tasks.study import Study
+from tests.paths import ROOT
+from tests.system.conftest import concepts, environment
+
+pytestmark = pytest.mark.system
+CONFIG = "configs/tiny.yaml"
+STRICTER = "vision.mini.min_score=0.97"
+
+
+@pytest.fixture
+def copy(tiny_study, tmp_path):
+    root = tmp_path / "copy"
+    shutil.copytree(tiny_study, root)
+    return root
+
+
+def stamps(root: Path) -> dict[str, dict[str, tuple[int, bytes]]]:
+    """stage -> record -> (time of change, contents)."""
+    return {
+        stage: {str(p): (p.stat().st_mtime_ns, p.read_bytes()) for p in (root / "done" / stage).rglob("*.json")}
+        for stage in STAGES
+    }
+
+
+def finished(root: Path) -> dict[str, int]:
+    return status(root, stage_hashes(yaml.safe_load((root / "study.yaml").read_text())["config"]))["done"]
+
+
+def test_every_record_has_its_stages_hash_and_the_declared_tables(tiny_study):
+    config = load_config(ROOT / CONFIG)
+    study, hashes = Study(str(tiny_study), config, ""), stage_hashes(config)
+    for stage in STAGES:
+        units = records(tiny_study, stage)
+        assert units == sorted(units_of(study, stage)), stage
+        for unit in units:
+            record = read_record(tiny_study, stage, unit)
+            assert record["config_hash"] == hashes[stage]
+            assert sorted(record["tables"]) == sorted(DECLARED[stage].tables), stage
+
+
+def test_stricter_masks_redo_the_segments_and_what_reads_them(copy, launch, tmp_path):
+    before, tables = stamps(copy), table_hashes(copy)
+    dry = launch("revise", CONFIG, "--root", str(copy), "--set", STRICTER, "--dry-run")
+    assert dry.returncode == 0 and "vision.mini.min_score: 0.5 -> 0.97" in dry.stdout
+    assert re.search(r"segment +4 of 4 units", dry.stdout) and re.search(r"areas +4 of 4", dry.stdout)
+    assert not re.search(r"(detect|train|collect) +\d", dry.stdout) and "nothing was changed" in dry.stdout
+    assert stamps(copy) == before and table_hashes(copy) == tables
+
+    refused = launch("run", CONFIG, "--root", str(copy), "--set", STRICTER)
+    assert refused.returncode == 2 and "run `concepts revise` to give this study the new settings" in refused.stderr
+
+    assert launch("revise", CONFIG, "--root", str(copy), "--set", STRICTER).returncode == 0
+    assert stamps(copy) == before and table_hashes(copy) == tables  # nothing is redone or removed yet
+    shown = launch("status", str(copy)).stdout
+    assert re.search(r"detect +4 / 4 +done", shown) and re.search(r"segment +0 / 4 +4 missing", shown)
+    assert (
+        yaml.safe_load((copy / "study.yaml").read_text())["history"][0]["config"]["vision"]["mini"]["min_score"] == 0.5
+    )
+
+    assert launch("run", CONFIG, "--root", str(copy), "--set", STRICTER).returncode == 0
+    after = stamps(copy)
+    redone = {stage for stage in STAGES if after[stage] != before[stage]}
+    assert redone == {"segment", "areas", "label", "layout", "calibrate", "intervene", "effects"}
+    assert finished(copy) == expected_units(copy) and verify(copy) == []
+
+    fresh = tmp_path / "fresh"
+    assert launch("run", CONFIG, "--root", str(fresh), "--set", STRICTER).returncode == 0
+    assert table_hashes(copy) == table_hashes(fresh)
+    changed = {table for table, digest in table_hashes(copy).items() if digest != tables[table]}
+    assert {"segments", "label_cells"} <= changed and not {"tags", "boxes", "sae_metrics", "cell_colours"} & changed
+
+
+def test_a_bar_of_the_labels_touches_no_image_and_killed_runs_resume(copy, launch, prefect_home):
+    before = stamps(copy)
+    settings = ["--root", str(copy), "--set", "labels.assign_iou=0.1"]
+    assert launch("revise", CONFIG, *settings).returncode == 0
+    process = subprocess.Popen(
+        concepts("run", CONFIG, *settings),
+        cwd=ROOT,
+        env=environment(prefect_home),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    end = time.time() + 200
+    while stamps(copy)["label"] == before["label"]:
+        assert process.poll() is None and time.time() < end, "nothing was labelled"
+        time.sleep(0.01)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    assert finished(copy)["label"] < expected_units(copy)["label"]
+    assert launch("run", CONFIG, *settings).returncode == 0
+    after = stamps(copy)
+    assert all(after[stage] == before[stage] for stage in ("collect", "train", "tag", "segment", "areas"))
+    assert all(after[stage] != before[stage] for stage in ("label", "layout"))
+    assert finished(copy) == expected_units(copy) and verify(copy) == []
+
+
+def test_back_again_is_the_study_it_was(copy, launch):
+    tables = table_hashes(copy)
+    assert launch("revise", CONFIG, "--root", str(copy), "--set", STRICTER).returncode == 0
+    assert launch("revise", CONFIG, "--root", str(copy)).returncode == 0
+    assert finished(copy) == expected_units(copy) and table_hashes(copy) == tables
+    assert len(yaml.safe_load((copy / "study.yaml").read_text())["history"]) == 2
+    done = launch("revise", CONFIG, "--root", str(copy))
+    assert done.returncode == 0 and "nothing to revise" in done.stdout
+
+
+FEWER = ["sae.across_time=false", "sae.frozen_control=false", "sae.seeds=1", "interventions.styles=[]"]
+
+
+@pytest.mark.parametrize("moment", [None, "tasks.revise._clear", "shutil.rmtree", "tasks.revise.end_revision"])
+def test_what_has_no_unit_any_more_goes_though_the_revision_is_killed(copy, launch, monkeypatch, moment):
+    settings = [part for setting in FEWER for part in ("--set", setting)]
+    if moment:
+        monkeypatch.setattr(moment, _killed)
+        with pytest.raises(KeyboardInterrupt):
+            _revise(copy, FEWER)
+        monkeypatch.undo()
+        refused = launch("run", CONFIG, "--root", str(copy), *settings)
+        assert refused.returncode == 2 and "was interrupted: run the same `concepts revise` again" in refused.stderr
+    assert launch("revise", CONFIG, "--root", str(copy), *settings).returncode == 0
+    assert records(copy, "share") == [] and not list((copy / "tables" / "sae_metrics").glob("shared-*"))
+    assert not [unit for stage in ("calibrate", "intervene") for unit in records(copy, stage) if "global" in unit]
+    assert query(copy, "select distinct kind from interventions").to_pylist() == [{"kind": "spatial"}]
+    assert not list((copy / "saes").rglob("checkpoint.json")) and not list((copy / "saes").rglob("seed1"))
+    assert verify(copy) == []
+
+
+def test_fewer_saes_give_the_tables_of_a_fresh_study(copy, launch, tmp_path):
+    settings = [part for setting in FEWER for part in ("--set", setting)]
+    assert launch("revise", CONFIG, "--root", str(copy), *settings).returncode == 0
+    fresh = tmp_path / "fresh"
+    for root in (copy, fresh):
+        done = launch("run", CONFIG, "--root", str(root), *settings)
+        assert done.returncode == 0, done.stderr[-3000:]
+    assert table_hashes(copy) == table_hashes(fresh) and verify(copy) == []
+    weights = [sorted(str(p.relative_to(r)) for p in (r / "saes").rglob("*.safetensors")) for r in (copy, fresh)]
+    assert weights[0] == weights[1]
+
+
+def test_records_of_the_whole_configuration_are_carried_over(copy, launch):
+    """Folders filled before stages had hashes of their own."""
+    whole = yaml.safe_load((copy / "study.yaml").read_text())["config_hash"]
+    for path in (copy / "done").rglob("*.json"):
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"config_hash": whole}))
+    assert finished(copy) == expected_units(copy)
+    assert launch("revise", CONFIG, "--root", str(copy), "--set", "layout.bootstrap=101").returncode == 0
+    counts, expected = finished(copy), expected_units(copy)
+    assert {stage for stage in STAGES if counts[stage] != expected[stage]} == {"layout"}
+
+
+@pytest.mark.parametrize(
+    ("override", "says"),
+    [
+        ("sampling.steps=5", r"sampling.steps: 4 -> 5.*choose another --root"),
+        ("prompts.shard_size=4", r"prompts.shard_size: 8 -> 4.*choose another --root"),
+        ("sae.kk=1", r"unknown key 'sae.kk'"),
+    ],
+)
+def test_what_cannot_be_revised_is_one_sentence(tiny_study, launch, override, says):
+    before = (tiny_study / "study.yaml").read_bytes()
+    done = launch("revise", CONFIG, "--root", str(tiny_study), "--set", override)
+    assert done.returncode == 2 and re.search(says, done.stderr) and "Traceback" not in done.stderr
+    assert (tiny_study / "study.yaml").read_bytes() == before
+
+
+def test_a_folder_that_is_no_study_is_said(launch, tmp_path):
+    done = launch("revise", CONFIG, "--root", str(tmp_path))
+    assert done.returncode == 2 and "is not a study folder" in done.stderr
+
+
+def _killed(*_arguments, **_options):
+    raise KeyboardInterrupt
+
+
+def _revise(root: Path, overrides: list[str]) -> None:
+    from tasks import revise
+
+    revise.revise(plan_revision(root, load_config(ROOT / CONFIG, overrides)))
