@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-from concepts.properties import ColourSums
 
 from concepts.overlap import OverlapStats, where_on
+from concepts.properties import ColourSums
 from storage.tables import read_table
 from tasks.codes import SpooledCodes
 from tasks.segment import cell_colours, label_areas

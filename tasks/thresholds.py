@@ -1,0 +1,50 @@
+"""Calibrated thresholds of the zero-shot tagger, from a study's own images and captions."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from tasks.collect import images_of, prompts_of
+from tasks.errors import StudyError
+from tasks.preconditions import require
+from tasks.study import Study, backend_of, split_range, store_of
+from vision.taggers import ZeroShotTagger
+from vision.thresholds import Calibrated, calibrate, presence_from_captions
+from vision.vocabulary import write_vocabulary
+
+
+def calibrate_thresholds(study: Study, output: Path, min_positives: int) -> list[Calibrated]:
+    """Choose each label's threshold on the dictionary split and write the vocabulary file ``output``.
+
+    Presence is what the captions name: no annotation is needed, and what a caption leaves out counts as absent, so that
+    thresholds come out rather high. Raises ``StudyError`` for a study whose tagger has no scores to cut.
+    """
+    require(study, "collect")
+    tagger = backend_of(study).tagger
+    if not isinstance(tagger, ZeroShotTagger):
+        raise StudyError(
+            "only the zero-shot tagger has thresholds: set vision.backend to transformers and "
+            "vision.transformers.tagger to zero-shot"
+        )
+    if output.exists():
+        raise StudyError(f"{output} exists: name another file, so that no vocabulary is overwritten")
+    labels = tagger.labels
+    scores, present = _scores_and_presence(study, tagger)
+    found = calibrate(scores, present, labels, min_positives)
+    write_vocabulary(output, labels, [one.threshold for one in found])
+    return found
+
+
+def _scores_and_presence(study: Study, tagger: ZeroShotTagger) -> tuple[np.ndarray, np.ndarray]:
+    """Scores float [images, labels] and presence bool [images, labels], a shard of images in memory at a time."""
+    start, stop = split_range(study, "dictionary")
+    scores, present = [], []
+    for first in range(start, stop, store_of(study).shard_size):
+        last = min(first + store_of(study).shard_size, stop)
+        images = images_of(study, first, last)
+        scores.append(tagger.scorer.probabilities([images[i] for i in range(first, last)], tagger.labels))
+        captions = prompts_of(study, first, last)["caption"].to_pylist()
+        present.append(presence_from_captions(captions, tagger.labels))
+    return np.concatenate(scores), np.concatenate(present)
