@@ -14,7 +14,7 @@ from concepts.embeddings import label_lists
 
 
 def cohesion(columns: Mapping[str, Any], vectors: Mapping[str, np.ndarray], n_concepts: int) -> np.ndarray:
-    """float64 [C] in [-1, 1]: the mean cosine of each concept's labels to their mean; higher is purer (paper, section 3).
+    """float64 [C] in [-1, 1]: mean cosine of each concept's labels to their mean; higher is purer (paper, section 3).
 
     Labels and their counts are the paper's list, see ``embeddings.label_lists``: a label counts as often as it was hit.
     1 for a concept of one label, whatever its count; 0 where the labels cancel, so that no direction is theirs; NaN
@@ -98,7 +98,7 @@ class ColourSums:
         self.all_cells, self.all_rgb, self.all_square = np.int64(0), np.zeros(3, np.int64), np.int64(0)
 
     def add(self, concepts_N: np.ndarray, cells_N: np.ndarray, rgb_P3: np.ndarray) -> None:
-        """One image: where which concept is on (``overlap.where_on``), and the mean colour of each cell, uint8 [P, 3]."""
+        """One image: where which concept is on (``overlap.where_on``), and each cell's mean colour, uint8 [P, 3]."""
         rgb = rgb_P3.astype(np.int64)
         self.all_cells += len(rgb)
         self.all_rgb += rgb.sum(0)
