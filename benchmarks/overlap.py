@@ -17,9 +17,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from concepts.properties import ColourSums
 
-from concepts.overlap import PAIR_SUMS, OverlapStats, where_on
+from concepts.overlap import LEVELS, PAIR_SUMS, OverlapStats, where_on
+from concepts.properties import ColourSums
 from sae.model import TopKSAE
 from tasks.codes import Codes, encode_maps
 from tasks.scan import ConceptScan, Examples
@@ -69,8 +69,10 @@ class DenseSums:
         size = area.sum(1).double()
         both = (on[:, None] > 0).double().expand(-1, len(areas))
         union = (on[:, None] + size - inter) * both
-        terms = (both, (inter > 0.5 * union).double(), inter, inter**2, inter * on[:, None], inter * size)
-        terms += (on[:, None] * size, union)
+        cells = on_maps.sum(1)[:, None]
+        terms = [(cells >= level).double().expand(-1, len(areas)) for level in LEVELS]
+        terms += [(inter > 0.5 * union).double(), inter, inter**2, inter * on[:, None], inter * size]
+        terms += [on[:, None] * size, union]
         block = torch.stack(terms)  # [S, C, L]
         for i, label in enumerate(areas):
             if label not in self.pairs:
@@ -118,7 +120,7 @@ def main() -> None:
     ours = per_image(lambda i: stats.add(next(numbers), where_on(i[0], i[1], act_max, 0.1), i[2]), images)
     loop = per_image(lambda i: dense.add(*i), images)
     for label, block in dense.pairs.items():
-        assert np.array_equal(stats.pairs[label][0], block.numpy().astype(np.int64)), label
+        assert np.array_equal(stats.pairs[label][0].T, block.numpy().astype(np.int64)), label
     print(f"sparse integer sums {ours:.2f} ms an image, dense torch loop {loop:.1f} ms: ratio {loop / ours:.1f}")
     steps = labelling_steps(images, act_max)
     print("beside them, ms an image: " + ", ".join(f"{name} {ms:.2f}" for name, ms in steps.items()))

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.special import gammaln, ndtr
 
-from concepts.overlap import PAIR_SUMS, SELECTION, OverlapStats
+from concepts.overlap import LEVELS, PAIR_SUMS, SELECTION, OverlapStats
 
 BOTH = (0, 1)
 MIN_NORMAL = 10  # images with both on, below which a sum of overlaps is not trusted to be normal
@@ -26,7 +26,7 @@ class Iou(NamedTuple):
 def pair_sums(stats: OverlapStats, label: str, halves: tuple[int, ...] = BOTH) -> dict[str, np.ndarray]:
     """Name of each pair sum -> int64 [C], over the halves."""
     block = stats.pairs[label][list(halves)].sum(0)
-    return dict(zip(PAIR_SUMS, block, strict=True))
+    return dict(zip(PAIR_SUMS, block.T, strict=True))
 
 
 def iou_of(stats: OverlapStats, label: str, halves: tuple[int, ...] = BOTH) -> Iou:
@@ -64,21 +64,26 @@ def expected_inter(stats: OverlapStats, label: str, halves: tuple[int, ...] = BO
 def p_values(stats: OverlapStats, label: str) -> np.ndarray:
     """One-sided p-values, on the selection half, of "concept and label meet no more than chance would have them".
 
-    Twice the smaller (Bonferroni) of two tests: the exact hypergeometric tail of the number of images that have both,
-    and, from ``MIN_NORMAL`` such images on, a normal test of the overlap above what positions alone explain, with the
-    variance of the overlap between images. The first sees things that come and go, the second stuff that is always
-    there and moves.
+    The smallest of several tests, times their number (Bonferroni). For each of ``LEVELS`` the exact hypergeometric tail
+    of the number of images that have the label and, in so many cells, the concept; and, from ``MIN_NORMAL`` common
+    images on, a normal test of the overlap above what positions alone explain, with the variance of the overlap between
+    images. The first see what comes and goes, from a speck to a look; the last sees stuff that is always there and
+    moves.
     """
     half = (SELECTION,)
     pair, sums = pair_sums(stats, label, half), stats.labels[label]
     images = int(stats.images[SELECTION])
-    together = copresence_tail(pair["n_co"], images, int(sums.images[SELECTION]), stats.on_images[SELECTION])
+    with_label = int(sums.images[SELECTION])
+    smallest = np.ones(stats.n)
+    for level, name in enumerate(PAIR_SUMS[: len(LEVELS)]):
+        tail = copresence_tail(pair[name], images, with_label, stats.on_images[SELECTION, :, level])
+        smallest = np.minimum(smallest, tail)
     excess = pair["inter"] - expected_inter(stats, label, half)
     variance = pair["inter2"] - pair["inter"].astype(float) ** 2 / max(images, 1)
     tested = (pair["n_co"] >= MIN_NORMAL) & (variance > 0)
-    overlap = np.ones(stats.n)
-    overlap[tested] = ndtr(-excess[tested] / np.sqrt(variance[tested]))
-    return np.minimum(1.0, 2 * np.minimum(together, overlap))
+    overlap = ndtr(-excess[tested] / np.sqrt(variance[tested]))
+    smallest[tested] = np.minimum(smallest[tested], overlap)
+    return np.minimum(1.0, (len(LEVELS) + 1) * smallest)
 
 
 def copresence_tail(both: np.ndarray, images: int, with_label: int, with_concept: np.ndarray) -> np.ndarray:

@@ -47,7 +47,9 @@ def label_table(stats: OverlapStats, settings: LabelSettings) -> LabelTable:
     order = np.lexsort((joined["label"], joined["cid"]))
     columns = {name: values[order] for name, values in joined.items()}
     selection = columns.pop("iou_selection")
-    tests = int((stats.on_images[SELECTION] > 0).sum()) * sum(bool(s.images[SELECTION]) for s in stats.labels.values())
+    tests = int((stats.on_images[SELECTION, :, 0] > 0).sum()) * sum(
+        bool(s.images[SELECTION]) for s in stats.labels.values()
+    )
     columns["label"] = np.array(labels, object)[columns["label"]]
     columns["q_value"] = q_values(columns["p_value"], max(tests, len(order)))
     columns["assigned"] = (

@@ -4,7 +4,8 @@ With nearest upsampling a mask enters only through its number of pixels in each 
 integer sum over the cells where a concept is on. Integer sums merge in any order: a map-reduce over images is exact.
 What the sums mean statistically is in ``concepts.evidence``.
 
-Shape suffixes: H halves (selection, held out), C concepts, P cells, L labels, E (concept, cell) pairs that are on.
+Shape suffixes: H halves (selection, held out), C concepts, P cells, L labels, E (concept, cell) pairs that are on,
+A concepts that are on in an image, T levels, S sums of a pair.
 """
 
 from __future__ import annotations
@@ -13,8 +14,21 @@ from dataclasses import dataclass
 
 import numpy as np
 
-# Sums over the images where concept and label are both on, for each (label, concept) pair.
-PAIR_SUMS = ("n_co", "n_hit", "inter", "inter2", "inter_on", "inter_label", "on_label", "union_co")
+LEVELS = (1, 4, 16, 64)  # cells on from which a concept counts as present: a speck, a thing, stuff, a look
+# Sums over the images where concept and label are both on, for each (label, concept) pair; first one for each level.
+PAIR_SUMS = (
+    "n_co",
+    "n_co_4",
+    "n_co_16",
+    "n_co_64",
+    "n_hit",
+    "inter",
+    "inter2",
+    "inter_on",
+    "inter_label",
+    "on_label",
+    "union_co",
+)
 SELECTION, HELDOUT = 0, 1  # even and odd prompt ids
 
 
@@ -68,16 +82,17 @@ class OverlapStats:
     """Sums over images, apart for the selection half (even prompt ids) and the held-out half (odd ones).
 
     Labels are picked on the one and their IoU reported on the other: a maximum over hundreds of concepts is biased
-    upwards where it was found. Memory is a block [H, S, C] for each label that occurred, whatever the number of images.
+    upwards where it was found. Memory is a block [H, C, S] for each label that occurred, whatever the number of images.
     """
 
     def __init__(self, n_concepts: int, grid: tuple[int, int], cell_pixels: int, hit_iou: float = 0.5) -> None:
         self.n, self.grid, self.cell_pixels, self.hit_iou = n_concepts, grid, cell_pixels, hit_iou
         self.n_cells = grid[0] * grid[1]
         # int64 is exact: squared pixels of 40,000 images of 512 px stay below 2^53
-        self.pairs: dict[str, np.ndarray] = {}  # label -> [H, S, C]
+        self.pairs: dict[str, np.ndarray] = {}  # label -> [H, C, S], S as PAIR_SUMS
         self.labels: dict[str, LabelSums] = {}
-        self.on, self.on2, self.on_images = (np.zeros((2, n_concepts), np.int64) for _ in range(3))
+        self.on, self.on2 = (np.zeros((2, n_concepts), np.int64) for _ in range(2))
+        self.on_images = np.zeros((2, n_concepts, len(LEVELS)), np.int64)
         self.on_cells = np.zeros((2, n_concepts, self.n_cells), np.int64)
         self.images = np.zeros(2, np.int64)
 
@@ -88,42 +103,36 @@ class OverlapStats:
         """
         half = prompt_id % 2
         concepts_E, cells_E = on
-        on_C = np.bincount(concepts_E, minlength=self.n) * self.cell_pixels
+        count_C = np.bincount(concepts_E, minlength=self.n)
+        active_A = np.flatnonzero(count_C)
+        place_C = np.zeros(self.n, np.int64)
+        place_C[active_A] = np.arange(len(active_A))
+        count_A = count_C[active_A]
+        on_A = count_A * self.cell_pixels
+        present_AT = count_A[:, None] >= np.array(LEVELS)
         self.images[half] += 1
-        self.on[half] += on_C
-        self.on2[half] += on_C * on_C
-        self.on_images[half] += on_C > 0
+        self.on[half, active_A] += on_A
+        self.on2[half, active_A] += on_A * on_A
+        self.on_images[half, active_A] += present_AT
         self.on_cells[half].reshape(-1)[concepts_E * self.n_cells + cells_E] += 1  # each pair occurs once
+        place_E = place_C[concepts_E]
         for label, area_P in areas.items():
             size = int(area_P.sum())
             if size:
+                inter_A = np.bincount(place_E, area_P[cells_E], len(active_A)).astype(np.int64)
                 self._add_label(half, label, area_P, size)
-                inter_C = np.bincount(concepts_E, weights=area_P[cells_E], minlength=self.n).astype(np.int64)
-                self._add_pair(half, label, inter_C, on_C, size)
+                self.pairs[label][half, active_A] += _pair_terms(inter_A, on_A, present_AT, size, self.hit_iou)
 
     def _add_label(self, half: int, label: str, area_P: np.ndarray, size: int) -> None:
         sums = self.labels.get(label)
         if sums is None:
             sums = self.labels[label] = LabelSums.zeros(self.n_cells, self.cell_pixels)
-            self.pairs[label] = np.zeros((2, len(PAIR_SUMS), self.n), np.int64)
+            self.pairs[label] = np.zeros((2, self.n, len(PAIR_SUMS)), np.int64)
         sums.pixels[half] += size
         sums.pixels2[half] += size * size
         sums.images[half] += 1
         sums.cells[half] += area_P
         sums.occupancy += np.bincount(area_P, minlength=self.cell_pixels + 1)
-
-    def _add_pair(self, half: int, label: str, inter_C: np.ndarray, on_C: np.ndarray, size: int) -> None:
-        is_on = on_C > 0
-        union_C = (on_C + size - inter_C) * is_on
-        block = self.pairs[label][half]
-        block[0] += is_on
-        block[1] += inter_C > self.hit_iou * union_C
-        block[2] += inter_C
-        block[3] += inter_C * inter_C
-        block[4] += inter_C * on_C
-        block[5] += inter_C * size
-        block[6] += on_C * size
-        block[7] += union_C
 
     def merge(self, other: OverlapStats) -> None:
         """Add another's sums; both must have the same concepts and grid (ValueError). Labels may differ."""
@@ -149,3 +158,22 @@ class OverlapStats:
         counts = sums.occupancy[filled]
         inside, chosen = np.cumsum(counts * filled), np.cumsum(counts) * self.cell_pixels
         return float((inside / (chosen + sums.pixels.sum() - inside)).max())
+
+
+def _pair_terms(inter_A: np.ndarray, on_A: np.ndarray, present_AT: np.ndarray, size: int, hit_iou: float) -> np.ndarray:
+    """What one image adds to the sums of one label and each active concept: int64 [A, S], in the order of PAIR_SUMS."""
+    terms_AS = np.empty((len(inter_A), len(PAIR_SUMS)), np.int64)
+    union_A = on_A + size - inter_A
+    terms_AS[:, : len(LEVELS)] = present_AT
+    rest = (
+        inter_A > hit_iou * union_A,
+        inter_A,
+        inter_A * inter_A,
+        inter_A * on_A,
+        inter_A * size,
+        on_A * size,
+        union_A,
+    )
+    for number, term_A in enumerate(rest, start=len(LEVELS)):
+        terms_AS[:, number] = term_A
+    return terms_AS

@@ -5,8 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from concepts.evidence import pair_sums
 from concepts.label_table import label_table
-from concepts.overlap import OverlapStats, cell_areas, where_on
+from concepts.overlap import LEVELS, PAIR_SUMS, OverlapStats, cell_areas, where_on
 from concepts.settings import LabelSettings
 
 GRID, SIZE, N, CELL = (4, 4), 16, 5, 16
@@ -92,6 +93,10 @@ def test_every_number_equals_a_count_over_pixels(seed, make):
             label_share = sum(cells_of(m) for _, m in pairs)
             assert row["lift"] == pytest.approx(inter / ((on_share * label_share).sum() / len(pairs)))
             assert row["iou"] <= row["ceiling"] + 1e-12
+            levels = pair_sums(collect(images, act_max), label)
+            for level, name in zip(LEVELS, PAIR_SUMS, strict=False):
+                cells = [on.sum() // CELL for on, m in pairs if m.any()]
+                assert levels[name][cid] == sum(count >= level for count in cells)
     assert len(found) == expected
 
 
