@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from pathlib import Path
 
 import duckdb
@@ -17,6 +18,7 @@ from storage.study import read_study
 from storage.tables import parts
 
 FORMATS = ("table", "csv", "json", "parquet")
+CATALOGUE = re.compile(r"\b(show|pragma|information_schema|(duckdb|pragma|sqlite|pg)_\w+)\b", re.I)  # list the tables
 
 
 def query(root: str | Path, sql: str) -> pa.Table:
@@ -24,10 +26,9 @@ def query(root: str | Path, sql: str) -> pa.Table:
     read_study(root)
     connection = duckdb.connect()
     try:
-        for table, schema in SCHEMAS.items():
-            _add_view(connection, Path(root), table, schema)
+        connection.execute(f"SET allowed_directories=[{_quoted(str(Path(root).resolve()))}]")
         connection.execute("SET enable_external_access=false")
-        result = connection.sql(sql)
+        result = _run(connection, Path(root), sql)
         if result is None:
             raise StorageError("the statement returned no rows: ask with SELECT (the tables are read-only)")
         return result.to_arrow_table()
@@ -37,16 +38,43 @@ def query(root: str | Path, sql: str) -> pa.Table:
         connection.close()
 
 
-def _add_view(connection: duckdb.DuckDBPyConnection, root: Path, table: str, schema: pa.Schema) -> None:
+def _run(connection: duckdb.DuckDBPyConnection, root: Path, sql: str) -> duckdb.DuckDBPyRelation | None:
+    """With views of the tables that the statement names, for each view opens a file, and then of all if one is missing.
+
+    A table's name can be put together within the statement, and for a misspelt one DuckDB suggests what it knows.
+    """
+    named = _named_tables(sql)
+    for table in named:
+        _add_view(connection, root, table)
+    try:
+        return connection.sql(sql)
+    except duckdb.CatalogException:
+        for table in SCHEMAS.keys() - set(named):
+            _add_view(connection, root, table)
+        return connection.sql(sql)
+
+
+def _named_tables(sql: str) -> list[str]:
+    """The tables whose names are words of the statement; all where it names none, or asks what there is."""
+    words = set(re.findall(r"\w+", sql.lower()))
+    named = [table for table in SCHEMAS if table in words]
+    return list(SCHEMAS) if not named or CATALOGUE.search(sql) else named
+
+
+def _add_view(connection: duckdb.DuckDBPyConnection, root: Path, table: str) -> None:
     """A lazily read view; a table without parts is an empty one, so that a query on it works from the start."""
     files = [str(f) for f in parts(root, table)]
     if files:
-        listed = ", ".join("'" + f.replace("'", "''") + "'" for f in files)
-        connection.execute(f"SET allowed_directories=['{str(root.resolve()).replace(chr(39), chr(39) * 2)}']")
+        listed = ", ".join(_quoted(f) for f in files)
         connection.execute(f'CREATE VIEW "{table}" AS SELECT * FROM read_parquet([{listed}])')
     else:
-        connection.register(f"_{table}", schema.empty_table())
+        connection.register(f"_{table}", SCHEMAS[table].empty_table())
         connection.execute(f'CREATE VIEW "{table}" AS SELECT * FROM "_{table}"')
+
+
+def _quoted(text: str) -> str:
+    """As a string of SQL."""
+    return "'" + text.replace("'", "''") + "'"
 
 
 def render(table: pa.Table, form: str) -> bytes:

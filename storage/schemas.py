@@ -1,8 +1,10 @@
-"""Every table's Arrow schema and key, declared once. The README and the tests read them from here."""
+"""Every table's Arrow schema, key and order on disk, declared once. What they mean is said in ``descriptions``."""
 
 from __future__ import annotations
 
 import pyarrow as pa
+
+from storage.descriptions import described
 
 _SITE = [("block", pa.string()), ("t", pa.float64()), ("conditioning", pa.string()), ("k", pa.int32())]
 _CONCEPT = [
@@ -21,7 +23,7 @@ def _schema(*fields: tuple[str, pa.DataType], nullable: tuple[str, ...] = ()) ->
     return pa.schema([pa.field(name, kind, nullable=name in nullable) for name, kind in fields])
 
 
-SCHEMAS: dict[str, pa.Schema] = {
+_FIELDS: dict[str, pa.Schema] = {
     "prompts": _schema(
         ("prompt_id", pa.int64()),
         ("caption", pa.string()),
@@ -311,3 +313,14 @@ KEYS: dict[str, tuple[str, ...]] = {
     "bench": (*_SITE_KEY, "method", "scope", "kind", "label"),
     "runs": ("run_id", "stage"),
 }
+
+# The order of rows within a part, which decides what a reader can skip. A part is one unit's: a shard of images, or one
+# (site, k), whose site columns are constant in it, so that whole parts are skipped by their statistics alone. Within a
+# part the key's order serves all tables but one: images are read by ranges of prompt ids, concepts by cid.
+SORTS: dict[str, tuple[str, ...]] = {
+    **KEYS,
+    # People ask for a label, and a part holds some hundred thousand rows of all labels: sorted so, a row group answers.
+    "concept_labels": ("label", "kind", "cid", *_SITE_KEY),
+}
+
+SCHEMAS: dict[str, pa.Schema] = {name: described(name, schema, KEYS[name]) for name, schema in _FIELDS.items()}
