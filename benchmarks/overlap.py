@@ -120,7 +120,7 @@ def main() -> None:
     ours = per_image(lambda i: stats.add(next(numbers), where_on(i[0], i[1], act_max, 0.1), i[2]), images)
     loop = per_image(lambda i: dense.add(*i), images)
     for label, block in dense.pairs.items():
-        assert np.array_equal(stats.pairs[label][0].T, block.numpy().astype(np.int64)), label
+        assert np.array_equal(stats.pairs[label][0], block.numpy().astype(np.int64)), label
     print(f"sparse integer sums {ours:.2f} ms an image, dense torch loop {loop:.1f} ms: ratio {loop / ours:.1f}")
     steps = labelling_steps(images, act_max)
     print("beside them, ms an image: " + ", ".join(f"{name} {ms:.2f}" for name, ms in steps.items()))

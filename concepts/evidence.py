@@ -26,7 +26,7 @@ class Iou(NamedTuple):
 def pair_sums(stats: OverlapStats, label: str, halves: tuple[int, ...] = BOTH) -> dict[str, np.ndarray]:
     """Name of each pair sum -> int64 [C], over the halves."""
     block = stats.pairs[label][list(halves)].sum(0)
-    return dict(zip(PAIR_SUMS, block.T, strict=True))
+    return dict(zip(PAIR_SUMS, block, strict=True))
 
 
 def iou_of(stats: OverlapStats, label: str, halves: tuple[int, ...] = BOTH) -> Iou:
@@ -76,7 +76,7 @@ def p_values(stats: OverlapStats, label: str) -> np.ndarray:
     with_label = int(sums.images[SELECTION])
     smallest = np.ones(stats.n)
     for level, name in enumerate(PAIR_SUMS[: len(LEVELS)]):
-        tail = copresence_tail(pair[name], images, with_label, stats.on_images[SELECTION, :, level])
+        tail = copresence_tail(pair[name], images, with_label, stats.on_images[SELECTION, level])
         smallest = np.minimum(smallest, tail)
     excess = pair["inter"] - expected_inter(stats, label, half)
     variance = pair["inter2"] - pair["inter"].astype(float) ** 2 / max(images, 1)

@@ -24,7 +24,7 @@ def summarise(stats: OverlapStats, table: LabelTable) -> dict[str, Any]:
     assigned, paper = columns["assigned"], columns["paper_assigned"]
     row: dict[str, Any] = {
         "n_concepts": stats.n,
-        "n_alive": int((stats.on_images[:, :, 0].sum(0) > 0).sum()),
+        "n_alive": int((stats.on_images[:, 0].sum(0) > 0).sum()),
         "n_labelled": len(set(columns["cid"][assigned].tolist())),
         "n_labels": len(set(columns["label"][assigned].tolist())),
         "n_assigned": int(assigned.sum()),

@@ -47,7 +47,7 @@ def label_table(stats: OverlapStats, settings: LabelSettings) -> LabelTable:
     order = np.lexsort((joined["label"], joined["cid"]))
     columns = {name: values[order] for name, values in joined.items()}
     selection = columns.pop("iou_selection")
-    tests = int((stats.on_images[SELECTION, :, 0] > 0).sum()) * sum(
+    tests = int((stats.on_images[SELECTION, 0] > 0).sum()) * sum(
         bool(s.images[SELECTION]) for s in stats.labels.values()
     )
     columns["label"] = np.array(labels, object)[columns["label"]]

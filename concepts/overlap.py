@@ -5,7 +5,7 @@ integer sum over the cells where a concept is on. Integer sums merge in any orde
 What the sums mean statistically is in ``concepts.evidence``.
 
 Shape suffixes: H halves (selection, held out), C concepts, P cells, L labels, E (concept, cell) pairs that are on,
-A concepts that are on in an image, T levels, S sums of a pair.
+T levels, S sums of a pair.
 """
 
 from __future__ import annotations
@@ -82,17 +82,17 @@ class OverlapStats:
     """Sums over images, apart for the selection half (even prompt ids) and the held-out half (odd ones).
 
     Labels are picked on the one and their IoU reported on the other: a maximum over hundreds of concepts is biased
-    upwards where it was found. Memory is a block [H, C, S] for each label that occurred, whatever the number of images.
+    upwards where it was found. Memory is a block [H, S, C] for each label that occurred, whatever the number of images.
     """
 
     def __init__(self, n_concepts: int, grid: tuple[int, int], cell_pixels: int, hit_iou: float = 0.5) -> None:
         self.n, self.grid, self.cell_pixels, self.hit_iou = n_concepts, grid, cell_pixels, hit_iou
         self.n_cells = grid[0] * grid[1]
         # int64 is exact: squared pixels of 40,000 images of 512 px stay below 2^53
-        self.pairs: dict[str, np.ndarray] = {}  # label -> [H, C, S], S as PAIR_SUMS
+        self.pairs: dict[str, np.ndarray] = {}  # label -> [H, S, C], S as PAIR_SUMS
         self.labels: dict[str, LabelSums] = {}
         self.on, self.on2 = (np.zeros((2, n_concepts), np.int64) for _ in range(2))
-        self.on_images = np.zeros((2, n_concepts, len(LEVELS)), np.int64)
+        self.on_images = np.zeros((2, len(LEVELS), n_concepts), np.int64)
         self.on_cells = np.zeros((2, n_concepts, self.n_cells), np.int64)
         self.images = np.zeros(2, np.int64)
 
@@ -104,30 +104,25 @@ class OverlapStats:
         half = prompt_id % 2
         concepts_E, cells_E = on
         count_C = np.bincount(concepts_E, minlength=self.n)
-        active_A = np.flatnonzero(count_C)
-        place_C = np.zeros(self.n, np.int64)
-        place_C[active_A] = np.arange(len(active_A))
-        count_A = count_C[active_A]
-        on_A = count_A * self.cell_pixels
-        present_AT = count_A[:, None] >= np.array(LEVELS)
+        on_C, present_TC = count_C * self.cell_pixels, count_C >= np.array(LEVELS)[:, None]
         self.images[half] += 1
-        self.on[half, active_A] += on_A
-        self.on2[half, active_A] += on_A * on_A
-        self.on_images[half, active_A] += present_AT
+        self.on[half] += on_C
+        self.on2[half] += on_C * on_C
+        self.on_images[half] += present_TC
         self.on_cells[half].reshape(-1)[concepts_E * self.n_cells + cells_E] += 1  # each pair occurs once
-        place_E = place_C[concepts_E]
         for label, area_P in areas.items():
             size = int(area_P.sum())
             if size:
-                inter_A = np.bincount(place_E, area_P[cells_E], len(active_A)).astype(np.int64)
+                inter_C = np.bincount(concepts_E, area_P[cells_E], self.n).astype(np.int64)
                 self._add_label(half, label, area_P, size)
-                self.pairs[label][half, active_A] += _pair_terms(inter_A, on_A, present_AT, size, self.hit_iou)
+                # Whole rows, though most concepts are off: scattered entries take as long from a few hundred on.
+                self.pairs[label][half] += _pair_terms(inter_C, on_C, present_TC, size, self.hit_iou)
 
     def _add_label(self, half: int, label: str, area_P: np.ndarray, size: int) -> None:
         sums = self.labels.get(label)
         if sums is None:
             sums = self.labels[label] = LabelSums.zeros(self.n_cells, self.cell_pixels)
-            self.pairs[label] = np.zeros((2, self.n, len(PAIR_SUMS)), np.int64)
+            self.pairs[label] = np.zeros((2, len(PAIR_SUMS), self.n), np.int64)
         sums.pixels[half] += size
         sums.pixels2[half] += size * size
         sums.images[half] += 1
@@ -160,20 +155,13 @@ class OverlapStats:
         return float((inside / (chosen + sums.pixels.sum() - inside)).max())
 
 
-def _pair_terms(inter_A: np.ndarray, on_A: np.ndarray, present_AT: np.ndarray, size: int, hit_iou: float) -> np.ndarray:
-    """What one image adds to the sums of one label and each active concept: int64 [A, S], in the order of PAIR_SUMS."""
-    terms_AS = np.empty((len(inter_A), len(PAIR_SUMS)), np.int64)
-    union_A = on_A + size - inter_A
-    terms_AS[:, : len(LEVELS)] = present_AT
-    rest = (
-        inter_A > hit_iou * union_A,
-        inter_A,
-        inter_A * inter_A,
-        inter_A * on_A,
-        inter_A * size,
-        on_A * size,
-        union_A,
-    )
-    for number, term_A in enumerate(rest, start=len(LEVELS)):
-        terms_AS[:, number] = term_A
-    return terms_AS
+def _pair_terms(inter_C: np.ndarray, on_C: np.ndarray, present_TC: np.ndarray, size: int, hit_iou: float) -> np.ndarray:
+    """What one image adds to the sums of one label and each concept: int64 [S, C], in the order of PAIR_SUMS."""
+    union_C = (on_C + size - inter_C) * present_TC[0]
+    terms_SC = np.empty((len(PAIR_SUMS), len(inter_C)), np.int64)
+    terms_SC[: len(LEVELS)] = present_TC
+    products = (inter_C * inter_C, inter_C * on_C, inter_C * size, on_C * size)
+    rest = (inter_C > hit_iou * union_C, inter_C, *products, union_C)
+    for number, term_C in enumerate(rest, start=len(LEVELS)):
+        terms_SC[number] = term_C
+    return terms_SC
