@@ -1,0 +1,221 @@
+"""The ten documented questions, timed on tables of a full study: 36 SAEs of 5120 concepts, 4585 labels, 40,000 images.
+
+    python -m benchmarks.queries            # writes some 3 GB below the temporary folder, a few minutes on one core
+    python -m benchmarks.queries --small    # seconds
+    python -m benchmarks.queries --keep DIR # keeps the tables in DIR, and uses them if they are there
+
+The questions are read from docs/labelling.md. The tables are drawn at random, of the sizes and the sparsity of a full
+study: ten labels a trained and a shared concept, five an untrained one, 384 numbers an embedding, three examples in ten
+bins, six segments an image. Each time is the median of five calls of ``storage.query.query``, each with a connection of
+its own.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import re
+import statistics
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from storage.query import query
+from storage.schemas import SCHEMAS
+from storage.study import open_study
+from storage.tables import count_rows, parts, write_part
+
+PAGE = Path(__file__).parents[1] / "docs" / "labelling.md"
+QUESTION = re.compile(r"^\*\*(\d+)\. (.+?)\*\*.*?^```sql\n(.+?)^```", re.S | re.M)
+TARGET_MS = 200
+NAMED = ("tree", "house", "boat", "cloud", "sky", "grass", "night")
+SITES = tuple(itertools.product(("down", "mid", "up"), (1.0, 0.5, 0.0), ("cond", "uncond"), (10, 20)))
+KINDS = {"trained": 10, "untrained": 5, "shared": 10}  # label rows a concept
+CONTROLS = ("trained", "shared", "untrained", "frozen", "shuffled_decoder", "neurons", "pca", "shuffled_positions")
+
+
+@dataclass(frozen=True)
+class Size:
+    """How large a study the tables are drawn for."""
+
+    concepts: int = 5120
+    labels: int = 4585
+    width: int = 384
+    prompts: int = 246_000
+    images: int = 45_000  # segmented: dictionary and layout splits
+    shard: int = 256
+
+
+SMALL = Size(concepts=256, labels=300, width=32, prompts=2000, images=1024)
+
+
+def questions() -> dict[str, str]:
+    """Number and text of each documented question -> its SQL."""
+    return {f"{number}. {' '.join(text.split())}": sql for number, text, sql in QUESTION.findall(PAGE.read_text())}
+
+
+def write_tables(root: Path, size: Size) -> None:
+    """Every table that a question reads, in the parts that the pipeline would write."""
+    rng = np.random.default_rng(0)
+    labels = np.array([*NAMED, *(f"label {i}" for i in range(size.labels - len(NAMED)))], object)
+    _write(root, "prompts", "all", _prompts(size))
+    for start in range(0, size.images, size.shard):
+        _write(root, "segments", f"{start // size.shard:06d}", _segments(rng, labels, start, size))
+    for site in SITES:
+        name = "-".join(map(str, site))
+        columns = dict(zip(("block", "t", "conditioning", "k"), site, strict=True))
+        _write(root, "concepts", name, columns | _concepts(rng, labels, size))
+        pairs = [_pairs(rng, labels, kind, each, size.concepts) for kind, each in KINDS.items()]
+        joined = {column: np.concatenate([p[column] for p in pairs]) for column in pairs[0]}
+        _write(root, "concept_labels", name, columns | joined)
+        _write(root, "concept_examples", name, columns | _examples(rng, size))
+        _write(root, "label_controls", name, columns | {"kind": np.array(CONTROLS, object)}, rng)
+
+
+def _write(root: Path, table: str, part: str, columns: dict[str, Any], rng: np.random.Generator | None = None) -> None:
+    """Single values stand for whole columns; columns that no question depends on are drawn."""
+    rows = next(len(c) for c in columns.values() if isinstance(c, (np.ndarray, pa.Array)))
+    rng = rng or np.random.default_rng(1)
+    arrays = [_array(columns.get(field.name), field, rows, rng) for field in SCHEMAS[table]]
+    write_part(root, table, part, pa.Table.from_arrays(arrays, schema=SCHEMAS[table]))
+
+
+def _array(given: Any, field: pa.Field, rows: int, rng: np.random.Generator) -> pa.Array:
+    kind = field.type
+    if isinstance(given, (np.ndarray, pa.Array)):
+        return pa.array(given, kind)
+    if given is not None:
+        return pa.array([given] * rows, kind)
+    if pa.types.is_floating(kind):
+        return pa.array(rng.random(rows), kind)
+    if pa.types.is_boolean(kind):
+        return pa.array(rng.random(rows) < 0.5, kind)
+    if pa.types.is_integer(kind):
+        return pa.array(rng.integers(0, 1000, rows), kind)
+    if pa.types.is_fixed_size_list(kind):
+        inner = _array(None, kind.value_field, rows * kind.list_size, rng)
+        return pa.FixedSizeListArray.from_arrays(inner, kind.list_size)
+    if pa.types.is_list(kind):
+        return pa.ListArray.from_arrays(np.zeros(rows + 1, np.int32), pa.array([], kind.value_type))
+    return pa.array(["drawn"] * rows, kind)
+
+
+def _some_labels(rng: np.random.Generator, labels: np.ndarray, rows: int) -> np.ndarray:
+    """Labels as frequent as words are: the seven that questions name are the most frequent."""
+    weight = 1.0 / (np.arange(len(labels)) + 10)
+    return labels[rng.choice(len(labels), rows, p=weight / weight.sum())]
+
+
+def _prompts(size: Size) -> dict[str, Any]:
+    captions = [f"a caption of some ten words, as captions of photographs are, no. {i}" for i in range(size.prompts)]
+    return {"prompt_id": np.arange(size.prompts), "caption": np.array(captions, object), "split": "dictionary"}
+
+
+def _segments(rng: np.random.Generator, labels: np.ndarray, start: int, size: Size) -> dict[str, Any]:
+    images = min(size.shard, size.images - start)
+    rows = 6 * images
+    runs = 80 * np.arange(rows + 1, dtype=np.int32)
+    return {
+        "prompt_id": start + np.repeat(np.arange(images), 6),
+        "segment_id": np.tile(np.arange(6), images),
+        "label": _some_labels(rng, labels, rows),
+        "rle_counts": pa.ListArray.from_arrays(runs, pa.array(rng.integers(1, 999, runs[-1]), pa.int32())),
+    }
+
+
+def _concepts(rng: np.random.Generator, labels: np.ndarray, size: Size) -> dict[str, Any]:
+    ends = size.width * np.arange(size.concepts + 1, dtype=np.int32)
+    vectors = pa.array(rng.normal(size=ends[-1]), pa.float32())
+    parents = np.where(rng.random(size.concepts) < 0.1, "broader", None)
+    return {
+        "cid": np.arange(size.concepts),
+        "alive": True,
+        "top_label": _some_labels(rng, labels, size.concepts),
+        "embedding": pa.ListArray.from_arrays(ends, vectors),
+        "parent": parents.astype(object),
+    }
+
+
+def _pairs(rng: np.random.Generator, labels: np.ndarray, kind: str, each: int, concepts: int) -> dict[str, Any]:
+    """About ``each`` labels a concept; one pair in ten is assigned."""
+    cid = np.repeat(np.arange(concepts), each)
+    label = _some_labels(rng, np.arange(len(labels)), len(cid))
+    key = np.unique(cid * len(labels) + label)
+    cid, label = np.divmod(key, len(labels))
+    iou = rng.beta(1, 8, len(key))
+    assigned = rng.random(len(key)) < 0.1
+    return {
+        "kind": np.full(len(key), kind, object),
+        "cid": cid,
+        "label": labels[label],
+        "iou": iou,
+        "iou_heldout": iou * rng.random(len(key)),
+        "assigned": assigned,
+        "paper_assigned": assigned | (rng.random(len(key)) < 0.05),
+    }
+
+
+def _examples(rng: np.random.Generator, size: Size) -> dict[str, Any]:
+    """Three images in each of ten bins of every concept, eight cells of the map in each."""
+    rows = size.concepts * 30
+    ends = 8 * np.arange(rows + 1, dtype=np.int32)
+    return {
+        "cid": np.repeat(np.arange(size.concepts), 30),
+        "bin": np.tile(np.repeat(np.arange(10), 3), size.concepts),
+        "rank": np.tile(np.arange(3), size.concepts * 10),
+        "prompt_id": rng.integers(0, size.prompts, rows),
+        "map_indices": pa.ListArray.from_arrays(ends, pa.array(rng.integers(0, 256, ends[-1]), pa.int32())),
+        "map_values": pa.ListArray.from_arrays(ends, pa.array(rng.random(ends[-1]), pa.float32())),
+    }
+
+
+def milliseconds(root: Path, sql: str, calls: int = 5) -> tuple[float, int]:
+    """(Median over ``calls``, rows of the answer)."""
+    times, rows = [], 0
+    for _ in range(calls):
+        started = time.perf_counter()
+        rows = query(root, sql).num_rows
+        times.append(time.perf_counter() - started)
+    return 1000 * statistics.median(times), rows
+
+
+def measure(root: Path, size: Size) -> None:
+    """Write the tables if they are not there, then print the times."""
+    if not (root / "study.yaml").exists():
+        started = time.perf_counter()
+        write_tables(root, size)
+        open_study(root, {"name": "queries"}, {})  # last: a folder without it is not whole
+        print(f"written in {time.perf_counter() - started:.0f} s")
+    for table in ("concept_labels", "concepts", "concept_examples", "segments", "prompts"):
+        files = parts(root, table)
+        megabytes = sum(f.stat().st_size for f in files) / 1e6
+        print(f"{table}: {count_rows(root, table):,} rows in {len(files)} parts, {megabytes:.0f} MB")
+    print("\n| question | rows | ms |\n| --- | --- | --- |")
+    slow = []
+    for question, sql in questions().items():
+        took, rows = milliseconds(root, sql)
+        slow += [question] * (took > TARGET_MS)
+        print(f"| {question} | {rows} | {took:.0f} |", flush=True)
+    print(f"\nabove {TARGET_MS} ms: {'; '.join(slow) or 'none'}")
+
+
+def main() -> None:
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options.add_argument("--small", action="store_true", help="a study of one hundredth of the size")
+    options.add_argument("--keep", type=Path, help="folder for the tables, kept; used again if it holds them")
+    given = options.parse_args()
+    size = SMALL if given.small else Size()
+    if given.keep:
+        measure(given.keep, size)
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        measure(Path(folder), size)
+
+
+if __name__ == "__main__":
+    main()
