@@ -77,6 +77,19 @@ def top_labels(table: LabelTable) -> dict[int, int]:
     return best
 
 
+def labels_met(table: LabelTable, settings: LabelSettings) -> dict[int, list[str]]:
+    """cid -> the labels it meets more than chance, by q-value and lift and whatever their IoU, for concepts with any.
+
+    A concept of animals meets dogs and cats alike, and has with neither the IoU that a concept of dogs has.
+    """
+    columns = table.columns
+    met = (columns["q_value"] <= settings.assign_fdr) & (np.nan_to_num(columns["lift"]) >= settings.assign_lift)
+    found: dict[int, list[str]] = {}
+    for row in np.flatnonzero(met):
+        found.setdefault(int(columns["cid"][row]), []).append(str(columns["label"][row]))
+    return found
+
+
 def _evidence(stats: OverlapStats, label: str, number: int) -> dict[str, np.ndarray]:
     """One label's columns over the concepts that ever touched it; ``label`` is its number."""
     pair, sums = pair_sums(stats, label), stats.labels[label]

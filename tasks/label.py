@@ -15,7 +15,7 @@ from concepts.hierarchy import common_parent, load_hierarchy
 
 from concepts.embeddings import centre, concept_embeddings
 from concepts.label_summary import summarise
-from concepts.label_table import LabelTable, label_table, top_labels, worth_keeping
+from concepts.label_table import LabelTable, label_table, labels_met, top_labels, worth_keeping
 from concepts.overlap import OverlapStats
 from concepts.properties import ColourSums, cohesion, coverage, position_selectivity, separability
 from sae.io import load_sae
@@ -139,18 +139,13 @@ class Labelling:
         return as_table("concepts", columns, self.columns)
 
     def _parents(self, table: LabelTable) -> list[str | None]:
-        """The broader label of every concept that carries several labels with one in common."""
+        """The broader label of every concept that meets several labels which have one in common."""
         found: list[str | None] = [None] * self.sae.n
         settings = self.study.config.labels
-        if not settings.hierarchy:
-            return found
-        hierarchy = load_hierarchy(settings.hierarchy, self.labels)
-        labels_of: dict[int, list[str]] = {}
-        rows = np.flatnonzero(table.columns["assigned"])
-        for cid, label in zip(table.columns["cid"][rows], table.columns["label"][rows], strict=True):
-            labels_of.setdefault(int(cid), []).append(label)
-        for cid, labels in labels_of.items():
-            found[cid] = common_parent(labels, hierarchy)
+        if settings.hierarchy:
+            hierarchy = load_hierarchy(settings.hierarchy, self.labels)
+            for cid, labels in labels_met(table, settings).items():
+                found[cid] = common_parent(labels, hierarchy)
         return found
 
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from scipy.stats import false_discovery_control, hypergeom
 
 from concepts.evidence import copresence_tail, p_values, q_values
-from concepts.label_table import label_table, top_labels, worth_keeping
+from concepts.label_table import label_table, labels_met, top_labels, worth_keeping
 from concepts.overlap import OverlapStats, cell_areas, where_on
 from concepts.settings import LabelSettings
 
@@ -88,6 +88,12 @@ def test_chance_alone_can_refuse():
     lenient = LabelSettings(assign_images=1, assign_iou=0.0, assign_lift=1.0)
     assert not label_table(stats, lenient).columns["assigned"].any()
     assert label_table(stats, lenient.model_copy(update={"assign_fdr": 1.0})).columns["assigned"].any()
+
+
+def test_labels_met_need_no_iou():
+    stats, strict = world(np.random.default_rng(0), 120, linked=True), LabelSettings(assign_iou=0.99)
+    table = label_table(stats, strict)
+    assert not table.columns["assigned"].any() and labels_met(table, strict) == {0: ["tree"]}
 
 
 def test_what_either_rule_takes_is_kept():
