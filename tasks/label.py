@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import torch
-from concepts.hierarchy import common_parent, load_hierarchy
 
 from concepts.embeddings import centre, concept_embeddings
+from concepts.hierarchy import common_parent, load_hierarchy
 from concepts.label_summary import summarise
 from concepts.label_table import LabelTable, label_table, labels_met, top_labels, worth_keeping
 from concepts.overlap import OverlapStats
