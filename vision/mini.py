@@ -6,10 +6,14 @@ import numpy as np
 import torch
 from scipy import ndimage
 
+from vision.errors import VisionError
+from vision.images import batches, check_images
 from vision.mini_network import PLAIN, SceneNetwork
+from vision.nms import mask_iou
 from vision.settings import MiniSettings
 from vision.types import Backend, Box, Image, Segment, Tag
 
+SIDE = 64  # of the images the scene network was trained on
 SCATTERED = ("sky", "grass", "sand", "snow", "water", "road")  # stuff: one segment however many pieces
 
 
@@ -19,12 +23,11 @@ class MiniVision:
     def __init__(self, network: SceneNetwork, settings: MiniSettings) -> None:
         self.network, self.settings = network, settings
 
-    @torch.inference_mode()
     def probabilities(self, images: list[Image]) -> tuple[np.ndarray, np.ndarray]:
         """Class probabilities float32 [B, C, 64, 64] and style probabilities [B, S]."""
-        x = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).float() / 255
-        judged = self.network(x)
-        return judged.classes.softmax(1).numpy(), judged.styles.softmax(1).numpy()
+        return scene_probabilities(
+            self.network, images, self.settings.batch_size, f"vision.mini.path {self.settings.path!r}"
+        )
 
     def tag(self, images: list[Image], captions: list[str]) -> list[list[Tag]]:
         """Classes that own enough pixels, and the style if one is likely."""
@@ -45,22 +48,22 @@ class MiniVision:
         ]
 
     def segment(self, images: list[Image], boxes: list[list[Box]]) -> list[list[Segment]]:
-        """The box's pixels that belong to its class; a style is the whole image."""
+        """The box's pixels that belong to its class; a style is the whole image. Empty masks are dropped."""
         classes = self.probabilities(images)[0]
         found = []
         for p, of_image in zip(classes, boxes, strict=True):
-            segments = [self._segment(p, box) for box in of_image]
+            segments = [s for s in (self._segment(p, box) for box in of_image) if s]
             kept = [s for s in segments if s.mask_score >= self.settings.min_score]
             found.append(sorted(kept, key=lambda s: (s.label, s.xyxy)))
         return found
 
     def object_map(self, images: list[Image], label: str) -> np.ndarray:
         """Probability of the label at each pixel, float32 [B, 64, 64]."""
-        return self.probabilities(images)[0][:, self.network.labels.index(label)]
+        return self.probabilities(images)[0][:, _index(self.network.labels, label)]
 
     def style_score(self, images: list[Image], label: str) -> np.ndarray:
         """Probability of the style, float32 [B]."""
-        return self.probabilities(images)[1][:, self.network.styles.index(label)]
+        return self.probabilities(images)[1][:, _index(self.network.styles, label)]
 
     def _present(self, classes: np.ndarray) -> list[str]:
         owner = classes.argmax(0)
@@ -70,7 +73,7 @@ class MiniVision:
     def _mask(self, classes: np.ndarray, label: str) -> np.ndarray:
         if label in self.network.styles:
             return np.ones(classes.shape[1:], bool)
-        return classes.argmax(0) == self.network.labels.index(label)
+        return classes.argmax(0) == _index(self.network.labels, label)
 
     def _confidence(self, classes: np.ndarray, label: str) -> float:
         return float(classes[self.network.labels.index(label)][self._mask(classes, label)].mean())
@@ -86,11 +89,13 @@ class MiniVision:
                 boxes.append(Box(tag.label, tag.score, tag.score, xyxy))
         return boxes
 
-    def _segment(self, classes: np.ndarray, box: Box) -> Segment:
+    def _segment(self, classes: np.ndarray, box: Box) -> Segment | None:
         x0, y0, x1, y1 = (int(v) for v in box.xyxy)
         inside = np.zeros(classes.shape[1:], bool)
         inside[y0:y1, x0:x1] = True
         mask = self._mask(classes, box.label) & inside
+        if not mask.any():
+            return None
         if box.label in self.network.styles:
             score = box.score
         else:
@@ -98,7 +103,75 @@ class MiniVision:
         return Segment(box.label, mask, box.tag_score, box.score, score, box.xyxy)
 
 
+class SecondNetwork:
+    """The opinion of a network with another body: its own class regions, and its own idea of the style."""
+
+    def __init__(self, network: SceneNetwork, settings: MiniSettings) -> None:
+        self.network, self.settings = network, settings
+
+    def confirm(self, images: list[Image], segments: list[list[Segment]]) -> list[list[float]]:
+        """IoU of each mask with the pixels whose probability of its label exceeds 0.5.
+
+        A style, which is the whole image, scores 1 if this network finds the same style, else 0.
+        """
+        classes, styles = scene_probabilities(
+            self.network, images, self.settings.batch_size, f"vision.mini.second_path {self.settings.second_path!r}"
+        )
+        return [
+            [self._score(s, p, self.network.styles[int(style.argmax())]) for s in of_image]
+            for of_image, p, style in zip(segments, classes, styles, strict=True)
+        ]
+
+    def _score(self, segment: Segment, classes: np.ndarray, style: str) -> float:
+        if segment.label in self.network.styles:
+            return float(segment.label == style)
+        return mask_iou(segment.mask, classes[_index(self.network.labels, segment.label)] > 0.5)
+
+
+@torch.inference_mode()
+def scene_probabilities(
+    network: SceneNetwork, images: list[Image], batch_size: int, name: str
+) -> tuple[np.ndarray, np.ndarray]:
+    """Class probabilities float32 [B, C, 64, 64] and style probabilities [B, S], ``batch_size`` images at a time.
+
+    Raises ``VisionError`` if an image is not uint8 [64, 64, 3] or the network gives NaN.
+    """
+    check_images(images)
+    for number, image in enumerate(images):
+        if image.shape != (SIDE, SIDE, 3):
+            raise VisionError(f"image {number} is {list(image.shape)}: the mini backend reads [{SIDE}, {SIDE}, 3] only")
+    classes = np.empty((len(images), len(network.labels), SIDE, SIDE), np.float32)
+    styles = np.empty((len(images), len(network.styles)), np.float32)
+    for rows in batches(range(len(images)), batch_size):
+        x = torch.from_numpy(np.stack([images[row] for row in rows])).permute(0, 3, 1, 2).float() / 255
+        judged = network(x)
+        here = slice(rows[0], rows[-1] + 1)
+        classes[here], styles[here] = judged.classes.softmax(1).numpy(), judged.styles.softmax(1).numpy()
+    if np.isnan(classes).any() or np.isnan(styles).any():
+        raise VisionError(f"{name} gives NaN for its probabilities: its weights are damaged, fetch them anew")
+    return classes, styles
+
+
 def load_mini(settings: MiniSettings) -> Backend:
-    """The mini backend. Raises ``VisionError`` if its weights are missing or damaged."""
+    """The mini backend. Raises ``VisionError`` if its weights are missing or damaged, or the two networks differ."""
     vision = MiniVision(SceneNetwork.load(settings.path), settings)
-    return Backend("mini", vision, vision, vision, vision)
+    return Backend("mini", vision, vision, vision, vision, _second(vision.network, settings))
+
+
+def _second(first: SceneNetwork, settings: MiniSettings) -> SecondNetwork | None:
+    if settings.second_path is None:
+        return None
+    second = SceneNetwork.load(settings.second_path)
+    unknown = sorted({*first.labels, *first.styles} - {*second.labels, *second.styles})
+    if unknown:
+        raise VisionError(
+            f"vision.mini.second_path {settings.second_path!r} does not know {', '.join(unknown)}, which "
+            "vision.mini.path labels: give a network trained on the same world"
+        )
+    return SecondNetwork(second, settings)
+
+
+def _index(names: tuple[str, ...], label: str) -> int:
+    if label not in names:
+        raise VisionError(f"the mini backend does not know {label!r}: it knows {', '.join(names)}")
+    return names.index(label)

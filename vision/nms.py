@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from vision.images import grouped
 from vision.types import Box, Segment
 
 Xyxy = tuple[float, float, float, float]
@@ -13,32 +14,69 @@ Xyxy = tuple[float, float, float, float]
 
 def box_iou(a: Xyxy, b: Xyxy) -> float:
     """Intersection over union of two boxes (x0, y0, x1, y1)."""
-    width = min(a[2], b[2]) - max(a[0], b[0])
-    height = min(a[3], b[3]) - max(a[1], b[1])
-    inter = max(width, 0.0) * max(height, 0.0)
-    union = (a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - inter
-    return inter / union if union > 0 else 0.0
+    return float(_box_ious(np.array(a), np.array([b]))[0])
+
+
+def mask_iou(a: np.ndarray, b: np.ndarray) -> float:
+    """IoU of two bool [H, W] masks; 0 if both are empty."""
+    union = np.logical_or(a, b).sum()
+    return float(np.logical_and(a, b).sum() / union) if union else 0.0
 
 
 def suppress(boxes: list[Box], iou: float) -> list[Box]:
-    """Class-aware non-maximum suppression: the best box of a label removes its overlapping namesakes."""
-    kept: list[Box] = []
-    for box in sorted(boxes, key=lambda b: (-b.score, b.label, b.xyxy)):
-        if all(box.label != k.label or box_iou(box.xyxy, k.xyxy) <= iou for k in kept):
-            kept.append(box)
-    return kept
+    """Class-aware non-maximum suppression: the best box of a label removes its overlapping namesakes.
+
+    Best first; of equal scores the first by label, then by corners. Repeats go when their IoU exceeds ``iou``.
+    """
+    kept = [box for namesakes in grouped(boxes, lambda box: box.label) for box in _suppress_namesakes(namesakes, iou)]
+    return sorted(kept, key=_rank)
 
 
 def merge_masks(segments: list[Segment], iou: float) -> list[Segment]:
     """Join masks of one label whose IoU exceeds ``iou``; the joined segment keeps the better one's scores."""
+    merged = [
+        segment
+        for namesakes in grouped(segments, lambda segment: segment.label)
+        for segment in _merge_namesakes(namesakes, iou)
+    ]
+    return sorted(merged, key=lambda s: (-s.mask_score, s.label, s.xyxy))
+
+
+def _rank(box: Box) -> tuple[float, str, Xyxy]:
+    return -box.score, box.label, box.xyxy
+
+
+def _suppress_namesakes(boxes: list[Box], iou: float) -> list[Box]:
+    ranked = sorted(boxes, key=_rank)
+    corners = np.array([box.xyxy for box in ranked], float)
+    alive = np.ones(len(ranked), bool)
+    for i in range(len(ranked)):
+        if alive[i]:
+            alive[i + 1 :] &= _box_ious(corners[i], corners[i + 1 :]) <= iou
+    return [box for box, stays in zip(ranked, alive, strict=True) if stays]
+
+
+def _box_ious(a: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """IoU of box [4] with each of [N, 4]; 0 where both are empty."""
+    low, high = np.maximum(a[:2], others[:, :2]), np.minimum(a[2:], others[:, 2:])
+    inter = np.clip(high - low, 0, None).prod(1)
+    union = (a[2:] - a[:2]).prod() + (others[:, 2:] - others[:, :2]).prod(1) - inter
+    return np.divide(inter, union, out=np.zeros(len(others)), where=union > 0)
+
+
+def _merge_namesakes(segments: list[Segment], iou: float) -> list[Segment]:
     kept: list[Segment] = []
-    for segment in sorted(segments, key=lambda s: (-s.mask_score, s.label, s.xyxy)):
+    areas: list[int] = []
+    for segment in sorted(segments, key=lambda s: (-s.mask_score, s.xyxy)):
+        area = int(segment.mask.sum())
         for i, other in enumerate(kept):
-            inter = np.logical_and(segment.mask, other.mask).sum()
-            union = np.logical_or(segment.mask, other.mask).sum()
-            if segment.label == other.label and union and inter / union > iou:
+            # IoU is at most the ratio of the areas: most pairs need no look at their pixels.
+            hopeful = min(area, areas[i]) > iou * max(area, areas[i])
+            if hopeful and mask_iou(segment.mask, other.mask) > iou:
                 kept[i] = replace(other, mask=segment.mask | other.mask)
+                areas[i] = int(kept[i].mask.sum())
                 break
         else:
             kept.append(segment)
+            areas.append(area)
     return kept

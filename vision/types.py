@@ -71,12 +71,20 @@ class Judge(Protocol):
         """float32 [B]: how much each image looks like the style."""
 
 
+class Opinion(Protocol):
+    """A second model's opinion of segments, independent of the one that made them."""
+
+    def confirm(self, images: list[Image], segments: list[list[Segment]]) -> list[list[float]]:
+        """IoU in [0, 1] of each segment's mask with the second model's own region of the segment's label."""
+
+
 @dataclass(frozen=True)
 class Backend:
-    """The four parts of one way to annotate images."""
+    """The parts of one way to annotate images; ``opinion`` is None where no second model is set."""
 
     name: str
     tagger: Tagger
     detector: Detector
     segmenter: Segmenter
     judge: Judge
+    opinion: Opinion | None = None

@@ -4,13 +4,24 @@ from __future__ import annotations
 
 import functools
 import re
+import unicodedata
+
+# Thai, Lao, Khmer, kana and Chinese characters are written without spaces: a label is found anywhere in them.
+_UNSPACED = re.compile("[\u0e00-\u0eff\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]")
 
 
-@functools.cache
+@functools.lru_cache(maxsize=65536)
 def _pattern(label: str) -> re.Pattern[str]:
-    return re.compile(rf"\b{re.escape(label.lower())}(e?s)?\b")
+    word = re.escape(_folded(label))
+    if _UNSPACED.search(label):
+        return re.compile(word)
+    return re.compile(rf"(?<!\w){word}(e?s)?(?!\w)")
 
 
 def mentions(caption: str, label: str) -> bool:
     """Whether the caption has the label as words of its own, in singular or plural, whatever the case."""
-    return _pattern(label).search(caption.lower()) is not None
+    return _pattern(label).search(_folded(caption)) is not None
+
+
+def _folded(text: str) -> str:
+    return unicodedata.normalize("NFKC", text).lower()

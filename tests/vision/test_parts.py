@@ -4,19 +4,23 @@ import itertools
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from miniature.world import LOOKS, make_scene
-from tests.paths import SCENE_VISION
+from tests.paths import ROOT, SCENE_VISION
 from vision.backend import load_backend
 from vision.ceiling import iou_ceiling
 from vision.errors import VisionError
+from vision.mini import MiniVision
 from vision.mini_network import SceneNetwork
 from vision.nms import box_iou, merge_masks, suppress
 from vision.rle import decode, encode
 from vision.settings import MiniSettings, VisionSettings
-from vision.types import Box, Segment
+from vision.types import Box, Segment, Tag
+
+SECOND_JUDGE = ROOT / "miniature" / "weights" / "second-judge"
 
 
 @settings(max_examples=60, deadline=None)
@@ -74,7 +78,7 @@ def backend():
 
 
 def test_scene_backend_finds_what_was_drawn(backend):
-    scenes = [make_scene(40_000_000 + i) for i in range(60)]
+    scenes = [make_scene(40_000_000 + i) for i in range(40)]
     images, captions = [s.image for s in scenes], [s.caption for s in scenes]
     tags = backend.tagger.tag(images, captions)
     found = backend.segmenter.segment(images, backend.detector.detect(images, tags))
@@ -121,3 +125,58 @@ def test_incomplete_settings_are_refused():
         VisionSettings(backend="mini")
     with pytest.raises(ValueError, match="vocabulary is empty"):
         VisionSettings(backend="transformers", transformers={})
+
+
+def test_the_scene_network_runs_in_batches_of_bounded_size(backend):
+    images = [make_scene(42_000_000 + i).image for i in range(10)]
+    sizes = []
+    backend.tagger.network.register_forward_pre_hook(lambda _, x: sizes.append(len(x[0])))
+    small = MiniVision(backend.tagger.network, MiniSettings(path="", batch_size=4))
+    tags = small.tag(images, [""] * 10)
+    assert sizes == [4, 4, 2]
+    assert [[t.label for t in of] for of in tags] == [[t.label for t in of] for of in backend.tagger.tag(images, [])]
+    assert small.tag([], []) == [] == small.detect([], []) == small.segment([], [])
+
+
+def test_second_network_confirms_what_it_sees_itself():
+    settings = MiniSettings(path=str(SCENE_VISION), second_path=str(SECOND_JUDGE))
+    both = load_backend(VisionSettings(backend="mini", mini=settings))
+    scenes = [make_scene(43_000_000 + i) for i in range(24)]
+    images = [s.image for s in scenes]
+    segments = both.segmenter.segment(images, both.detector.detect(images, both.tagger.tag(images, [])))
+    opinions = both.opinion.confirm(images, segments)
+    assert [len(o) for o in opinions] == [len(s) for s in segments]
+    second = MiniVision(SceneNetwork.load(SECOND_JUDGE), MiniSettings(path=""))
+    styles = [{t.label for t in tags} & set(LOOKS) for tags in second.tag(images, [])]
+    of_objects = []
+    for image, of_image, scores, style in zip(images, segments, opinions, styles, strict=True):
+        for segment, score in zip(of_image, scores, strict=True):
+            if segment.label in LOOKS:
+                assert score == float(segment.label in style)
+                continue
+            region = second.object_map([image], segment.label)[0] > 0.5
+            assert score == pytest.approx((region & segment.mask).sum() / (region | segment.mask).sum())
+            of_objects.append(score)
+    assert np.mean(of_objects) > 0.6 and sum(bool(s) for s in styles) > 3
+    # A mask that covers what is not there is not confirmed.
+    blank = Segment("car", np.roll(np.eye(64, dtype=bool), 3), 1, 1, 1, (0, 0, 64, 64))
+    assert both.opinion.confirm(images[:1], [[blank]])[0][0] < 0.1
+
+
+def test_mini_refuses_what_it_cannot_read(backend, tmp_path):
+    with pytest.raises(VisionError, match=r"image 0 is \[32, 64, 3\]: the mini backend reads \[64, 64, 3\] only"):
+        backend.tagger.tag([np.zeros((32, 64, 3), np.uint8)], [""])
+    image = make_scene(44_000_000).image
+    with pytest.raises(VisionError, match="does not know 'zebra': it knows house"):
+        backend.detector.detect([image], [[Tag("zebra", 1.0)]])
+    assert backend.segmenter.segment([image], [[Box("car", 1, 1, (0.0, 0.0, 0.0, 0.0))]]) == [[]]
+    SceneNetwork(("a",), ("plain",), width=8).save(tmp_path)
+    with pytest.raises(VisionError, match="second_path .* does not know ball, balloon"):
+        load_backend(
+            VisionSettings(backend="mini", mini=MiniSettings(path=str(SCENE_VISION), second_path=str(tmp_path)))
+        )
+    broken = SceneNetwork.load(SCENE_VISION)
+    with torch.no_grad():
+        broken.classes.bias.fill_(float("nan"))
+    with pytest.raises(VisionError, match="vision.mini.path 'x' gives NaN"):
+        MiniVision(broken, MiniSettings(path="x")).tag([image], [""])

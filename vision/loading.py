@@ -1,0 +1,102 @@
+"""Loading models from folders or hub ids, and running them: kind, device, precision, and scores that are numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+import transformers
+from PIL import Image as PilImage
+
+from vision.errors import VisionError
+from vision.settings import TransformersSettings
+from vision.types import Image
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A model in eval mode on its device. ``name`` is how errors call it; ``kind`` is its model_type."""
+
+    name: str
+    kind: str
+    model: Any
+    processor: Any = None
+    tokenizer: Any = None
+
+
+def load(
+    settings: TransformersSettings,
+    field: str,
+    kinds: dict[str, str],
+    processor_of: tuple[str, ...] | None = None,
+    tokenizer: bool = False,
+) -> Loaded:
+    """Load the model that ``settings.<field>`` names, by the class that its config.json's model_type calls for.
+
+    ``kinds`` maps each model_type that fits the field to the transformers class; ``processor_of`` lists those whose
+    image processor is loaded too (None: all). Weights are safetensors, float32. Raises ``VisionError`` if the field
+    is empty, or names nothing that can be loaded, or a model of another kind.
+    """
+    path = getattr(settings, field)
+    name = f"vision.transformers.{field} {path!r}"
+    if not path:
+        raise VisionError(f"vision.transformers.{field} is empty, and this step needs it: give a folder or hub id")
+    kind = _read(name, transformers.AutoConfig, path).model_type
+    if kind not in kinds:
+        raise VisionError(f"{name} is a model of type {kind!r}, which does not fit: give one of {', '.join(kinds)}")
+    model = _read(name, getattr(transformers, kinds[kind]), path, use_safetensors=True, dtype=torch.float32)
+    wanted = processor_of is None or kind in processor_of
+    # PIL's resampling everywhere: results must not depend on whether torchvision happens to be installed.
+    processor = _read(name, transformers.AutoImageProcessor, path, backend="pil") if wanted else None
+    words = _read(name, transformers.AutoTokenizer, path) if tokenizer else None
+    return Loaded(name, kind, model.eval().to(settings.device), processor, words)
+
+
+def _read(name: str, reader: Any, path: str, **given: Any) -> Any:
+    try:
+        return reader.from_pretrained(path, **given)
+    except Exception as error:  # the library raises a dozen kinds; all mean the same to the user
+        reason = " ".join(str(error).split())[:160]
+        raise VisionError(f"{name} cannot be loaded ({reason}): give a whole folder or a reachable hub id") from error
+
+
+@contextmanager
+def running(settings: TransformersSettings, exact: bool = False) -> Iterator[None]:
+    """No gradients, and matrix products in ``settings.dtype``, or in float32 where ``exact`` is asked for."""
+    kind = torch.float32 if exact else getattr(torch, settings.dtype)
+    mixed = torch.autocast(torch.device(settings.device).type, kind, enabled=kind != torch.float32)
+    with torch.inference_mode(), mixed:
+        yield
+
+
+def prepared(loaded: Loaded, images: Iterable[Image], **given: Any) -> dict[str, torch.Tensor]:
+    """What the model's image processor makes of uint8 images [H, W, 3]; ``given`` overrides its settings."""
+    pictures = [PilImage.fromarray(image) for image in images]
+    # Without the format, a picture of 1 or 3 pixels' height would be taken for channels.
+    return loaded.processor(images=pictures, input_data_format="channels_last", return_tensors="pt", **given)
+
+
+def numbers(values: torch.Tensor, name: str, what: str) -> np.ndarray:
+    """float32 array of the tensor's shape. Raises ``VisionError`` naming the model if any value is NaN."""
+    array = values.detach().float().cpu().numpy()
+    if np.isnan(array).any():
+        raise VisionError(
+            f"{name} gives NaN for its {what}: its weights are damaged or overflow vision.transformers.dtype; "
+            "fetch them anew or set dtype: float32"
+        )
+    return array
+
+
+def refuse_long(loaded: Loaded, texts: dict[str, str], limit: int) -> None:
+    """Raise ``VisionError`` for the first label whose text (label -> text) has more than ``limit`` tokens."""
+    if not texts:
+        return
+    for label, ids in zip(texts, loaded.tokenizer(list(texts.values())).input_ids, strict=True):
+        if len(ids) > limit:
+            raise VisionError(
+                f"label {label[:60]!r} is {len(ids)} tokens to {loaded.name}, which reads at most {limit}: shorten it"
+            )
