@@ -1,0 +1,200 @@
+"""A concept's page, drawn from the tables alone, and which concepts are worth a page."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from figures.cards import Card, Example, LabelLine, concept_card, number
+from storage.tables import Filters, read_table
+from tasks.collect import decode_png
+from tasks.errors import StudyError
+from tasks.study import Site, Study, site_path, split_range, unit_name
+from tasks.train import TRAINED
+
+SITE = ("block", "t", "conditioning", "k")
+LABEL_LINES = 14  # a page's table; the paper's rule lists hundreds of labels of some concepts
+PICKED = (*SITE, "cid", "alive", "n_images", "top_label", "context_free_score", "parent", "coverage")
+
+
+class ConceptKey(NamedTuple):
+    """Which concept: the arguments of ``draw_card``."""
+
+    site: Site
+    k: int
+    cid: int
+
+
+def draw_card(root: str | Path, site: Site, k: int, cid: int) -> Path:
+    """Draw one concept's page; returns the PNG, in ``figures/cards/`` of the study folder.
+
+    Reads ``concepts``, ``concept_labels``, ``concept_examples``, ``images`` and ``prompts``; ``t`` is taken as folders
+    write it, to two decimals. Raises ``StudyError`` for a site or a concept that is not there, saying what is.
+    """
+    site = _known_site(root, site, k)
+    filters = _filters(site, k)
+    concept = _concept(root, site, k, cid)
+    of_concept: Filters = [*filters, ("cid", "==", cid)]
+    labels = read_table(root, "concept_labels", filters=[*of_concept, ("kind", "==", TRAINED)]).to_pylist()
+    labels.sort(key=lambda row: (-row["assigned"], -row["iou"], row["label"]))
+    last_bin = pc.max(read_table(root, "concept_examples", ["bin"], filters)["bin"]).as_py()
+    card = Card(
+        title=concept["top_label"] or "no label of its own",
+        subtitle=f"block {site[0]}, t = {site[1]:.2f}, {site[2]}, k = {k}, CID {cid}",
+        act_max=concept["act_max"],
+        n_bins=1 if last_bin is None else last_bin + 1,
+        bins=_examples(root, of_concept),
+        labels=[_label_line(row) for row in labels[:LABEL_LINES]],
+        more_labels=max(0, len(labels) - LABEL_LINES),
+        facts=_facts(concept),
+        colour=concept["colour"],
+    )
+    name = f"{unit_name(site, k).replace('/', '-')}-cid{cid}.png"
+    return concept_card(card, Path(root) / "figures" / "cards" / name)
+
+
+def _filters(site: Site, k: int) -> Filters:
+    return [(name, "==", value) for name, value in zip(SITE, (*site, k), strict=True)]
+
+
+def _known_site(root: str | Path, site: Site, k: int) -> Site:
+    """The labelled site of that name, its ``t`` as the tables have it."""
+    found = read_table(root, "concepts", list(SITE), [("cid", "==", 0)]).to_pylist()
+    names = {unit_name((r["block"], r["t"], r["conditioning"]), r["k"]): r for r in found}
+    row = names.get(unit_name(site, k))
+    if row is None:
+        there = f"there are {', '.join(names)}: name one of them" if names else "run `concepts label` first"
+        raise StudyError(f"{root} has no labelled concepts at {unit_name(site, k)}; {there}")
+    return row["block"], row["t"], row["conditioning"]
+
+
+def _concept(root: str | Path, site: Site, k: int, cid: int) -> dict[str, Any]:
+    rows = read_table(root, "concepts", filters=[*_filters(site, k), ("cid", "==", cid)]).to_pylist()
+    if not rows:
+        last = pc.max(read_table(root, "concepts", ["cid"], _filters(site, k))["cid"]).as_py()
+        raise StudyError(f"{site_path(site)} has no concept {cid}: name one from 0 to {last}")
+    return rows[0]
+
+
+def _label_line(row: dict[str, Any]) -> LabelLine:
+    evidence = {name: row[name] for name in ("iou", "iou_se", "iou_heldout", "q_value", "assigned", "paper_assigned")}
+    return LabelLine(name=row["label"], **evidence)
+
+
+def _examples(root: str | Path, of_concept: Filters) -> dict[int, list[Example]]:
+    """Quantile bin -> examples by rank."""
+    rows = read_table(root, "concept_examples", filters=of_concept).to_pylist()
+    ids = sorted({row["prompt_id"] for row in rows})
+    wanted: Filters = [("prompt_id", "in", ids)]
+    images = {r["prompt_id"]: r["image"] for r in read_table(root, "images", filters=wanted).to_pylist()} if ids else {}
+    captions = read_table(root, "prompts", ["prompt_id", "caption"], wanted).to_pylist() if ids else []
+    caption_of = {row["prompt_id"]: row["caption"] for row in captions}
+    missing = [str(i) for i in ids if i not in images or i not in caption_of]
+    if missing:
+        raise StudyError(
+            f"{root}: the tables 'images' and 'prompts' lack prompt {', '.join(missing[:5])}: run `concepts verify` on "
+            "this folder, then collect again"
+        )
+    found: dict[int, list[Example]] = {}
+    for row in rows:
+        heat = np.zeros(row["grid"], np.float32)
+        heat.ravel()[row["map_indices"]] = row["map_values"]
+        image = _decoded(root, row["prompt_id"], images[row["prompt_id"]])
+        found.setdefault(row["bin"], []).append(Example(image, heat, caption_of[row["prompt_id"]]))
+    return found
+
+
+def _decoded(root: str | Path, prompt_id: int, data: bytes) -> np.ndarray:
+    try:
+        return decode_png(data)
+    except OSError as error:
+        raise StudyError(
+            f"{root}: table images holds for prompt {prompt_id} bytes that are no image ({error}): run `concepts "
+            "verify` on this folder, then collect again"
+        ) from error
+
+
+def _facts(row: dict[str, Any]) -> list[tuple[str, str]]:
+    """Names and values of a page's list, a dash for what the concept has not."""
+
+    def plain(name: str) -> str:
+        return "–" if row[name] is None else number(row[name])
+
+    covered = (
+        "–" if row["coverage"] is None else f"{100 * row['coverage']:.0f} ± {100 * row['coverage_sd']:.0f} % of cells"
+    )
+    return [
+        ("images where it fires", f"{row['n_images']:,}"),
+        ("cells where it fires, of all", f"{100 * row['density']:.2g} %"),
+        ("coverage of those images", covered),
+        ("activation, mean and largest", f"{number(row['act_mean'])}, {number(row['act_max'])}"),
+        ("cohesion of its labels", plain("cohesion")),
+        ("broader label", row["parent"] or "–"),
+        ("context-free score (variance)", plain("context_free_score")),
+        ("position selectivity", plain("position_selectivity")),
+        ("colour selectivity", plain("colour_selectivity")),
+        ("norm of the concept vector", plain("decoder_norm")),
+    ]
+
+
+def pick_cards(study: Study, n: int = 10) -> list[ConceptKey]:
+    """``n`` concepts of the cond sites that show what there is, fewer if there are fewer.
+
+    The concepts that carry their labels best, each of another label; and, in up to half of the places, the most
+    context-free, the most global, the best labelled with a broader label, and the one without a label that fires in
+    most images. Deterministic.
+    """
+    concepts = read_table(study.root, "concepts", list(PICKED), [("conditioning", "==", "cond"), ("alive", "==", True)])
+    labelled = _best_of_each_label(study)
+    special = _special(concepts, labelled, study)
+    chosen = dict.fromkeys(labelled[: n - min(n // 2, len(special))])
+    for candidates in special:
+        found = next((key for key in candidates if key not in chosen), None)
+        if found is not None and len(chosen) < n:
+            chosen[found] = None
+    chosen.update(dict.fromkeys(labelled))
+    return list(chosen)[:n]
+
+
+def _best_of_each_label(study: Study) -> list[ConceptKey]:
+    """The concept of highest held-out IoU of each label, best first."""
+    filters = [("kind", "==", TRAINED), ("assigned", "==", True), ("conditioning", "==", "cond")]
+    names = [*SITE, "cid", "label", "iou_heldout"]
+    rows = read_table(study.root, "concept_labels", names, filters).to_pylist()
+    rows.sort(key=lambda row: -(row["iou_heldout"] or 0.0))
+    best: dict[str, ConceptKey] = {}
+    for row in rows:
+        best.setdefault(row["label"], _key(row))
+    return list(dict.fromkeys(best.values()))
+
+
+def _special(concepts: pa.Table, labelled: list[ConceptKey], study: Study) -> list[Iterator[ConceptKey]]:
+    """For each kind of concept beside the labelled, the candidates in order of how well they show it."""
+    start, stop = split_range(study, "dictionary")
+    often = pc.greater_equal(concepts["n_images"], (stop - start) / 2)
+    seen = pc.greater_equal(concepts["n_images"], study.config.labels.assign_images)
+    rank = {key: place for place, key in enumerate(labelled)}
+    broader = [_key(row) for row in concepts.filter(pc.is_valid(concepts["parent"])).select([*SITE, "cid"]).to_pylist()]
+    return [
+        # Whatever the image: in most of them, and with the smallest variance of its map between them.
+        _ordered(concepts.filter(often), "context_free_score", "ascending"),
+        _ordered(concepts.filter(seen), "coverage", "descending"),
+        iter(sorted(broader, key=lambda key: rank.get(key, len(rank)))),
+        _ordered(concepts.filter(pc.is_null(concepts["top_label"])), "n_images", "descending"),
+    ]
+
+
+def _ordered(concepts: pa.Table, column: str, order: str) -> Iterator[ConceptKey]:
+    keys = [(column, order), *((name, "ascending") for name in (*SITE, "cid"))]
+    ordered = concepts.filter(pc.is_valid(concepts[column])).sort_by(keys).select([*SITE, "cid"])
+    for batch in ordered.to_batches(max_chunksize=64):
+        yield from (_key(row) for row in batch.to_pylist())
+
+
+def _key(row: dict[str, Any]) -> ConceptKey:
+    return ConceptKey((row["block"], row["t"], row["conditioning"]), row["k"], row["cid"])
