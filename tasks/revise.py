@@ -140,8 +140,14 @@ def _clear(study: Study) -> None:
     for stage in STAGES:
         units = set(units_of(study, stage))
         for unit in records(study.root, stage):
-            if unit not in units:
+            if unit not in units or _lost_weights(study.root, stage, unit):
                 forget_record(study.root, stage, unit)
+
+
+def _lost_weights(root: str, stage: str, unit: str) -> bool:
+    """Whether weights that the record vouches for are gone: settings that come back must train them again."""
+    weights = (read_record(root, stage, unit) or {}).get("weights", {})
+    return not all((Path(root) / name).exists() for name in weights)
 
 
 def _unwanted(study: Study, changed: list[str]) -> list[Path]:
