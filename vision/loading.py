@@ -59,6 +59,12 @@ def load(
 def _read(name: str, reader: Any, path: str, **given: Any) -> Any:
     try:
         return reader.from_pretrained(path, **given)
+    except ImportError as error:
+        reason = " ".join(str(error).split())[:160]
+        raise VisionError(
+            f"{name} needs a package that is not installed ({reason}): install it "
+            "(for SigLIP: pip install 'concept-atlas[siglip]')"
+        ) from error
     except Exception as error:  # the library raises a dozen kinds; all mean the same to the user
         reason = " ".join(str(error).split())[:160]
         raise VisionError(f"{name} cannot be loaded ({reason}): give a whole folder or a reachable hub id") from error

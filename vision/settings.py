@@ -82,7 +82,10 @@ class TransformersSettings(BaseModel):
         "is a share of the vocabulary (softmax), SigLIP's stands by itself (sigmoid).",
     )
     box_score: float = Field(
-        0.30, ge=0, le=1, description="Smallest score of a label in a box. 0.30 suits Grounding DINO, 0.15 OWLv2."
+        0.30,
+        ge=0,
+        le=1,
+        description="Smallest score of a label in a box. 0.30 suits Grounding DINO; for OWLv2 0.1 is usual.",
     )
     nms_iou: float = Field(0.5, ge=0, le=1, description="Boxes of one label that overlap more are one.")
     mask_score: float = Field(0.6, ge=0, le=1, description="Smallest IoU that SAM predicts for its own mask.")

@@ -170,6 +170,15 @@ def test_what_is_missing_is_named(paths, settings, images, tmp_path):
         load_backend(settings(judge_clipseg=None)).judge.object_map(images, "tree")
 
 
+def test_a_missing_package_is_named(group, monkeypatch):
+    def needs_more(*_, **__):
+        raise ImportError("SiglipTokenizer requires the SentencePiece library")
+
+    monkeypatch.setattr("transformers.AutoTokenizer.from_pretrained", needs_more)
+    with pytest.raises(VisionError, match=r"requires the SentencePiece library.*pip install 'concept-atlas\[siglip\]'"):
+        Regions(group(), "judge_clipseg")
+
+
 @pytest.mark.parametrize(
     ("given", "says"),
     [
