@@ -26,9 +26,10 @@ def query(root: str | Path, sql: str) -> pa.Table:
     read_study(root)
     connection = duckdb.connect()
     try:
-        connection.execute(f"SET allowed_directories=[{_quoted(str(Path(root).resolve()))}]")
+        folder = Path(root).resolve()
+        connection.execute(f"SET allowed_directories=[{_quoted(str(folder))}]")
         connection.execute("SET enable_external_access=false")
-        result = _run(connection, Path(root), sql)
+        result = _run(connection, folder, sql)
         if result is None:
             raise StorageError("the statement returned no rows: ask with SELECT (the tables are read-only)")
         return result.to_arrow_table()
