@@ -158,7 +158,7 @@ def _draw_panel(page: _Page, card: Card) -> None:
 
 def _draw_labels(page: _Page, card: Card, y: float) -> float:
     """The table of labels; returns where it ends."""
-    stops = (("IoU ± SE", 2.0), ("held out", 2.58), ("q", 3.02), ("ours", 3.35), ("paper", PANEL))
+    stops = (("IoU ± SE", 2.0), ("held out", 2.55), ("q", 3.02), ("ours", 3.35), ("paper", PANEL))
     page.text(MARGIN, y, "label", weight="bold")
     for name, stop in stops:
         page.text(MARGIN + stop, y, name, weight="bold", ha="right")
@@ -232,4 +232,4 @@ def number(value: float) -> str:
 
 def small(value: float) -> str:
     """A q-value: two decimals, or its power of ten."""
-    return f"{value:.2f}" if value >= 0.01 else "< 1e-99" if value < 1e-99 else f"{value:.0e}"
+    return f"{value:.2f}" if value >= 0.01 else "<1e-99" if value < 1e-99 else f"{value:.0e}"

@@ -19,7 +19,7 @@ from tasks.train import TRAINED
 
 SITE = ("block", "t", "conditioning", "k")
 LABEL_LINES = 14  # a page's table; the paper's rule lists hundreds of labels of some concepts
-PICKED = (*SITE, "cid", "alive", "n_images", "top_label", "context_free_score", "parent", "coverage")
+PICKED = (*SITE, "cid", "alive", "n_images", "top_label", "position_selectivity", "parent", "coverage")
 
 
 class ConceptKey(NamedTuple):
@@ -181,8 +181,8 @@ def _special(concepts: pa.Table, labelled: list[ConceptKey], study: Study) -> li
     rank = {key: place for place, key in enumerate(labelled)}
     broader = [_key(row) for row in concepts.filter(pc.is_valid(concepts["parent"])).select([*SITE, "cid"]).to_pylist()]
     return [
-        # Whatever the image: in most of them, and with the smallest variance of its map between them.
-        _ordered(concepts.filter(often), "context_free_score", "ascending"),
+        # In most images, and at the same places. The smallest variance of the map would pick any faint, rare concept.
+        _ordered(concepts.filter(often), "position_selectivity", "descending"),
         _ordered(concepts.filter(seen), "coverage", "descending"),
         iter(sorted(broader, key=lambda key: rank.get(key, len(rank)))),
         _ordered(concepts.filter(pc.is_null(concepts["top_label"])), "n_images", "descending"),

@@ -95,5 +95,5 @@ def test_texts_are_cut_and_numbers_short():
     assert cards.caption_lines("a dog") == "a dog"
     numbers = {0: "0", 0.01234: "0.0123", 1234.6: "1,235", 2.5e-7: "2.5e-07", 123456: "123,456", 2e7: "2.0e+07"}
     assert {value: cards.number(value) for value in numbers} == numbers
-    assert [cards.small(v) for v in (0.5, 0.05, 3e-8, 0.0)] == ["0.50", "0.05", "3e-08", "< 1e-99"]
+    assert [cards.small(v) for v in (0.5, 0.05, 3e-8, 0.0)] == ["0.50", "0.05", "3e-08", "<1e-99"]
     assert cards.quantile_name(0, 10) == "strongest 10 %" and cards.quantile_name(2, 3) == "66.7 to 100 %"

@@ -45,10 +45,10 @@ CONCEPTS = [
     concept(1, alive=False, n_images=0, context_free_score=None, coverage=None, coverage_sd=None, colour=None),
     concept(2, top_label="tree"),
     concept(3, top_label="tree"),  # carries tree less well than 2
-    concept(4, n_images=IMAGES, context_free_score=0.001),  # context-free: always and alike
+    concept(4, n_images=IMAGES, position_selectivity=0.6),  # context-free: always, at the same places
     concept(5, n_images=12, coverage=0.97),  # global
-    concept(6, n_images=30),  # unlabelled and frequent
-    concept(7, n_images=4, coverage=1.0),  # in too few images to say anything
+    concept(6, n_images=30, context_free_score=0.0001),  # unlabelled and frequent
+    concept(7, n_images=4, coverage=1.0, position_selectivity=1.0),  # in too few images to say anything
     concept(8, top_label="sky"),
 ]
 PAIRS = [pair(0, "dog", 0.6), pair(0, "cat", 0.3), pair(2, "tree", 0.7), pair(3, "tree", 0.5), pair(8, "sky", 0.4)]
