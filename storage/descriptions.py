@@ -237,7 +237,7 @@ COLUMNS: dict[str, dict[str, str]] = {
         "above_random_ci_low": f"Lower {_CI}, prompts resampled.",
         "above_random_ci_high": f"Upper {_CI}, prompts resampled.",
         "effect": "Mean effect, in [-1, 1]: see interventions.",
-        "n": "Cases.",
+        "n": "Cases: pairs of prompt and region, over all targets.",
         "n_prompts": "Distinct prompts among them.",
     },
     "bench": {

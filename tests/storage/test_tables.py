@@ -1,3 +1,4 @@
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -6,9 +7,9 @@ from hypothesis import strategies as st
 
 from storage.errors import StorageError
 from storage.query import query, render
-from storage.schemas import KEYS, SCHEMAS
+from storage.schemas import KEYS, SCHEMAS, SORTS
 from storage.study import open_study
-from storage.tables import content_hash, read_table, write_part
+from storage.tables import ROW_GROUP_ROWS, content_hash, read_table, write_part
 
 
 def score(label: str, iou: float, method: str = "concepts") -> dict:
@@ -84,3 +85,130 @@ def test_render_formats_agree(tmp_path):
     assert render(table, "json").startswith(b"[")
     assert pq.read_table(pa.BufferReader(render(table, "parquet"))).equals(table)
     assert render(table, "table").splitlines()[0].split() == [b"a", b"b"]
+
+
+def pairs(rows: int, labels: int) -> pa.Table:
+    """``concept_labels`` of one SAE in key order: concept after concept, each with a few of many labels."""
+    rng = np.random.default_rng(0)
+    key = np.sort(rng.choice(rows * 4, rows, replace=False))
+    cid, label = np.divmod(key, labels)
+    given = {"block": ["mid"] * rows, "t": np.full(rows, 0.5), "conditioning": ["cond"] * rows, "k": np.full(rows, 10)}
+    given |= {"kind": ["trained"] * rows, "cid": cid, "label": [f"label {i:04d}" for i in label]}
+    arrays = []
+    for field in SCHEMAS["concept_labels"]:
+        drawn = rng.integers(0, 2, rows).astype(bool) if pa.types.is_boolean(field.type) else rng.integers(0, 9, rows)
+        arrays.append(pa.array(given.get(field.name, drawn)).cast(field.type))
+    return pa.Table.from_arrays(arrays, schema=SCHEMAS["concept_labels"])
+
+
+def column_chunks(path):
+    """Every column chunk of a file."""
+    meta = pq.read_metadata(path)
+    return [meta.row_group(g).column(c) for g in range(meta.num_row_groups) for c in range(meta.num_columns)]
+
+
+def test_every_string_is_dictionary_encoded_and_every_column_has_statistics_and_zstd(tmp_path):
+    grid = [{"grid": "8x8", "value": 0.5}]
+    boxes = {"box": [0.0] * 4, "rle_size": [8, 8], "rle_counts": [64], "iou_ceiling": grid, "area_px": 0}
+    scores = {"tag_score": 1.0, "box_score": 1.0, "mask_score": 1.0, "second_opinion": None}
+    common = {"prompt_id": 1, "label": "tree", "backend": "mini"}
+    rows = [{**common, **boxes, **scores, "segment_id": i} for i in range(3)]
+    files = [write_part(tmp_path, "segments", "a", rows), write_part(tmp_path, "concept_labels", "a", pairs(100, 10))]
+    chunks = [chunk for file in files for chunk in column_chunks(file)]
+    strings = {c.path_in_schema for c in chunks if c.physical_type == "BYTE_ARRAY"}
+    expected = {"label", "backend", "iou_ceiling.list.element.grid", "block", "conditioning", "kind"}
+    assert strings == expected
+    for chunk in chunks:
+        assert ("RLE_DICTIONARY" in chunk.encodings) == (chunk.path_in_schema in strings), chunk.path_in_schema
+        assert chunk.compression == "ZSTD" and chunk.statistics is not None
+
+
+def test_a_part_lies_in_its_sort_order_and_reads_in_key_order(tmp_path):
+    path = write_part(tmp_path, "concept_labels", "a", pairs(1000, 50))
+    lying = pq.read_table(path).select(SORTS["concept_labels"]).to_pylist()
+    assert lying == sorted(lying, key=lambda row: tuple(row.values()))
+    group = pq.read_metadata(path).row_group(0)
+    columns = [group.column(s.column_index).path_in_schema for s in group.sorting_columns]
+    assert tuple(columns) == SORTS["concept_labels"]
+    assert not any(s.descending for s in group.sorting_columns)
+    assert read_table(tmp_path, "concept_labels").equals(pairs(1000, 50))
+
+
+def test_a_labels_rows_lie_in_few_row_groups(tmp_path):
+    path = write_part(tmp_path, "concept_labels", "a", pairs(5 * ROW_GROUP_ROWS, 4585))
+    meta = pq.read_metadata(path)
+    assert meta.num_row_groups == 5
+    label = meta.schema.names.index("label")
+    ranges = [meta.row_group(g).column(label).statistics for g in range(5)]
+    assert all(a.max <= b.min for a, b in zip(ranges, ranges[1:], strict=False))
+    holding = [r for r in ranges if r.min <= "label 0007" <= r.max]
+    assert len(holding) == 1
+
+
+def test_a_key_held_twice_is_refused_wherever_the_rows_stand(tmp_path):
+    table = pairs(1000, 50)
+    with pytest.raises(StorageError, match="two rows share one key"):
+        write_part(tmp_path, "concept_labels", "a", pa.concat_tables([table, table.slice(500, 1)]))
+    write_part(tmp_path, "concept_labels", "a", table.take(pa.array(np.random.default_rng(0).permutation(1000))))
+
+
+def test_a_table_with_a_column_too_few_is_refused(tmp_path):
+    with pytest.raises(StorageError, match="do not fit its schema"):
+        write_part(tmp_path, "concept_labels", "a", pairs(10, 5).drop_columns("iou"))
+
+
+@pytest.fixture
+def small_study(tmp_path):
+    """A study whose folder and labels hold quotes."""
+    root = tmp_path / "it's a study"
+    open_study(root, {"name": "x"}, {})
+    labels = ("st. john's wort", 'a "b"', "木", "tree")
+    write_part(
+        root, "tags", "a", [{"prompt_id": i, "label": n, "score": 1.0, "tagger": "x"} for i, n in enumerate(labels)]
+    )
+    return root
+
+
+@pytest.mark.parametrize("label", ["st. john's wort", 'a "b"', "木", "tree"])
+def test_any_label_can_be_asked_for_with_its_quotes_doubled(small_study, label):
+    quoted = label.replace("'", "''")
+    assert query(small_study, f"select count(*) n from tags where label = '{quoted}'").to_pylist() == [{"n": 1}]
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "select count(*) n from TAGS",
+        'select count(*) n from "tags"',
+        "with x as (from tags) select count(*) n from x",
+        "select count(*) n from query_table('ta' || 'gs')",
+        "select count(*) + (select count(*) from segments) n from tags",
+        "select count(*) n from query_table('ta' || 'gs') anti join segments using (prompt_id)",
+    ],
+)
+def test_a_table_is_found_however_it_is_named(small_study, sql):
+    assert query(small_study, sql).to_pylist() == [{"n": 4}]
+
+
+def test_all_tables_are_listed_to_who_asks_what_there_is(small_study):
+    assert set(SCHEMAS) <= set(query(small_study, "show tables")["name"].to_pylist())
+    listed = query(small_study, "select view_name from duckdb_views() where not internal -- not tags")
+    assert set(SCHEMAS) <= set(listed["view_name"].to_pylist())
+
+
+def test_a_misspelt_table_is_answered_with_the_right_name(small_study):
+    with pytest.raises(StorageError, match='Did you mean "concept_labels"'):
+        query(small_study, "select * from concept_label join tags using (label)")
+
+
+def test_files_outside_the_study_cannot_be_read(small_study):
+    pq.write_table(pa.table({"a": [1]}), small_study.parent / "other.parquet")
+    with pytest.raises(StorageError, match="the query failed: Permission Error"):
+        query(small_study, f"from read_parquet('{small_study.parent}/other.parquet')")
+
+
+def test_a_study_is_asked_by_a_relative_path_and_by_a_link(small_study, monkeypatch):
+    monkeypatch.chdir(small_study.parent)
+    (small_study.parent / "link").symlink_to(small_study)
+    for root in (small_study.name, "link"):
+        assert query(root, "select count(*) n from tags").to_pylist() == [{"n": 4}]
