@@ -69,8 +69,8 @@ class LabelSums:
     @classmethod
     def zeros(cls, cells: int, cell_pixels: int) -> LabelSums:
         """No image yet."""
-        count = np.zeros((3, 2), np.int64)
-        return cls(*count, np.zeros((2, cells), np.int64), np.zeros(cell_pixels + 1, np.int64))
+        pixels, pixels2, images = np.zeros((3, 2), np.int64)
+        return cls(pixels, pixels2, images, np.zeros((2, cells), np.int64), np.zeros(cell_pixels + 1, np.int64))
 
     def merge(self, other: LabelSums) -> None:
         """Add another's sums."""

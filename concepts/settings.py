@@ -49,7 +49,7 @@ class LabelSettings(BaseModel):
     word2vec_path: str | None = Field(None, description="Word2Vec text file for the 'word2vec' embedder.")
     hierarchy: str | None = Field(
         None,
-        description="Broader terms of labels: a file of 'label<TAB>broader label' lines, or 'wordnet'. Empty leaves "
+        description="Broader terms of labels: a file of 'label<TAB>broader label' lines, or 'wordnet' (its database, found as WNSEARCHDIR says). Empty leaves "
         "`concepts.parent` empty.",
     )
     examples_per_concept: int = Field(

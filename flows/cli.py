@@ -62,6 +62,19 @@ def parser() -> argparse.ArgumentParser:
     revise.add_argument("--root", type=Path, required=True, help="the study folder")
     revise.add_argument("--set", action="append", default=[], metavar="a.b=value", help="override a setting")
     revise.add_argument("--dry-run", action="store_true", help="only say what would be redone")
+    thresholds = commands.add_parser("thresholds", help="calibrate the zero-shot tagger on a study's captions")
+    thresholds.add_argument("config", type=Path, help="the study's YAML file")
+    thresholds.add_argument("--root", type=Path, required=True, help="the study folder")
+    thresholds.add_argument("--set", action="append", default=[], metavar="a.b=value", help="override a setting")
+    thresholds.add_argument("--out", type=Path, required=True, help="the vocabulary file to write")
+    thresholds.add_argument(
+        "--min-positives", type=int, default=20, help="labels in fewer captions keep the global threshold"
+    )
+    card = commands.add_parser("card", help="draw a concept's page, or pages worth a look, into figures/cards/")
+    card.add_argument("dir", type=Path)
+    card.add_argument("site", nargs="?", metavar="BLOCK/T/COND", help="as in mid/0.00/cond; none: ten pages")
+    card.add_argument("cid", nargs="?", type=int, help="the concept's number")
+    card.add_argument("--k", type=int, help="needed where a site has SAEs of several k")
     status = commands.add_parser("status", help="what is done and missing, counts, sizes")
     status.add_argument("dir", type=Path)
     verify = commands.add_parser("verify", help="check every shard, weight file and table")
@@ -104,6 +117,8 @@ def _dispatch(options: argparse.Namespace) -> int:
     commands: dict[str, Callable[[argparse.Namespace], int]] = {
         "bench": _bench,
         "revise": _revise,
+        "thresholds": _thresholds,
+        "card": _card,
         "status": _status,
         "verify": _verify,
         "query": _query,
@@ -208,6 +223,26 @@ def _revise(options: argparse.Namespace) -> int:
         return 0
     revise(revision)
     print(f"study.yaml holds the new settings: `concepts run {options.config} --root {options.root}` redoes the rest")
+    return 0
+
+
+def _thresholds(options: argparse.Namespace) -> int:
+    from tasks.config import load_config
+    from tasks.study import open_or_create
+    from tasks.thresholds import calibrate_thresholds
+
+    study = open_or_create(options.root, load_config(options.config, options.set))
+    found = calibrate_thresholds(study, options.out, options.min_positives)
+    own = [one for one in found if one.threshold is not None]
+    print(f"{options.out}: {len(own)} of {len(found)} labels have a threshold of their own")
+    return 0
+
+
+def _card(options: argparse.Namespace) -> int:
+    from tasks.pages import draw_pages
+
+    for path in draw_pages(options.dir, options.site, options.cid, options.k):
+        print(path)
     return 0
 
 

@@ -11,8 +11,6 @@ from concepts.effects import (
     region_mask,
     success_in_region,
 )
-from concepts.embeddings import centre, concept_embeddings, load_word2vec
-from concepts.errors import ConceptError
 from concepts.interventions import contribution, edit_direction, global_edit, random_direction, spatial_edit
 from concepts.layout import conceptual_map, cosine_scores, evidence_scores, fit_threshold, ious, position_scores
 from concepts.settings import REGIONS
@@ -122,19 +120,3 @@ def test_edits_against_loops():
     assert torch.allclose(change[~region], -removed.reshape(delta.shape)[~region], atol=1e-5)
     assert torch.allclose((global_edit(delta, direction, 2.0) - delta).norm(dim=-1), torch.tensor(2.0), atol=1e-5)
     assert random_direction(5, 1).norm() == pytest.approx(1.0) and direction.norm() == pytest.approx(1.0)
-
-
-def test_embeddings(tmp_path):
-    vectors = centre(np.random.default_rng(0).normal(size=(9, 4)) + 10)
-    assert np.allclose(np.linalg.norm(vectors, axis=1), 1)
-    rows = [
-        {"cid": 1, "label": "a", "n_hit50": 3, "paper_assigned": True},
-        {"cid": 1, "label": "b", "n_hit50": 1, "paper_assigned": True},
-        {"cid": 0, "label": "b", "n_hit50": 0, "paper_assigned": False},
-    ]
-    found = concept_embeddings(rows, {"a": np.array([1.0, 0]), "b": np.array([0, 1.0])}, 2)
-    assert np.isnan(found[0]).all() and np.allclose(found[1], [0.75, 0.25])
-    (tmp_path / "v.txt").write_text("1 2\nhot_dog 1 2\n")
-    assert np.allclose(load_word2vec(str(tmp_path / "v.txt"))(["hot dog"]), [[1, 2]])
-    with pytest.raises(ConceptError, match="no vector for cat"):
-        load_word2vec(str(tmp_path / "v.txt"))(["cat"])

@@ -1,0 +1,40 @@
+"""Which concepts' pages ``concepts card`` draws, from the words of the command line."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from storage.study import read_study
+from tasks.cards import draw_card, pick_cards
+from tasks.config import parse_config
+from tasks.errors import StudyError
+from tasks.study import Study, site_path
+
+
+def draw_pages(root: Path, where: str | None, cid: int | None, k: int | None) -> Iterator[Path]:
+    """Draw one concept's page or, without a site, those that show best what there is; yields the files.
+
+    ``where`` is BLOCK/T/COND. Raises ``StudyError`` for a site or a concept that is not there.
+    """
+    known = read_study(root)
+    study = Study(str(root), parse_config(known["config"], str(root / "study.yaml")), known["config_hash"])
+    if where is None:
+        for key in pick_cards(study):
+            yield draw_card(root, *key)
+        return
+    if cid is None:
+        raise StudyError(f"concepts card {root} {where}: name a concept's number too, or leave the site out")
+    sites = {site_path(site): site for site in study.config.sites_list()}
+    if where not in sites:
+        raise StudyError(f"{root} has no site {where!r}: it has {', '.join(sites)}")
+    yield draw_card(root, sites[where], _chosen_k(study, k), cid)
+
+
+def _chosen_k(study: Study, k: int | None) -> int:
+    there = study.config.sae.k
+    if k is None and len(there) == 1:
+        return there[0]
+    if k not in there:
+        raise StudyError(f"the study has SAEs of k = {', '.join(map(str, there))}: name one with --k")
+    return k
