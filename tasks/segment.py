@@ -86,7 +86,7 @@ def segment_shard(study: Study, shard: int) -> dict[str, Any]:
     )
     backend = backend_of(study)
     found = backend.segmenter.segment(images, boxes)
-    opinion = getattr(backend, "opinion", None)
+    opinion = backend.opinion
     opinions = opinion.confirm(images, found) if opinion else [[None] * len(segments) for segments in found]
     grids = _grids(study, images[0])
     rows = [

@@ -165,11 +165,8 @@ def test_boxes_come_back_as_they_were_found(study, known):
 def test_a_second_opinion_is_stored_where_there_is_one(study, known, monkeypatch):
     run_steps(study, [1])
     assert set(read_table(study.root, "segments")["second_opinion"].to_pylist()) == {None}
-
-    class WithOpinion:
-        name, tagger, detector, segmenter, judge, opinion = "known", known, known, known, known, known
-
-    monkeypatch.setattr(segment, "backend_of", lambda study: WithOpinion)
+    backend = Backend("known", known, known, known, known, known)
+    monkeypatch.setattr(segment, "backend_of", lambda study: backend)
     segment_shard(study, 1)
     rows = read_table(study.root, "segments").to_pylist()
     assert [row["second_opinion"] for row in rows] == pytest.approx(
