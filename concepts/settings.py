@@ -49,8 +49,8 @@ class LabelSettings(BaseModel):
     word2vec_path: str | None = Field(None, description="Word2Vec text file for the 'word2vec' embedder.")
     hierarchy: str | None = Field(
         None,
-        description="Broader terms of labels: a file of 'label<TAB>broader label' lines, or 'wordnet' (its database, found as WNSEARCHDIR says). Empty leaves "
-        "`concepts.parent` empty.",
+        description="Broader terms of labels: a file of 'label<TAB>broader label' lines, or 'wordnet' (its database "
+        "files, found where WNSEARCHDIR says). Empty leaves `concepts.parent` empty.",
     )
     examples_per_concept: int = Field(
         3, ge=1, description="Example images kept in each bin: three show what varies, and a row of a card has room."
