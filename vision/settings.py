@@ -64,7 +64,7 @@ class TransformersSettings(BaseModel):
     batch_size: int = Field(
         1,
         ge=1,
-        description="Images in a model at once. 1 fits any card and is as fast on a CPU; a GPU of 24 GB wants 8.",
+        description="Images in a model at once. 1 fits any card and is as fast on a CPU; take more on a GPU.",
     )
     boxes_at_once: int = Field(
         32, ge=1, description="Boxes of an image that become masks at once: 32 masks of 1024 x 1024 float32 are 128 MB."
