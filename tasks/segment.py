@@ -6,7 +6,7 @@ An image is segmented once and serves every SAE: labelling reads only ``label_ce
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
@@ -23,6 +23,7 @@ from vision.types import Box, Segment, Tag
 
 SEGMENTED_SPLITS = ("dictionary", "layout")
 Grid = tuple[int, int]  # rows, columns
+Opinions = Sequence[Sequence[float | None]]
 T = TypeVar("T")
 
 
@@ -87,7 +88,8 @@ def segment_shard(study: Study, shard: int) -> dict[str, Any]:
     backend = backend_of(study)
     found = backend.segmenter.segment(images, boxes)
     opinion = backend.opinion
-    opinions = opinion.confirm(images, found) if opinion else [[None] * len(segments) for segments in found]
+    none: Opinions = [[None] * len(segments) for segments in found]
+    opinions: Opinions = opinion.confirm(images, found) if opinion else none
     grids = _grids(study, images[0])
     rows = [
         _row(prompt_id, number, segment, backend.name, grids) | {"second_opinion": second}
