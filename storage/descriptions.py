@@ -87,8 +87,8 @@ COLUMNS: dict[str, dict[str, str]] = {
         "rle_counts": "The mask as COCO's uncompressed run lengths: columns first, beginning with the pixels outside.",
         "rle_size": "Height and width of the mask in pixels.",
         "iou_ceiling": "For each grid of the study, the largest IoU that any set of its cells can reach with the mask.",
-        "second_opinion": "IoU, in [0, 1], of the mask with an independent model's region of the same label; null "
-        "where no second opinion is configured.",
+        "second_opinion": "IoU, in [0, 1], of all that the image has of this label with an independent model's region of it; "
+        "null where no second opinion is configured.",
     },
     "label_cells": {
         "area_px": "Pixels of the union mask.",
@@ -138,8 +138,8 @@ COLUMNS: dict[str, dict[str, str]] = {
         "the smallest mark context-free concepts; null for one that never fires.",
         "decoder_norm": "Euclidean norm of the concept vector, in units of the residual updates.",
         "cohesion": "Mean cosine of the concept's labels to their mean, in [-1, 1]: 1 is pure; null without a label.",
-        "parent": "The most specific label of the hierarchy that covers all its assigned labels, when it has several "
-        "(dog, cat: animal); null otherwise.",
+        "parent": "The most specific term of the hierarchy above all labels that it meets more than chance (by q and "
+        "lift, whatever their IoU), when these are several (dog, bird: animal); null otherwise.",
         "coverage": "Mean share of the grid that the concept is on in, over the images where it fires, in (0, 1].",
         "coverage_sd": "Standard deviation of that share between those images, in [0, 0.5].",
         "position_selectivity": "How far from uniform over the grid it fires, in [0, 1]: 1 - entropy / log(cells); 1 "
@@ -162,8 +162,8 @@ COLUMNS: dict[str, dict[str, str]] = {
         "n_hit50": "Images where their IoU is above the paper's threshold (0.5).",
         "ceiling": "Largest pooled IoU that any choice of grid cells can reach with the label's masks, in [0, 1].",
         "p_value": "One-sided p-value, on the selection half (even prompt ids), that concept and label overlap no more "
-        "than chance: the smaller of a hypergeometric tail of co-presence and a normal test of the overlap above what "
-        "position explains, doubled.",
+        "than chance: the smallest, times five, of hypergeometric tails of co-presence (concept on in 1, 4, 16 and 64 "
+        "cells) and a normal test of the overlap above what position explains.",
         "q_value": "Benjamini-Hochberg value of p_value over all alive concepts x labels of that SAE, in [0, 1].",
         "assigned": "Whether our rule gives the concept the label: IoU, q, lift and images all above their thresholds.",
         "paper_assigned": "Whether the paper's rule does: IoU > 0.5 in at least one image.",

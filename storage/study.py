@@ -52,6 +52,7 @@ def open_study(
             f"{root} holds a study with another configuration ({shown(differing)}): {remedy}"
             "choose another --root, or delete the folder"
         )
+    refuse_changed_files(root, known, provenance)
     if known.get(REVISING):
         raise StorageError(f"{root}: a revision of this study was interrupted: run the same `concepts revise` again")
     return digest
@@ -64,6 +65,16 @@ def refuse_other_weights(root: str | Path, known: dict[str, Any], provenance: di
             f"{root} holds a study with another configuration (model weights: their digest changed): "
             "choose another --root, or delete the folder"
         )
+
+
+def refuse_changed_files(root: str | Path, known: dict[str, Any], provenance: dict[str, Any]) -> None:
+    """Raise ``StorageError`` if a file that a setting names holds something else than when the study was made."""
+    for field, digest in known.get("files", {}).items():
+        if provenance.get("files", {}).get(field, digest) != digest:
+            raise StorageError(
+                f"{root}: the file that {field} names was changed since this study was made: restore it, or give the "
+                "new one another name and run `concepts revise` with it"
+            )
 
 
 def read_study(root: str | Path) -> dict[str, Any]:

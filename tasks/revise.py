@@ -36,7 +36,7 @@ from tasks.dependencies import FIXED, STAGES, changed_stages, reads, stage_hash
 from tasks.errors import StudyError
 from tasks.parts import part_of
 from tasks.preconditions import units_of
-from tasks.study import Site, Study, git_sha, sae_folder, shared_folder, site_folder, store_of, time_series, versions
+from tasks.study import Site, Study, provenance_of, sae_folder, shared_folder, site_folder, store_of, time_series
 from tasks.train import SHARED, UNTRAINED, WEIGHTS, member_folder
 
 CHECKPOINT = "checkpoint"
@@ -95,9 +95,7 @@ def revise(revision: Revision) -> None:
     root, known = study.root, read_study(study.root)
     if revision.settings:
         _give_stage_hashes(root, known)
-        model_revision = weights_digest(study.config.model)
-        provenance = {"versions": versions(), "model_revision": model_revision, "git_sha": git_sha()}
-        begin_revision(root, study.config.model_dump(mode="json"), provenance)
+        begin_revision(root, study.config.model_dump(mode="json"), provenance_of(study.config))
     _clear(study)
     end_revision(root)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 import platform
 import subprocess
 import threading
@@ -45,9 +46,34 @@ class Study:
 def open_or_create(root: str | Path, config: StudyConfig) -> Study:
     """Create the study folder or open the one that is there. Raises ``StorageError`` on another configuration."""
     dumped = config.model_dump(mode="json")
-    provenance = {"versions": versions(), "model_revision": weights_digest(config.model), "git_sha": git_sha()}
-    digest = open_study(root, dumped, provenance, revisable)
+    digest = open_study(root, dumped, provenance_of(config), revisable)
     return Study(str(root), config, digest)
+
+
+def provenance_of(config: StudyConfig) -> dict[str, Any]:
+    """What ``study.yaml`` says beside the settings: versions, commit, and digests of weights and of named files."""
+    return {
+        "versions": versions(),
+        "model_revision": weights_digest(config.model),
+        "git_sha": git_sha(),
+        "files": file_digests(config),
+    }
+
+
+def file_digests(config: StudyConfig) -> dict[str, str]:
+    """Setting -> digest (16 hex digits) of the file it names; a missing one is left to its reader to refuse."""
+    named = {
+        "vision.vocabulary_file": config.vision.vocabulary_file,
+        "labels.hierarchy": config.labels.hierarchy,
+        "labels.word2vec_path": config.labels.word2vec_path,
+    }
+    return {field: _digest(Path(path)) for field, path in named.items() if path and Path(path).is_file()}
+
+
+def _digest(path: Path) -> str:
+    """Of the size and the first MiB: word vectors may be gigabytes, and an edit changes one or the other."""
+    with path.open("rb") as file:
+        return hashlib.sha256(str(path.stat().st_size).encode() + file.read(2**20)).hexdigest()[:16]
 
 
 def versions() -> dict[str, str]:

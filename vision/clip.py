@@ -10,7 +10,7 @@ import torch
 from vision.errors import VisionError
 from vision.images import batches, check_images
 from vision.loading import load, numbers, prepared, refuse_long, running
-from vision.nms import mask_iou
+from vision.nms import label_unions, mask_iou
 from vision.settings import TransformersSettings
 from vision.types import Image, Segment
 
@@ -137,21 +137,18 @@ class ClipSegOpinion:
         self.regions = Regions(settings, "second_opinion")
 
     def confirm(self, images: list[Image], segments: list[list[Segment]]) -> list[list[float]]:
-        """IoU of each segment's mask with the pixels where CLIPSeg's probability of its label exceeds 0.5.
+        """IoU of all that the image has of a segment's label with the pixels where CLIPSeg gives it more than 0.5.
 
-        The region covers every instance of the label, so of two like things each can reach a half at most.
+        CLIPSeg does not part one instance from another, so the segments of one label in one image share their number.
         """
-        pairs = [
-            (number, label)
-            for number, of_image in enumerate(segments)
-            for label in sorted({segment.label for segment in of_image})
-        ]
+        unions = [label_unions(of_image) for of_image in segments]
+        pairs = [(number, label) for number, of_image in enumerate(unions) for label in sorted(of_image)]
         maps = self.regions.maps([images[number] for number, _ in pairs], [label for _, label in pairs])
-        regions = {pair: found > 0.5 for pair, found in zip(pairs, maps, strict=True)}
-        return [
-            [mask_iou(segment.mask, regions[number, segment.label]) for segment in of_image]
-            for number, of_image in enumerate(segments)
-        ]
+        scores = {
+            (number, label): mask_iou(unions[number][label], found > 0.5)
+            for (number, label), found in zip(pairs, maps, strict=True)
+        }
+        return [[scores[number, segment.label] for segment in of_image] for number, of_image in enumerate(segments)]
 
 
 def _unit(features: torch.Tensor) -> torch.Tensor:

@@ -9,7 +9,7 @@ from scipy import ndimage
 from vision.errors import VisionError
 from vision.images import batches, check_images
 from vision.mini_network import PLAIN, SceneNetwork
-from vision.nms import mask_iou
+from vision.nms import label_unions, mask_iou
 from vision.settings import MiniSettings
 from vision.types import Backend, Box, Image, Segment, Tag
 
@@ -110,22 +110,24 @@ class SecondNetwork:
         self.network, self.settings = network, settings
 
     def confirm(self, images: list[Image], segments: list[list[Segment]]) -> list[list[float]]:
-        """IoU of each mask with the pixels whose probability of its label exceeds 0.5.
+        """IoU of all that the image has of a segment's label with the pixels that this network gives more than 0.5.
 
         A style, which is the whole image, scores 1 if this network finds the same style, else 0.
         """
         classes, styles = scene_probabilities(
             self.network, images, self.settings.batch_size, f"vision.mini.second_path {self.settings.second_path!r}"
         )
-        return [
-            [self._score(s, p, self.network.styles[int(style.argmax())]) for s in of_image]
-            for of_image, p, style in zip(segments, classes, styles, strict=True)
-        ]
+        found = []
+        for of_image, p, style in zip(segments, classes, styles, strict=True):
+            look = self.network.styles[int(style.argmax())]
+            scores = {label: self._score(label, mask, p, look) for label, mask in label_unions(of_image).items()}
+            found.append([scores[segment.label] for segment in of_image])
+        return found
 
-    def _score(self, segment: Segment, classes: np.ndarray, style: str) -> float:
-        if segment.label in self.network.styles:
-            return float(segment.label == style)
-        return mask_iou(segment.mask, classes[_index(self.network.labels, segment.label)] > 0.5)
+    def _score(self, label: str, mask: np.ndarray, classes: np.ndarray, look: str) -> float:
+        if label in self.network.styles:
+            return float(label == look)
+        return mask_iou(mask, classes[_index(self.network.labels, label)] > 0.5)
 
 
 @torch.inference_mode()

@@ -23,6 +23,15 @@ def mask_iou(a: np.ndarray, b: np.ndarray) -> float:
     return float(np.logical_and(a, b).sum() / union) if union else 0.0
 
 
+def label_unions(segments: list[Segment]) -> dict[str, np.ndarray]:
+    """Label -> bool [H, W]: the pixels of all of an image's segments of that label."""
+    found: dict[str, np.ndarray] = {}
+    for segment in segments:
+        known = found.get(segment.label)
+        found[segment.label] = segment.mask if known is None else known | segment.mask
+    return found
+
+
 def suppress(boxes: list[Box], iou: float) -> list[Box]:
     """Class-aware non-maximum suppression: the best box of a label removes its overlapping namesakes.
 

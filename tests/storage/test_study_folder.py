@@ -56,3 +56,11 @@ def test_what_is_no_study_folder_is_said(tmp_path, place):
     (tmp_path / "file").write_text("not a folder")
     with pytest.raises(StorageError, match="is not a study folder .* give the --root of a run"):
         read_study(tmp_path / place)
+
+
+def test_a_named_file_that_changed_is_refused(tmp_path):
+    config, made = {"name": "x"}, {"model_revision": "r", "files": {"labels.hierarchy": "1"}}
+    open_study(tmp_path, config, made)
+    open_study(tmp_path, config, {"model_revision": "r", "files": {}})  # a missing file is its reader's to refuse
+    with pytest.raises(StorageError, match="labels.hierarchy names was changed .* `concepts revise`"):
+        open_study(tmp_path, config, {"model_revision": "r", "files": {"labels.hierarchy": "2"}})
