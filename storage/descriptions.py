@@ -87,8 +87,8 @@ COLUMNS: dict[str, dict[str, str]] = {
         "rle_counts": "The mask as COCO's uncompressed run lengths: columns first, beginning with the pixels outside.",
         "rle_size": "Height and width of the mask in pixels.",
         "iou_ceiling": "For each grid of the study, the largest IoU that any set of its cells can reach with the mask.",
-        "second_opinion": "IoU, in [0, 1], of all that the image has of this label with an independent model's region of "
-        "it; null where no second opinion is configured.",
+        "second_opinion": "IoU, in [0, 1], of all that the image has of this label with an independent model's region "
+        "of it; null where no second opinion is configured.",
     },
     "label_cells": {
         "area_px": "Pixels of the union mask.",
