@@ -98,10 +98,11 @@ def test_5_the_controls(root):
     assert [r["kind"] for r in answer(root, 5)] == [r["kind"] for r in first(found, lambda r: -r["label_iou"])]
 
 
-def test_6_concepts_with_several_labels(root):
+def test_6_concepts_that_meet_several_labels(root):
     named = defaultdict(list)
-    for row in rows(root, "concept_labels", kind="trained", t=0.0, assigned=True):
-        named[row["block"], row["cid"]].append((-row["iou"], row["label"]))
+    for row in rows(root, "concept_labels", kind="trained", t=0.0):
+        if row["q_value"] <= 0.05 and (row["lift"] or 0) >= 1.5:
+            named[row["block"], row["cid"]].append((-row["iou"], row["label"]))
     concepts = {(r["block"], r["cid"]): r for r in rows(root, "concepts", t=0.0)}
     several = [key for key, labels in named.items() if len(labels) > 1]
     expected = first(several, lambda key: (concepts[key]["parent"] is None, -concepts[key]["cohesion"], key))
