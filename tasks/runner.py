@@ -108,10 +108,7 @@ def _finished(chains: list[list[Any]]) -> Iterator[Any]:
     """
     chain_of = {id(future): chain for chain in chains for future in chain}
     for future in as_completed([future for chain in chains for future in chain]):
-        try:
-            future.result()
-        except Exception:
-            for before in chain_of[id(future)]:
-                before.result()
-            raise
+        chain = chain_of[id(future)]
+        for step in chain[: chain.index(future) + 1]:
+            step.result()
         yield future

@@ -130,14 +130,18 @@ def limit_threads(study: Study) -> None:
         torch.set_num_threads(study.config.run.torch_threads)
 
 
+_backend_lock = threading.Lock()
+
+
 @functools.lru_cache(maxsize=1)
 def _backend(settings: Any) -> Backend:
     return load_backend(settings)
 
 
 def backend_of(study: Study) -> Backend:
-    """Tagger, detector, segmenter and judge, loaded once per process."""
-    return _backend(study.config.vision)
+    """Tagger, detector, segmenter, judge and second opinion, loaded once per process."""
+    with _backend_lock:  # two threads that load at once would load twice, and transformers' loading stands no company
+        return _backend(study.config.vision)
 
 
 def store_of(study: Study) -> ActivationStore:
