@@ -1,10 +1,17 @@
 """Commands beside the stages: pages of concepts, calibrated thresholds."""
 
+import json
 import re
 
+import numpy as np
 import pytest
 
 from storage.query import query
+from tasks.collect import decode_png
+from tests.vision.tiny_models import build_tiny_vision
+from vision.clip import Scorer
+from vision.settings import TransformersSettings
+from vision.vocabulary import read_vocabulary
 
 pytestmark = pytest.mark.system
 
@@ -44,3 +51,36 @@ def test_thresholds_need_a_tagger_with_scores(tiny_study, launch, tmp_path):
     done = launch("thresholds", "configs/tiny.yaml", *flags)
     assert done.returncode == 2 and "vision.transformers.tagger to zero-shot" in done.stderr
     assert not (tmp_path / "words.tsv").exists()
+
+
+def test_thresholds_of_a_real_tagger_are_the_best_cuts(launch, tmp_path):
+    """CLIP's own scores of the study's images, asked for again, give each label's cut by trying every one."""
+    paths, root, words = build_tiny_vision(tmp_path / "models"), tmp_path / "study", ["tree", "house", "cloud", "ball"]
+    group = {**{f: paths[f] for f in ("detector", "segmenter", "clip")}, "tagger": "zero-shot"}
+    settings = [f"vision.transformers={json.dumps(group)}", "vision.backend=transformers", f"vision.vocabulary={words}"]
+    flags = ["configs/tiny.yaml", "--root", str(root), *(part for s in settings for part in ("--set", s))]
+    assert launch("collect", *flags).returncode == 0
+    out = tmp_path / "words.tsv"
+    done = launch("thresholds", *flags, "--out", str(out), "--min-positives", "3")
+    assert done.returncode == 0, done.stderr
+    found = read_vocabulary(out)
+    assert list(found.labels) == words and any(found.thresholds)
+    again = launch("thresholds", *flags, "--out", str(out))
+    assert again.returncode == 2 and "exists: name another file" in again.stderr
+
+    prompts = query(root, "select caption, image from prompts join images using (prompt_id) where split = 'dictionary'")
+    scorer = Scorer(TransformersSettings(**group), "clip")
+    images = [decode_png(data) for data in prompts["image"].to_pylist()]
+    scores = scorer.probabilities(images, tuple(words))
+    for number, (word, threshold) in enumerate(zip(words, found.thresholds, strict=True)):
+        present = np.array(
+            [re.search(rf"\b{word}s?\b", caption) is not None for caption in prompts["caption"].to_pylist()]
+        )
+        assert (threshold is None) == (present.sum() < 3)
+        if threshold is not None:
+            f1 = [
+                2 * ((scores[:, number] >= t) & present).sum() / ((scores[:, number] >= t).sum() + present.sum())
+                for t in scores[:, number]
+            ]
+            mine = scores[:, number] >= np.float32(threshold)
+            assert 2 * (mine & present).sum() / (mine.sum() + present.sum()) == pytest.approx(max(f1))
