@@ -155,6 +155,8 @@ def _pairs(rng: np.random.Generator, labels: np.ndarray, kind: str, each: int, c
         "label": labels[label],
         "iou": iou,
         "iou_heldout": iou * rng.random(len(key)),
+        "q_value": rng.random(len(key)) * np.where(assigned, 0.05, 1.0),
+        "lift": 10 * rng.random(len(key)),
         "assigned": assigned,
         "paper_assigned": assigned | (rng.random(len(key)) < 0.05),
     }
