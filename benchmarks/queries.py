@@ -149,14 +149,15 @@ def _pairs(rng: np.random.Generator, labels: np.ndarray, kind: str, each: int, c
     cid, label = np.divmod(key, len(labels))
     iou = rng.beta(1, 8, len(key))
     assigned = rng.random(len(key)) < 0.1
+    apart = np.random.default_rng(len(key))
     return {
         "kind": np.full(len(key), kind, object),
         "cid": cid,
         "label": labels[label],
         "iou": iou,
         "iou_heldout": iou * rng.random(len(key)),
-        "q_value": rng.random(len(key)) * np.where(assigned, 0.05, 1.0),
-        "lift": 10 * rng.random(len(key)),
+        "q_value": apart.random(len(key)) * np.where(assigned, 0.05, 1.0),
+        "lift": 10 * apart.random(len(key)),
         "assigned": assigned,
         "paper_assigned": assigned | (rng.random(len(key)) < 0.05),
     }
