@@ -24,6 +24,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from storage.query import query
 from storage.schemas import SCHEMAS
@@ -131,12 +132,13 @@ def _segments(rng: np.random.Generator, labels: np.ndarray, start: int, size: Si
 def _concepts(rng: np.random.Generator, labels: np.ndarray, size: Size) -> dict[str, Any]:
     ends = size.width * np.arange(size.concepts + 1, dtype=np.int32)
     vectors = pa.array(rng.normal(size=ends[-1]), pa.float32())
+    unlabelled = pa.array(np.arange(size.concepts) % 8 == 7)  # have neither label nor embedding
     parents = np.where(rng.random(size.concepts) < 0.1, "broader", None)
     return {
         "cid": np.arange(size.concepts),
         "alive": True,
-        "top_label": _some_labels(rng, labels, size.concepts),
-        "embedding": pa.ListArray.from_arrays(ends, vectors),
+        "top_label": pc.if_else(unlabelled, None, pa.array(_some_labels(rng, labels, size.concepts))),
+        "embedding": pc.if_else(unlabelled, None, pa.ListArray.from_arrays(ends, vectors)),
         "parent": parents.astype(object),
     }
 

@@ -62,16 +62,23 @@ def explained_variance(rows: list[dict[str, Any]], path: Path) -> Path:
     return save(figure, path)
 
 
-def concept_cards(cards: list[dict[str, Any]], path: Path) -> Path:
-    """Rows of {title, examples: [(image, heat)]}: a concept's top images with its map over them."""
+def concept_cards(cards: list[dict[str, Any]], path: Path, columns: list[str] | None = None) -> Path:
+    """Rows of {title, examples: [(image, heat)]}: images with a concept's map over them, ``columns`` named below.
+
+    Heat is scaled by the row's largest value, so that maps of one concept compare.
+    """
     width = max(len(card["examples"]) for card in cards)
     figure, axes = plt.subplots(len(cards), width, figsize=(1.25 * width, 1.45 * len(cards)), squeeze=False)
     for row, card in zip(axes, cards, strict=True):
+        top = max(float(heat.max()) for _, heat in card["examples"])
         for column, axis in enumerate(row):
             bare(axis)
             if column < len(card["examples"]):
-                _overlay(axis, *card["examples"][column])
+                image, heat = card["examples"][column]
+                _overlay(axis, image, heat, top)
         row[0].set_title(card["title"], fontsize=8, loc="left")
+    for axis, name in zip(axes[-1], columns or [], strict=False):
+        axis.set_xlabel(name, fontsize=7)
     figure.subplots_adjust(wspace=0.04, hspace=0.32)
     return save(figure, path)
 

@@ -74,7 +74,13 @@ def _cards(study: Study, path: Path) -> Path | None:
             best[row["label"]] = row
     carried = sorted(best.values(), key=lambda row: (-row["iou_heldout"], row["label"]))
     cards = [_card(study, row) for row in carried[:CARDS]]
-    return draw.concept_cards(cards, path) if cards else None
+    return draw.concept_cards(cards, path, _deciles(study)) if cards else None
+
+
+def _deciles(study: Study) -> list[str]:
+    """Names of the columns of ``concept_cards``: parts of a concept's images, strongest first."""
+    bins = study.config.labels.bins
+    return ["strongest", *(f"{100 * i // bins} to {100 * (i + 1) // bins} %" for i in range(1, bins))]
 
 
 def _card(study: Study, row: dict[str, Any]) -> dict[str, Any]:
