@@ -68,6 +68,11 @@ def worth_keeping(table: LabelTable, settings: LabelSettings) -> LabelTable:
     return table.where((columns["iou"] >= settings.keep_iou) | columns["assigned"] | columns["paper_assigned"])
 
 
+def taken(table: LabelTable) -> LabelTable:
+    """The rows that either rule takes."""
+    return table.where(table.columns["assigned"] | table.columns["paper_assigned"])
+
+
 def top_labels(table: LabelTable) -> dict[int, int]:
     """cid -> row of its assigned label of highest IoU, for concepts that have one; the first label of equals."""
     rows = np.flatnonzero(table.columns["assigned"])

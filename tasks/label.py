@@ -15,7 +15,7 @@ import torch
 from concepts.embeddings import centre, concept_embeddings
 from concepts.hierarchy import common_parent, load_hierarchy
 from concepts.label_summary import summarise
-from concepts.label_table import LabelTable, label_table, labels_met, top_labels, worth_keeping
+from concepts.label_table import LabelTable, label_table, labels_met, taken, top_labels, worth_keeping
 from concepts.overlap import OverlapStats
 from concepts.properties import ColourSums, cohesion, coverage, position_selectivity, separability
 from sae.io import load_sae
@@ -31,7 +31,7 @@ from tasks.scan import ConceptScan, find_examples, scan_concepts, scan_ranges
 from tasks.study import Site, Study, part_name, sae_folder, site_columns, split_range, store_of, unit_name
 from tasks.train import FROZEN, SHARED, TRAINED, UNTRAINED
 
-IN_TABLE = (TRAINED, SHARED, UNTRAINED, FROZEN)  # of the other controls only the summary is kept
+WHOLE = (TRAINED, SHARED, UNTRAINED, FROZEN)  # of the other controls only what a rule takes is kept
 
 
 def label_concepts(study: Study, site: Site, k: int) -> dict[str, Any]:
@@ -105,12 +105,11 @@ class Labelling:
         return {"concept_labels": joined, "label_controls": self._controls, **self._others}
 
     def _take(self, kind: str, stats: OverlapStats) -> LabelTable:
-        """Add one encoder's rows of ``label_controls`` and, of some, of ``concept_labels``. Returns all its pairs."""
+        """Add one encoder's rows of ``label_controls`` and ``concept_labels``. Returns all its pairs."""
         settings = self.study.config.labels
         table = label_table(stats, settings)
-        if kind in IN_TABLE:
-            kept = worth_keeping(table, settings)
-            self._label_tables.append(as_table("concept_labels", kept.columns, {**self.columns, "kind": kind}))
+        kept = worth_keeping(table, settings) if kind in WHOLE else taken(table)
+        self._label_tables.append(as_table("concept_labels", kept.columns, {**self.columns, "kind": kind}))
         pure = cohesion(table.columns, self.vectors, stats.n)
         purity = float(np.nanmean(pure)) if np.isfinite(pure).any() else None
         apart = separability(concept_embeddings(table.columns, self.vectors, stats.n))
