@@ -48,8 +48,8 @@ TABLES: dict[str, str] = {
     "concept_matches": "Which concept of one time is which of the next, of the same block.",
     "shared_concepts": "Concepts of the SAE of all times, as they are at each time: one cid is one direction.",
     "concepts": "Concepts of each trained SAE: how often and where they fire, and what they are like.",
-    "concept_labels": "Evidence that a concept means a label: pairs of some overlap, and all that either rule takes; of "
-    "shuffled_decoder, neurons, pca and shuffled_positions the latter only.",
+    "concept_labels": "Evidence that a concept means a label: pairs of some overlap, and all that either rule takes; "
+    "of shuffled_decoder, neurons, pca and shuffled_positions the latter only.",
     "label_controls": "What labelling finds with each dictionary, in a few numbers: the trained one and its controls.",
     "concept_examples": "Images that excite each concept, from the strongest tenth of its images to the weakest.",
     "layout_scores": "How well each label's mask is predicted from one site's codes, beside baselines.",
