@@ -49,8 +49,8 @@ def where_on(
     A concept's map is normalised by its maximum over the dictionary split and cut at ``cut`` (paper, section 3,
     which does not say by which maximum; an image's own would call its weakest flicker "on").
     """
-    on_PK = (values_PK > 0) & (values_PK >= cut * act_max_C[latents_PK])
-    return latents_PK[on_PK].astype(np.int64), np.nonzero(on_PK)[0]
+    on = np.flatnonzero((values_PK > 0) & (values_PK >= cut * act_max_C[latents_PK]))
+    return latents_PK.reshape(-1)[on].astype(np.int64), on // values_PK.shape[1]
 
 
 @dataclass
@@ -104,19 +104,20 @@ class OverlapStats:
         half = prompt_id % 2
         concepts_E, cells_E = on
         count_C = np.bincount(concepts_E, minlength=self.n)
-        on_C, present_TC = count_C * self.cell_pixels, count_C >= np.array(LEVELS)[:, None]
+        reached = [level for level in LEVELS if level <= count_C.max()]
+        on_C, present_TC = count_C * self.cell_pixels, np.stack([count_C >= level for level in reached or LEVELS])
+        present_TC = present_TC.astype(np.int64)
         self.images[half] += 1
         self.on[half] += on_C
         self.on2[half] += on_C * on_C
-        self.on_images[half] += present_TC
+        self.on_images[half, : len(present_TC)] += present_TC
         self.on_cells[half].reshape(-1)[concepts_E * self.n_cells + cells_E] += 1  # each pair occurs once
         for label, area_P in areas.items():
             size = int(area_P.sum())
             if size:
-                inter_C = np.bincount(concepts_E, area_P[cells_E], self.n).astype(np.int64)
                 self._add_label(half, label, area_P, size)
-                # Whole rows, though most concepts are off: scattered entries take as long from a few hundred on.
-                self.pairs[label][half] += _pair_terms(inter_C, on_C, present_TC, size, self.hit_iou)
+                inter_C = np.bincount(concepts_E, area_P.astype(float)[cells_E], self.n).astype(np.int64)
+                _add_pair(self.pairs[label][half], inter_C, on_C, present_TC, size, self.hit_iou)
 
     def _add_label(self, half: int, label: str, area_P: np.ndarray, size: int) -> None:
         sums = self.labels.get(label)
@@ -155,13 +156,19 @@ class OverlapStats:
         return float((inside / (chosen + sums.pixels.sum() - inside)).max())
 
 
-def _pair_terms(inter_C: np.ndarray, on_C: np.ndarray, present_TC: np.ndarray, size: int, hit_iou: float) -> np.ndarray:
-    """What one image adds to the sums of one label and each concept: int64 [S, C], in the order of PAIR_SUMS."""
+def _add_pair(
+    block_SC: np.ndarray, inter_C: np.ndarray, on_C: np.ndarray, present_TC: np.ndarray, size: int, hit_iou: float
+) -> None:
+    """Add one image to the sums of one label and each concept, rows as in PAIR_SUMS.
+
+    Whole rows, though most concepts are off: scattered entries take as long from a few hundred on.
+    """
     union_C = (on_C + size - inter_C) * present_TC[0]
-    terms_SC = np.empty((len(PAIR_SUMS), len(inter_C)), np.int64)
-    terms_SC[: len(LEVELS)] = present_TC
-    products = (inter_C * inter_C, inter_C * on_C, inter_C * size, on_C * size)
-    rest = (inter_C > hit_iou * union_C, inter_C, *products, union_C)
-    for number, term_C in enumerate(rest, start=len(LEVELS)):
-        terms_SC[number] = term_C
-    return terms_SC
+    block_SC[: len(present_TC)] += present_TC
+    block_SC[4] += inter_C > hit_iou * union_C
+    block_SC[5] += inter_C
+    block_SC[6] += inter_C * inter_C
+    block_SC[7] += inter_C * on_C
+    block_SC[8] += inter_C * size
+    block_SC[9] += on_C * size
+    block_SC[10] += union_C
