@@ -72,7 +72,7 @@ def test_2_what_gains_and_what_loses(root):
 
 
 def test_3_the_best_block_for_its_ceiling(root):
-    found = rows(root, "concept_labels", label="house", kind="trained", assigned=True)
+    found = rows(root, "concept_labels", label="grass", kind="trained", assigned=True)
     best = {}
     for row in found:
         share = row["iou_heldout"] / row["ceiling"]

@@ -5,11 +5,14 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
+import httpx
 import pytest
 from filelock import FileLock
 
+from flows.server import free_port
 from tests.paths import ROOT
 
 
@@ -17,9 +20,10 @@ def concepts(*arguments: str) -> list[str]:
     return [sys.executable, "-m", "flows.cli", *arguments]
 
 
-def environment(home: Path) -> dict[str, str]:
-    """A Prefect home of its own: SQLite locks when two ephemeral servers share one."""
-    return {**os.environ, "PREFECT_HOME": str(home), "HF_HUB_OFFLINE": "1"}
+def environment(home: Path, url: str | None = None) -> dict[str, str]:
+    """A Prefect home of its own: SQLite locks when two ephemeral servers share one. Without a URL, no server."""
+    served = {"PREFECT_API_URL": url} if url else {}
+    return {**os.environ, "PREFECT_HOME": str(home), "HF_HUB_OFFLINE": "1", **served}
 
 
 @pytest.fixture(scope="session")
@@ -28,14 +32,40 @@ def prefect_home(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def launch(prefect_home):
+def served(prefect_home):
+    """Variables of a process that finds a server running: one for all, since each run's own would cost seconds."""
+    port = free_port()
+    url = f"http://127.0.0.1:{port}/api"
+    server = subprocess.Popen(
+        [sys.executable, "-m", "flows.server", str(port)],
+        stdin=subprocess.PIPE,  # it ends when this process does, and closes the pipe
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        env=environment(prefect_home),
+    )
+    end = time.time() + 120
+    while True:
+        try:
+            if httpx.get(f"{url}/health").status_code == 200:
+                break
+        except httpx.HTTPError:
+            pass
+        assert server.poll() is None and time.time() < end, "the tests' server did not come up"
+        time.sleep(0.1)
+    yield environment(prefect_home, url)
+    server.kill()
+    server.wait()
+
+
+@pytest.fixture(scope="session")
+def launch(served):
     """launch(*arguments) runs the command line to its end and returns the finished process."""
 
     def run(*arguments: str) -> subprocess.CompletedProcess:
         return subprocess.run(
             concepts(*arguments),
             cwd=ROOT,
-            env=environment(prefect_home),
+            env=served,
             capture_output=True,
             text=True,
             timeout=400,

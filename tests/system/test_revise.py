@@ -22,7 +22,7 @@ from tasks.preconditions import units_of
 from tasks.revise import plan_revision
 from tasks.study import Study
 from tests.paths import ROOT
-from tests.system.conftest import concepts, environment
+from tests.system.conftest import concepts
 
 pytestmark = pytest.mark.system
 CONFIG = "configs/tiny.yaml"
@@ -92,14 +92,14 @@ def test_stricter_masks_redo_the_segments_and_what_reads_them(copy, launch, tmp_
     assert {"segments", "label_cells"} <= changed and not {"tags", "boxes", "sae_metrics", "cell_colours"} & changed
 
 
-def test_a_bar_of_the_labels_touches_no_image_and_killed_runs_resume(copy, launch, prefect_home):
+def test_a_bar_of_the_labels_touches_no_image_and_killed_runs_resume(copy, launch, served):
     before = stamps(copy)
     settings = ["--root", str(copy), "--set", "labels.assign_iou=0.1"]
     assert launch("revise", CONFIG, *settings).returncode == 0
     process = subprocess.Popen(
         concepts("run", CONFIG, *settings),
         cwd=ROOT,
-        env=environment(prefect_home),
+        env=served,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         start_new_session=True,

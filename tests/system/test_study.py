@@ -14,7 +14,7 @@ from storage.query import query
 from storage.schemas import SCHEMAS
 from storage.tables import read_table
 from tests.paths import ROOT
-from tests.system.conftest import concepts, environment
+from tests.system.conftest import concepts
 from tests.vision.tiny_models import WORDS, build_tiny_vision
 
 pytestmark = pytest.mark.system
@@ -51,7 +51,7 @@ def test_a_finished_study_is_left_alone(tiny_study, launch):
     assert {f: f.stat().st_mtime_ns for f in (tiny_study / "tables" / "images").glob("*")} == stamps
 
 
-def test_kill_nine_in_every_stage_then_resume_gives_equal_tables(tiny_study, prefect_home, launch, tmp_path):
+def test_kill_nine_in_every_stage_then_resume_gives_equal_tables(tiny_study, served, launch, tmp_path):
     """Each stage is killed once its first record exists; the last run finishes. Also: two runs give equal tables."""
     root = tmp_path / "killed"
     command = concepts("run", "configs/tiny.yaml", "--root", str(root))
@@ -59,7 +59,7 @@ def test_kill_nine_in_every_stage_then_resume_gives_equal_tables(tiny_study, pre
         process = subprocess.Popen(
             command,
             cwd=ROOT,
-            env=environment(prefect_home),
+            env=served,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             start_new_session=True,
@@ -68,7 +68,7 @@ def test_kill_nine_in_every_stage_then_resume_gives_equal_tables(tiny_study, pre
         while not list((root / "done" / stage).rglob("*.json")):
             assert process.poll() is None and time.time() < end, f"{stage} never began"
             time.sleep(0.005)
-        os.killpg(process.pid, signal.SIGKILL)  # with the server that Prefect started beside it
+        os.killpg(process.pid, signal.SIGKILL)
         process.wait()
     assert launch("run", "configs/tiny.yaml", "--root", str(root)).returncode == 0
     assert table_hashes(root) == table_hashes(tiny_study)
