@@ -40,14 +40,10 @@ def parser() -> argparse.ArgumentParser:
     }
     for name in ("run", *STAGES):
         command = commands.add_parser(name, help=helps[name])
-        command.add_argument("config", type=Path, help="the study's YAML file")
-        command.add_argument("--root", type=Path, required=True, help="the study folder")
-        command.add_argument("--set", action="append", default=[], metavar="a.b=value", help="override a setting")
+        _add_study(command)
         command.add_argument("--verbose", action="store_true", help="show Prefect's own log")
     bench = commands.add_parser("bench", help="score dictionaries against images of known truth")
-    bench.add_argument("config", type=Path, help="the study's YAML file")
-    bench.add_argument("--root", type=Path, required=True, help="the study folder")
-    bench.add_argument("--set", action="append", default=[], metavar="a.b=value", help="override a setting")
+    _add_study(bench)
     bench.add_argument("--truth", type=Path, default=Path("runs/truth.parquet"), help="written by miniature.truth")
     bench.add_argument(
         "--dictionary",
@@ -58,14 +54,10 @@ def parser() -> argparse.ArgumentParser:
     )
     bench.add_argument("--verbose", action="store_true", help="show Prefect's own log")
     revise = commands.add_parser("revise", help="give a study other settings; redo only what follows from them")
-    revise.add_argument("config", type=Path, help="the study's YAML file")
-    revise.add_argument("--root", type=Path, required=True, help="the study folder")
-    revise.add_argument("--set", action="append", default=[], metavar="a.b=value", help="override a setting")
+    _add_study(revise)
     revise.add_argument("--dry-run", action="store_true", help="only say what would be redone")
     thresholds = commands.add_parser("thresholds", help="calibrate the zero-shot tagger on a study's captions")
-    thresholds.add_argument("config", type=Path, help="the study's YAML file")
-    thresholds.add_argument("--root", type=Path, required=True, help="the study folder")
-    thresholds.add_argument("--set", action="append", default=[], metavar="a.b=value", help="override a setting")
+    _add_study(thresholds)
     thresholds.add_argument("--out", type=Path, required=True, help="the vocabulary file to write")
     thresholds.add_argument(
         "--min-positives", type=int, default=20, help="labels in fewer captions keep the global threshold"
@@ -89,6 +81,13 @@ def parser() -> argparse.ArgumentParser:
     serve.add_argument("--root", type=Path, default=Path("runs/mini"))
     serve.add_argument("--cron", default="0 3 * * *", help="schedule of the whole study")
     return top
+
+
+def _add_study(command: argparse.ArgumentParser) -> None:
+    """What every command takes that reads a configuration."""
+    command.add_argument("config", type=Path, help="the study's YAML file")
+    command.add_argument("--root", type=Path, required=True, help="the study folder")
+    command.add_argument("--set", action="append", default=[], metavar="a.b=value", help="override a setting")
 
 
 def main(arguments: list[str] | None = None) -> int:
