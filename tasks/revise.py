@@ -27,6 +27,7 @@ from storage.study import (
     differences,
     end_revision,
     read_study,
+    refuse_changed_files,
     refuse_other_weights,
     shown,
 )
@@ -36,7 +37,17 @@ from tasks.dependencies import FIXED, STAGES, changed_stages, reads, stage_hash
 from tasks.errors import StudyError
 from tasks.parts import part_of
 from tasks.preconditions import units_of
-from tasks.study import Site, Study, provenance_of, sae_folder, shared_folder, site_folder, store_of, time_series
+from tasks.study import (
+    Site,
+    Study,
+    file_digests,
+    provenance_of,
+    sae_folder,
+    shared_folder,
+    site_folder,
+    store_of,
+    time_series,
+)
 from tasks.train import SHARED, UNTRAINED, WEIGHTS, member_folder
 
 CHECKPOINT = "checkpoint"
@@ -76,6 +87,8 @@ def plan_revision(root: str | Path, config: StudyConfig) -> Revision:
     known, new = read_study(root), config.model_dump(mode="json")
     refuse_other_weights(root, known, {"model_revision": weights_digest(config.model)})
     differing = differences(known["config"], new)
+    kept = {field: digest for field, digest in known.get("files", {}).items() if field not in differing}
+    refuse_changed_files(root, {"files": kept}, {"files": file_digests(config)})
     undone = changed_stages(known["config"], new)
     _refuse_fixed(root, differing, undone)
     study = Study(str(root), config, config_hash(new))
