@@ -6,8 +6,8 @@ import numpy as np
 
 from concepts.overlap import OverlapStats, where_on
 from concepts.properties import ColourSums
-from storage.tables import read_table
 from tasks.codes import SpooledCodes
+from tasks.parts import read_shards
 from tasks.segment import cell_colours, label_areas
 from tasks.study import Site, Study, split_range, store_of
 
@@ -48,5 +48,5 @@ def overlap_sums(
 def image_area(study: Study) -> int:
     """Pixels of an image; all images of a study have one size."""
     start, _ = split_range(study, "dictionary")
-    sizes = read_table(study.root, "images", ["width", "height"], [("prompt_id", "==", start)]).to_pylist()
+    sizes = read_shards(study, "images", start, start + 1, ["width", "height"]).to_pylist()
     return int(sizes[0]["width"] * sizes[0]["height"])
