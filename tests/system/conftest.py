@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import httpx
@@ -24,6 +26,26 @@ def environment(home: Path, url: str | None = None) -> dict[str, str]:
     """A Prefect home of its own: SQLite locks when two ephemeral servers share one. Without a URL, no server."""
     served = {"PREFECT_API_URL": url} if url else {}
     return {**os.environ, "PREFECT_HOME": str(home), "HF_HUB_OFFLINE": "1", **served}
+
+
+def kill_nine_once(
+    reached: Callable[[], object], arguments: list[str], variables: dict[str, str], otherwise: str
+) -> None:
+    """Start the command line in a session of its own and, as soon as ``reached()`` holds, kill all of it."""
+    process = subprocess.Popen(
+        concepts(*arguments),
+        cwd=ROOT,
+        env=variables,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    end = time.time() + 200
+    while not reached():
+        assert process.poll() is None and time.time() < end, otherwise
+        time.sleep(0.005)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
 
 
 @pytest.fixture(scope="session")

@@ -1,12 +1,8 @@
 """Revising a study's settings: what follows from the change is redone, everything else stays, and a kill is resumed."""
 
 import json
-import os
 import re
 import shutil
-import signal
-import subprocess
-import time
 from pathlib import Path
 
 import pytest
@@ -22,7 +18,7 @@ from tasks.preconditions import units_of
 from tasks.revise import plan_revision
 from tasks.study import Study
 from tests.paths import ROOT
-from tests.system.conftest import concepts
+from tests.system.conftest import kill_nine_once
 
 pytestmark = pytest.mark.system
 CONFIG = "configs/tiny.yaml"
@@ -96,20 +92,11 @@ def test_a_bar_of_the_labels_touches_no_image_and_killed_runs_resume(copy, launc
     before = stamps(copy)
     settings = ["--root", str(copy), "--set", "labels.assign_iou=0.1"]
     assert launch("revise", CONFIG, *settings).returncode == 0
-    process = subprocess.Popen(
-        concepts("run", CONFIG, *settings),
-        cwd=ROOT,
-        env=served,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
-    end = time.time() + 200
-    while stamps(copy)["label"] == before["label"]:
-        assert process.poll() is None and time.time() < end, "nothing was labelled"
-        time.sleep(0.01)
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+
+    def begun() -> bool:
+        return stamps(copy)["label"] != before["label"]
+
+    kill_nine_once(begun, ["run", CONFIG, *settings], served, "nothing was labelled")
     assert finished(copy)["label"] < expected_units(copy)["label"]
     assert launch("run", CONFIG, *settings).returncode == 0
     after = stamps(copy)

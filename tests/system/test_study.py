@@ -1,11 +1,7 @@
 """The whole study through the command line: tables, resume after kill -9, damage, and a user's mistakes."""
 
-import os
 import re
 import shutil
-import signal
-import subprocess
-import time
 
 import pytest
 
@@ -13,8 +9,7 @@ from storage.inspect import STAGES, expected_units, status, table_hashes, verify
 from storage.query import query
 from storage.schemas import SCHEMAS
 from storage.tables import read_table
-from tests.paths import ROOT
-from tests.system.conftest import concepts
+from tests.system.conftest import kill_nine_once
 from tests.vision.tiny_models import WORDS, build_tiny_vision
 
 pytestmark = pytest.mark.system
@@ -54,22 +49,10 @@ def test_a_finished_study_is_left_alone(tiny_study, launch):
 def test_kill_nine_in_every_stage_then_resume_gives_equal_tables(tiny_study, served, launch, tmp_path):
     """Each stage is killed once its first record exists; the last run finishes. Also: two runs give equal tables."""
     root = tmp_path / "killed"
-    command = concepts("run", "configs/tiny.yaml", "--root", str(root))
     for stage in STAGES[1:-1]:
-        process = subprocess.Popen(
-            command,
-            cwd=ROOT,
-            env=served,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )
-        end = time.time() + 200
-        while not list((root / "done" / stage).rglob("*.json")):
-            assert process.poll() is None and time.time() < end, f"{stage} never began"
-            time.sleep(0.005)
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+        records = root / "done" / stage
+        command = ["run", "configs/tiny.yaml", "--root", str(root)]
+        kill_nine_once(lambda at=records: list(at.rglob("*.json")), command, served, f"{stage} never began")
     assert launch("run", "configs/tiny.yaml", "--root", str(root)).returncode == 0
     assert table_hashes(root) == table_hashes(tiny_study)
     assert verify(root) == []
