@@ -141,7 +141,7 @@ COLUMNS: dict[str, dict[str, str]] = {
         "cohesion": "Mean cosine of the concept's labels to their mean, in [-1, 1]: 1 is pure; null without a label.",
         "parent": "The most specific term of the hierarchy above all labels that it meets more than chance (by q and "
         "lift, whatever their IoU), when these are several (dog, bird: animal); null otherwise.",
-        "coverage": "Mean share of the grid where the concept's code is above 0, over the images where it fires, in (0, 1].",
+        "coverage": "Mean share of the grid where its code is above 0, over the images where it fires, in (0, 1].",
         "coverage_sd": "Standard deviation of that share between those images, in [0, 0.5].",
         "position_selectivity": "How far from uniform over the grid it fires, in [0, 1]: 1 - entropy / log(cells); 1 "
         "is a single cell.",
