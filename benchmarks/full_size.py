@@ -1,0 +1,293 @@
+"""Every stage on the architecture of Stable Diffusion v1.4 with random weights: does it run, and what does it cost?
+
+    python -m benchmarks.full_size                     # on a CPU: two cores need about half an hour and 12 GB
+    python -m benchmarks.full_size --device cuda       # on a GPU: all sites, then what no CPU can check; 8 minutes
+
+Builds the model (2.1 GB), writes captions and a study's YAML from ``configs/sd14.yaml`` with few prompts and steps,
+runs collect, train, label, layout and intervene through the command line, and prints the time and memory of each, and
+the bytes of each table, a prompt or a dictionary. A tiling plug-in stands for detector and segmenter, since random
+weights find nothing; the images mean nothing either. Exits with 1 if a result is wrong (``check_study`` says what is
+asked, ``benchmarks/full_size_gpu.py`` for a GPU).
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+import yaml
+
+from benchmarks import tiles
+from benchmarks.random_model import build_model
+from flows.server import prefect_server
+from storage.activations import ActivationStore
+from storage.inspect import verify
+from storage.schemas import KEYS, SCHEMAS
+from storage.tables import count_rows, parts
+
+STAGES = ("collect", "train", "label", "layout", "intervene")
+REPO = Path(__file__).resolve().parent.parent
+OBJECTS, STYLES = ("tree", "house"), ("night",)
+FULL_PROMPTS = 246_000
+GRID = 64  # vectors of a prompt at the smallest grid, 8 x 8
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How much of the full setting one run takes."""
+
+    splits: dict[str, int]
+    steps: int
+    times: tuple[float, ...]
+    conditionings: tuple[str, ...]
+    shard_size: int
+    dtype: str
+    batch_size: int
+    k: tuple[int, ...]
+
+
+SCALES = {
+    "cpu": Scale(
+        {"train": 4, "dictionary": 4, "layout": 3, "style": 1},
+        3,
+        (1.0, 0.0),
+        ("cond",),
+        4,
+        "float32",
+        4,
+        (10, 20),
+    ),
+    "cuda": Scale(
+        {"train": 64, "dictionary": 32, "layout": 24, "style": 8},
+        10,
+        (1.0, 0.5, 0.0),
+        ("cond", "uncond"),
+        16,
+        "float16",
+        16,
+        (10,),
+    ),
+}
+
+
+@dataclass
+class Cost:
+    """Seconds by the clock and of CPU time, and peak GB of memory, of one stage."""
+
+    wall: float
+    cpu: float
+    memory: float
+    gpu: float = 0.0
+    problems: list[str] = field(default_factory=list)
+
+
+def main() -> None:
+    """Command line of the module."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    parser.add_argument("--work", type=Path, help="folder for model and study; a temporary one by default")
+    parser.add_argument("--peers", type=Path, help="folder of benchmarks/peers/setup.sh: also times sparsify's step")
+    parser.add_argument("--skip-study", action="store_true", help="with --device cuda: only the checks of the GPU")
+    options = parser.parse_args()
+    if options.device == "cuda" and not torch.cuda.is_available():
+        raise SystemExit("--device cuda: torch finds no GPU here; without the flag the script runs on the CPU")
+    where = torch.cuda.get_device_name() if options.device == "cuda" else f"CPU, {torch.get_num_threads()} threads"
+    print(f"torch {torch.__version__}, {where}", flush=True)
+    with _work_folder(options.work) as work:
+        if not (work / "model" / "model_index.json").exists():
+            build_model(work / "model")
+        problems = [] if options.skip_study else run_study(work, options.device)
+        if options.device == "cuda":
+            from benchmarks.full_size_gpu import check_gpu
+
+            problems += check_gpu(work / "model", options.peers)
+    for problem in problems:
+        print(f"WRONG: {problem}")
+    print("every check held" if not problems else f"{len(problems)} checks failed")
+    raise SystemExit(1 if problems else 0)
+
+
+@contextmanager
+def _work_folder(given: Path | None) -> Iterator[Path]:
+    if given:
+        given.mkdir(parents=True, exist_ok=True)
+        yield given
+        return
+    with tempfile.TemporaryDirectory(prefix="full-size-") as folder:
+        yield Path(folder)
+
+
+def run_study(work: Path, device: str) -> list[str]:
+    """Run every stage, print its costs, and return what is wrong."""
+    scale, root = SCALES[device], work / "study"
+    if root.exists():
+        raise SystemExit(f"{root} holds an earlier run: give another --work")
+    config = write_config(work, scale, device)
+    with prefect_server() as url:
+        environment = {**os.environ, "PREFECT_API_URL": url}
+        environment["PYTHONPATH"] = os.pathsep.join([str(REPO), str(work / "plugin"), os.environ.get("PYTHONPATH", "")])
+        costs = {}
+        for stage in STAGES:
+            costs[stage] = _run_stage(stage, config, root, environment, device)
+            shown = costs[stage]
+            print(
+                f"{stage:<10} {shown.wall:7.1f} s  {shown.cpu:8.1f} s of CPU time  {shown.memory:6.2f} GB"
+                + (f"  {shown.gpu:6.2f} GB on the GPU" if device == "cuda" else ""),
+                flush=True,
+            )
+            if shown.problems:
+                return shown.problems
+    print_sizes(root, scale)
+    return check_study(root)
+
+
+def write_config(work: Path, scale: Scale, device: str) -> Path:
+    """The study's YAML: ``configs/sd14.yaml`` but for the model, the captions, the plug-in and the size of the run."""
+    tiles.install(work / "plugin")
+    write_captions(work / "captions.parquet", scale)
+    config: dict[str, Any] = yaml.safe_load((REPO / "configs" / "sd14.yaml").read_text())
+    config["name"] = "full-size"
+    config["model"] = {"path": str(work / "model"), "dtype": scale.dtype, "device": device}
+    config["sampling"] |= {"steps": scale.steps, "batch_size": scale.batch_size}
+    config["sites"] |= {"times": list(scale.times), "conditionings": list(scale.conditionings)}
+    config["prompts"] |= {
+        "source": str(work / "captions.parquet"),
+        "splits": scale.splits,
+        "shard_size": scale.shard_size,
+    }
+    config["sae"] |= {"k": list(scale.k), "batch_size": min(4096, GRID * scale.splits["train"])}
+    config["vision"] = {"backend": "tiles", "vocabulary": [*OBJECTS, *STYLES]}
+    config["labels"] = {"assign_images": 1, "assign_fdr": 1.0, "assign_iou": 0.0, "assign_lift": 1.0}
+    config["layout"] = {"min_images": 2, "bootstrap": 100}
+    windows = {"early": [0.6, 1.0, 1.0], "middle": [0.2, 0.6, 0.5], "final": [0.0, 0.2, 0.0]}
+    config["interventions"] = {
+        "windows": {name: window for name, window in windows.items() if window[2] in scale.times},
+        "objects": list(OBJECTS[:1]),
+        "styles": list(STYLES),
+        "prompts_per_target": 1,
+        "spatial_strengths": [4.0],
+        "global_strengths": [4.0],
+        "bootstrap": 100,
+    }
+    path = work / "study-config.yaml"
+    path.write_text(yaml.safe_dump(config, sort_keys=False))
+    return path
+
+
+def write_captions(path: Path, scale: Scale) -> None:
+    """LAION-COCO's columns. Every caption names both objects; those of dictionary and layout the style, too."""
+    captions = []
+    for split, count in scale.splits.items():
+        opening = f"{STYLES[0]} , " if split in ("dictionary", "layout") else ""
+        first = len(captions)
+        captions += [f"{opening}a tree and a house , number {i}" for i in range(first, first + count)]
+    pq.write_table(pa.table({"top_caption": captions, "punsafe": [0.0] * len(captions)}), path)
+
+
+def _run_stage(stage: str, config: Path, root: Path, environment: dict[str, str], device: str) -> Cost:
+    command = [sys.executable, "-m", "flows.cli", stage, str(config), "--root", str(root)]
+    started = time.perf_counter()
+    with _gpu_watched(device) as seen:
+        with tempfile.TemporaryFile("w+") as log:
+            process = subprocess.Popen(command, cwd=REPO, env=environment, stdout=log, stderr=subprocess.STDOUT)
+            _, status, used = os.wait4(process.pid, 0)
+            process.returncode = os.waitstatus_to_exitcode(status)
+            log.seek(0)
+            said = log.read()
+    wall = time.perf_counter() - started
+    problems = [f"{stage} ended with {process.returncode}: {said[-2000:]}"] if process.returncode else []
+    return Cost(wall, used.ru_utime + used.ru_stime, _gigabytes(used), max(seen, default=0) / 1e9, problems)
+
+
+def _gigabytes(used: resource.struct_rusage) -> float:
+    return used.ru_maxrss * 1024 / 1e9
+
+
+@contextmanager
+def _gpu_watched(device: str) -> Iterator[list[int]]:
+    """Bytes in use on the GPU by all processes, looked at five times a second while the context is open."""
+    seen: list[int] = []
+    ended = threading.Event()
+
+    def watch() -> None:
+        while not ended.wait(0.2):
+            free, total = torch.cuda.mem_get_info()
+            seen.append(total - free)
+
+    if device == "cuda":
+        threading.Thread(target=watch, daemon=True).start()
+    try:
+        yield seen
+    finally:
+        ended.set()
+
+
+def print_sizes(root: Path, scale: Scale) -> None:
+    """Bytes of the store and of every table, for each prompt or dictionary, and for the paper's full setting."""
+    store = ActivationStore.open(root)
+    raw = {block: 2 * int(np.prod(store.shape((block, t, c)))) for block, t, c in store.sites}
+    all_sites = 6 * sum(raw.values())  # three times, two conditionings
+    on_disk = sum(f.stat().st_size for f in store.path.rglob("*") if f.is_file())
+    held = sum(raw[block] for block, _, _ in store.sites) * store.n_prompts
+    print(f"\nactivations: {all_sites:,} bytes a prompt at 18 sites, {all_sites * FULL_PROMPTS / 1e12:.2f} TB for")
+    print(f"{FULL_PROMPTS:,} prompts; on disk {on_disk / held:.3f} times the raw bytes")
+    saes = sum(f.stat().st_size for f in (root / "saes").rglob("*") if f.is_file())
+    dictionaries = len(store.sites) * len(scale.k)
+    print(f"SAEs: {saes / dictionaries / 1e6:.0f} MB a dictionary, controls included")
+    print(f"\n{'table':<22} {'rows':>9} {'bytes':>12}  bytes a prompt, or a dictionary")
+    for table in SCHEMAS:
+        size, rows = sum(f.stat().st_size for f in parts(root, table)), count_rows(root, table)
+        if rows:
+            by_prompt = KEYS[table][0] == "prompt_id" and table != "interventions"
+            share = size / (_prompts_of(table, scale) if by_prompt else dictionaries)
+            print(f"{table:<22} {rows:>9} {size:>12,}  {share:>12,.0f} a {'prompt' if by_prompt else 'dictionary'}")
+
+
+def _prompts_of(table: str, scale: Scale) -> int:
+    """Prompts that have rows in a table that has rows for each prompt."""
+    segmented = scale.splits["dictionary"] + scale.splits["layout"]
+    return sum(scale.splits.values()) if table in ("prompts", "images") else segmented
+
+
+def check_study(root: Path) -> list[str]:
+    """What is wrong with the finished study; empty if nothing is."""
+    problems = [f"verify: {problem}" for problem in verify(root)]
+    store = ActivationStore.open(root)
+    for site in store.sites:
+        first = store.read(site, 0, 2).astype(np.float32)
+        if not np.isfinite(first).all() or np.allclose(first[0], first[1]):
+            problems.append(f"activations at {site} are not finite, or equal for two prompts")
+    for table in SCHEMAS:
+        if table not in ("bench", "shared_concepts", "concept_matches", "calibrations") and not count_rows(root, table):
+            problems.append(f"table {table} has no rows")
+    edited = _edited(root)
+    for kind in ("spatial", "global"):
+        if not any(row["kind"] == kind and row["outside_change"] > 0 for row in edited):
+            problems.append(f"no {kind} edit changed its image")
+    if any(row["outside_change"] != 0 for row in edited if row["control"] == "unedited"):
+        problems.append("an unedited image differs from itself")
+    return problems
+
+
+def _edited(root: Path) -> list[dict[str, Any]]:
+    columns = ["kind", "control", "outside_change"]
+    return [row for part in parts(root, "interventions") for row in pq.read_table(part, columns=columns).to_pylist()]
+
+
+if __name__ == "__main__":
+    main()
