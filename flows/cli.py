@@ -213,6 +213,8 @@ def _revise(options: argparse.Namespace) -> int:
         return 0
     for key, change in revision.settings.items():
         print(shown({key: change}))
+    for name, (old, now) in revision.versions.items():
+        print(f"{name}: version {old} -> {now}")
     for stage in revision.stages:
         print(f"  {stage.stage:<10} {stage.done:>6} of {stage.units} units to be redone")
     if revision.removed:
@@ -250,7 +252,8 @@ def _status(options: argparse.Namespace) -> int:
     from storage.study import read_study
     from tasks.dependencies import stage_hashes
 
-    found = status(options.dir, stage_hashes(read_study(options.dir)["config"]))
+    known = read_study(options.dir)
+    found = status(options.dir, stage_hashes(known["config"], known.get("stages", {})))
     expected = expected_units(options.dir)
     print(f"study {found['name']} in {options.dir} (configuration {found['config_hash']})")
     for stage, done in found["done"].items():

@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from storage.atomic import write_atomic
+from storage.errors import StorageError
+from storage.formats import KEY, RECORD, NewerFormat, format_of
 
 
 def record_path(root: str | Path, stage: str, unit: str) -> Path:
@@ -15,18 +17,33 @@ def record_path(root: str | Path, stage: str, unit: str) -> Path:
 
 
 def write_record(root: str | Path, stage: str, unit: str, payload: dict[str, Any], config_hash: str) -> None:
-    """Publish a unit as done. ``payload`` is JSON-able; the hash of what the unit followed from is added."""
-    data = json.dumps({**payload, "config_hash": config_hash}, sort_keys=True, indent=1)
+    """Publish a unit as done. ``payload`` is JSON-able; the hash of what the unit followed from is added.
+
+    A payload that says its own format keeps it.
+    """
+    data = json.dumps({KEY: RECORD, **payload, "config_hash": config_hash}, sort_keys=True, indent=1)
     write_atomic(record_path(root, stage, unit), data.encode())
 
 
 def read_record(root: str | Path, stage: str, unit: str) -> dict[str, Any] | None:
-    """The record, or None if there is none or it cannot be read: a damaged record is a unit not done."""
+    """The record, or None if there is none or it cannot be read: a damaged record is a unit not done.
+
+    Raises ``NewerFormat`` for a record that a newer version of the code has written.
+    """
+    path = record_path(root, stage, unit)
     try:
-        found = json.loads(record_path(root, stage, unit).read_text())
+        found = json.loads(path.read_text())
     except (OSError, ValueError):
         return None
-    return found if isinstance(found, dict) else None
+    if not isinstance(found, dict):
+        return None
+    try:
+        format_of(found.get(KEY), RECORD, path)
+    except NewerFormat:
+        raise
+    except StorageError:
+        return None
+    return found
 
 
 def forget_record(root: str | Path, stage: str, unit: str) -> None:

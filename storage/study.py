@@ -2,28 +2,35 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import yaml
 
 from storage.atomic import write_atomic
 from storage.errors import StorageError
+from storage.formats import KEY, STUDY, format_of
 
 EXECUTION_KEY = "run"  # how work is executed changes no result, so it may differ between runs of a study
 ORDERED = ("prompts.splits",)  # mappings whose order says something: splits are dealt one after the other
 REVISING = "revising"  # in study.yaml while a revision has not ended: the settings that changed
 SHOWN, WIDTH = 5, 80
 Differences = dict[str, tuple[Any, Any]]
+Added = Mapping[str, Any]  # dotted setting -> the value under which code that did not know it has worked
 
 
-def config_hash(config: dict[str, Any]) -> str:
-    """SHA-256 (16 hex digits) of the configuration without its execution settings."""
-    kept = {key: value for key, value in config.items() if key != EXECUTION_KEY}
+def config_hash(config: dict[str, Any], added: Added = MappingProxyType({})) -> str:
+    """SHA-256 (16 hex digits) of the configuration without its execution settings.
+
+    An added setting is left out while it has its legacy value: folders filled before it was there keep their hash.
+    """
+    kept = {key: value for key, value in without_legacy(config, added).items() if key != EXECUTION_KEY}
     return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -32,20 +39,21 @@ def open_study(
     config: dict[str, Any],
     provenance: dict[str, Any],
     revisable: Callable[[dict[str, Any], dict[str, Any]], bool] | None = None,
+    added: Added = MappingProxyType({}),
 ) -> str:
     """Create ``study.yaml`` or check the one that is there. Returns the configuration's hash.
 
     Raises ``StorageError`` if the folder was filled under another configuration or with other model weights, naming
     ``concepts revise`` where ``revisable(old, new)`` says that it would help; or if a revision has not ended.
     """
-    root, digest = Path(root), config_hash(config)
+    root, digest = Path(root), config_hash(config, added)
     path = root / "study.yaml"
     if not path.exists():
-        _write(path, {"config_hash": digest, "config": config, **provenance})
+        _write(path, {KEY: STUDY, "config_hash": digest, "config": config, **provenance})
         return digest
     known = read_study(root)
     refuse_other_weights(root, known, provenance)
-    if differing := differences(known["config"], config):
+    if differing := differences(with_legacy(known["config"], added), config):
         revise = revisable is not None and revisable(known["config"], config)
         remedy = "run `concepts revise` to give this study the new settings, or " if revise else ""
         raise StorageError(
@@ -88,25 +96,57 @@ def read_study(root: str | Path) -> dict[str, Any]:
         raise StorageError(f"{path} cannot be read ({error.strerror}): make it readable") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise StorageError(f"{path} is damaged: restore it, or start in another --root") from error
+    if isinstance(found, dict):
+        format_of(found.get(KEY), STUDY, path)
     if not isinstance(found, dict) or "config" not in found:
         raise StorageError(f"{path} is damaged (no 'config'): restore it, or start in another --root")
     return found
 
 
-def begin_revision(root: str | Path, config: dict[str, Any], provenance: dict[str, Any]) -> None:
-    """Give the study another configuration; the former one joins ``history``.
+def with_legacy(config: dict[str, Any], added: Added) -> dict[str, Any]:
+    """The configuration with the added settings that it lacks, at their legacy values; a group it lacks stays away."""
+    filled = copy.deepcopy(config)
+    for key, legacy in added.items():
+        group, leaf = _group_of(filled, key)
+        if group is not None:
+            group.setdefault(leaf, legacy)
+    return filled
 
-    Until ``end_revision``, ``revising`` names the settings that changed.
+
+def without_legacy(config: dict[str, Any], added: Added) -> dict[str, Any]:
+    """The configuration without the added settings that have their legacy value."""
+    kept = copy.deepcopy(config)
+    for key, legacy in added.items():
+        group, leaf = _group_of(kept, key)
+        if group is not None and leaf in group and group[leaf] == legacy:
+            del group[leaf]
+    return kept
+
+
+def _group_of(config: Any, key: str) -> tuple[dict[str, Any] | None, str]:
+    *parents, leaf = key.split(".")
+    for parent in parents:
+        config = config.get(parent) if isinstance(config, dict) else None
+    return (config if isinstance(config, dict) else None), leaf
+
+
+def begin_revision(
+    root: str | Path, config: dict[str, Any], provenance: dict[str, Any], changed: list[str], digest: str
+) -> None:
+    """Give the study another configuration, of hash ``digest``; the former one joins ``history``.
+
+    Until ``end_revision``, ``revising`` names what ``changed``.
     """
     known = read_study(root)
     former = {key: value for key, value in known.items() if key not in ("history", REVISING)}
     until = datetime.now(UTC).isoformat(timespec="seconds")
     content = {
-        "config_hash": config_hash(config),
+        KEY: STUDY,
+        "config_hash": digest,
         "config": config,
         **provenance,
         "history": [*known.get("history", []), {"until": until, **former}],
-        REVISING: sorted({*known.get(REVISING, []), *differences(known["config"], config)}),
+        REVISING: sorted({*known.get(REVISING, []), *changed}),
     }
     _write(Path(root) / "study.yaml", content)
 

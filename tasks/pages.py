@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from storage.study import read_study
+from storage.study import read_study, with_legacy
 from tasks.cards import draw_card, pick_cards
 from tasks.config import parse_config
+from tasks.dependencies import ADDED
 from tasks.errors import StudyError
 from tasks.study import Study, site_path
 
@@ -18,7 +19,8 @@ def draw_pages(root: Path, where: str | None, cid: int | None, k: int | None) ->
     ``where`` is BLOCK/T/COND. Raises ``StudyError`` for a site or a concept that is not there.
     """
     known = read_study(root)
-    study = Study(str(root), parse_config(known["config"], str(root / "study.yaml")), known["config_hash"])
+    config = parse_config(with_legacy(known["config"], ADDED), str(root / "study.yaml"))
+    study = Study(str(root), config, known["config_hash"])
     if where is None:
         for key in pick_cards(study):
             yield draw_card(root, *key)

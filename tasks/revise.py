@@ -16,6 +16,7 @@ from typing import Any
 
 from diffusion.model import weights_digest
 from sae.members import members_of
+from storage.formats import FIRST, KEY
 from storage.inspect import OPTIONAL
 from storage.records import forget_record, is_done, read_record, records, write_record
 from storage.schemas import SCHEMAS
@@ -30,10 +31,22 @@ from storage.study import (
     refuse_changed_files,
     refuse_other_weights,
     shown,
+    with_legacy,
 )
 from storage.tables import parts
 from tasks.config import StudyConfig
-from tasks.dependencies import FIXED, STAGES, changed_stages, reads, stage_hash
+from tasks.dependencies import (
+    ADDED,
+    FIXED,
+    STAGES,
+    WITH_WEIGHTS,
+    changed_stages,
+    other_versions,
+    reads,
+    refuse_newer_stages,
+    refuse_other_versions,
+    stage_hash,
+)
 from tasks.errors import StudyError
 from tasks.parts import part_of
 from tasks.preconditions import units_of
@@ -51,6 +64,7 @@ from tasks.study import (
 from tasks.train import SHARED, UNTRAINED, WEIGHTS, member_folder
 
 CHECKPOINT = "checkpoint"
+STAGE = "stages."  # before the name of a stage whose version changed, among the settings that did
 
 
 @dataclass(frozen=True)
@@ -64,10 +78,15 @@ class Redone:
 
 @dataclass(frozen=True)
 class Revision:
-    """What a change means: ``settings`` that differ (key -> old, new), stages to redo, files and folders to remove."""
+    """What a change means: ``settings`` that differ (key -> old, new), stages to redo, files and folders to remove.
+
+    ``versions``: stages that this code computes in another way (stage -> old, new). ``changed`` names both.
+    """
 
     study: Study
     settings: Differences
+    versions: dict[str, tuple[int, int]]
+    changed: list[str]
     stages: list[Redone]
     removed: list[Path]
     pending: bool  # an earlier revision to these settings was interrupted
@@ -75,7 +94,7 @@ class Revision:
     @property
     def needed(self) -> bool:
         """Whether there is anything to do."""
-        return bool(self.settings) or self.pending
+        return bool(self.changed) or self.pending
 
 
 def plan_revision(root: str | Path, config: StudyConfig) -> Revision:
@@ -85,18 +104,24 @@ def plan_revision(root: str | Path, config: StudyConfig) -> Revision:
     of what the activations follow from.
     """
     known, new = read_study(root), config.model_dump(mode="json")
+    made = known.get("stages", {})
+    versions = other_versions(made)
+    refuse_newer_stages(root, versions)
+    if set(FIXED) & set(versions):
+        refuse_other_versions(root, made)
     refuse_other_weights(root, known, {"model_revision": weights_digest(config.model)})
-    differing = differences(known["config"], new)
+    differing = differences(with_legacy(known["config"], ADDED), new)
     kept = {field: digest for field, digest in known.get("files", {}).items() if field not in differing}
     refuse_changed_files(root, {"files": kept}, {"files": file_digests(config)})
-    undone = changed_stages(known["config"], new)
+    undone = changed_stages(known["config"], new, made)
     _refuse_fixed(root, differing, undone)
-    study = Study(str(root), config, config_hash(new))
+    study = Study(str(root), config, config_hash(new, ADDED))
     begun = known.get(REVISING, [])
     stages = [_redone(study, stage) for stage in STAGES]
     stages = [s for s in stages if s.done or (s.stage in undone and s.stage not in OPTIONAL)]
-    removed = _unwanted(study, [*differing, *begun])
-    return Revision(study, differing, stages, removed, bool(begun))
+    changed = [*differing, *(f"{STAGE}{name}" for name in versions)]
+    removed = _unwanted(study, [*changed, *begun])
+    return Revision(study, differing, versions, changed, stages, removed, bool(begun))
 
 
 def revise(revision: Revision) -> None:
@@ -106,9 +131,10 @@ def revise(revision: Revision) -> None:
     """
     study = revision.study
     root, known = study.root, read_study(study.root)
-    if revision.settings:
+    if revision.changed:
         _give_stage_hashes(root, known)
-        begin_revision(root, study.config.model_dump(mode="json"), provenance_of(study.config))
+        dumped = study.config.model_dump(mode="json")
+        begin_revision(root, dumped, provenance_of(study.config), revision.changed, study.config_hash)
     _clear(study)
     end_revision(root)
 
@@ -134,11 +160,11 @@ def _give_stage_hashes(root: str, known: dict[str, Any]) -> None:
     """Records that carry the whole configuration's hash get their stage's: the former will say nothing afterwards."""
     whole = known["config_hash"]
     for stage in STAGES:
-        digest = stage_hash(known["config"], stage)
+        digest = stage_hash(known["config"], stage, known.get("stages", {}))
         for unit in records(root, stage):
             record = read_record(root, stage, unit)
             if record is not None and record.get("config_hash") == whole:
-                write_record(root, stage, unit, record, digest)
+                write_record(root, stage, unit, {KEY: FIRST, **record}, digest)
 
 
 def _clear(study: Study) -> None:
@@ -162,8 +188,9 @@ def _lost_weights(root: str, stage: str, unit: str) -> bool:
 
 
 def _unwanted(study: Study, changed: list[str]) -> list[Path]:
-    """Files and folders that the study with its new settings, of which the named ones changed, has no place for."""
-    checkpoints = _checkpoints(study) if any(key.startswith("sae.") for key in changed) else []
+    """Files and folders that the study has no place for after the named settings or stages changed."""
+    trained = tuple(f"{STAGE}{stage}" for stage in WITH_WEIGHTS)
+    checkpoints = _checkpoints(study) if any(key.startswith("sae.") or key in trained for key in changed) else []
     return [*_stale_parts(study), *_stale_weights(study), *checkpoints]
 
 

@@ -19,9 +19,9 @@ import torch
 from diffusion.model import DiffusionModel, block_shapes, check_blocks, load_model, weights_digest
 from diffusion.settings import ModelSettings
 from storage.activations import ActivationStore
-from storage.study import open_study
+from storage.study import open_study, read_study
 from tasks.config import StudyConfig
-from tasks.dependencies import revisable, stage_hash
+from tasks.dependencies import ADDED, refuse_other_versions, revisable, stage_hash, stage_versions
 from tasks.errors import StudyError
 from vision.backend import load_backend
 from vision.types import Backend
@@ -46,13 +46,15 @@ class Study:
 def open_or_create(root: str | Path, config: StudyConfig) -> Study:
     """Create the study folder or open the one that is there. Raises ``StorageError`` on another configuration."""
     dumped = config.model_dump(mode="json")
-    digest = open_study(root, dumped, provenance_of(config), revisable)
+    digest = open_study(root, dumped, provenance_of(config), revisable, ADDED)
+    refuse_other_versions(root, read_study(root).get("stages", {}))
     return Study(str(root), config, digest)
 
 
 def provenance_of(config: StudyConfig) -> dict[str, Any]:
     """What ``study.yaml`` says beside the settings: versions, commit, and digests of weights and of named files."""
     return {
+        "stages": stage_versions(),
         "versions": versions(),
         "model_revision": weights_digest(config.model),
         "git_sha": git_sha(),

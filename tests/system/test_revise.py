@@ -1,5 +1,6 @@
 """Revising a study's settings: what follows from the change is redone, everything else stays, and a kill is resumed."""
 
+import dataclasses
 import json
 import re
 import shutil
@@ -8,6 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from flows import cli
 from storage.inspect import STAGES, expected_units, status, table_hashes, verify
 from storage.query import query
 from storage.records import read_record, records
@@ -16,7 +18,7 @@ from tasks.dependencies import STAGES as DECLARED
 from tasks.dependencies import stage_hashes
 from tasks.preconditions import units_of
 from tasks.revise import plan_revision
-from tasks.study import Study
+from tasks.study import Study, open_or_create
 from tests.paths import ROOT
 from tests.system.conftest import kill_nine_once
 
@@ -157,6 +159,27 @@ def test_records_of_the_whole_configuration_are_carried_over(copy, launch):
     assert launch("revise", CONFIG, "--root", str(copy), "--set", "layout.bootstrap=101").returncode == 0
     counts, expected = finished(copy), expected_units(copy)
     assert {stage for stage in STAGES if counts[stage] != expected[stage]} == {"layout"}
+
+
+def test_stages_of_a_new_version_are_redone_by_a_revision(copy, launch, monkeypatch, capsys):
+    """As if the folder had been made before ``layout`` and ``train`` came to compute otherwise."""
+    tables, config, before = table_hashes(copy), [CONFIG, "--root", str(copy)], stamps(copy)
+    for stage in ("layout", "train"):
+        monkeypatch.setitem(DECLARED, stage, dataclasses.replace(DECLARED[stage], version=2))
+    assert cli.main(["run", *config]) == 2
+    assert "run `concepts revise` to redo train, layout as this version does" in capsys.readouterr().err
+    assert cli.main(["revise", *config, "--dry-run"]) == 0
+    shown = capsys.readouterr().out
+    assert "layout: version 1 -> 2" in shown and re.search(r"layout +4 of 4 units", shown)
+    assert not re.search(r"(tag|segment) +\d", shown) and stamps(copy) == before
+    assert cli.main(["revise", *config]) == 0
+    assert yaml.safe_load((copy / "study.yaml").read_text())["stages"]["layout"] == 2
+    assert not list((copy / "saes").rglob("checkpoint.json"))  # of another arithmetic: not to be resumed
+    assert table_hashes(copy) == tables and stamps(copy)["tag"] == before["tag"]
+    open_or_create(copy, load_config(ROOT / CONFIG))  # and is not refused any more
+    monkeypatch.undo()
+    refused = launch("run", *config)
+    assert refused.returncode == 2 and "were made by a newer version of Concept Atlas" in refused.stderr
 
 
 @pytest.mark.parametrize(

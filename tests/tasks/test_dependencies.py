@@ -1,6 +1,7 @@
 """Every setting belongs to a stage, the stages form a chain, and a change undoes what follows from it and no more."""
 
 import copy
+import dataclasses
 from typing import Any, get_args
 
 import pytest
@@ -10,8 +11,21 @@ from pydantic import BaseModel
 
 from storage.inspect import STAGES as SHOWN
 from storage.schemas import SCHEMAS
+from tasks import dependencies
 from tasks.config import StudyConfig, load_config
-from tasks.dependencies import APART, FIXED, STAGES, changed_stages, reads, revisable, stage_hash, stage_hashes
+from tasks.dependencies import (
+    APART,
+    FIXED,
+    STAGES,
+    changed_stages,
+    reads,
+    refuse_other_versions,
+    revisable,
+    stage_hash,
+    stage_hashes,
+    stage_versions,
+)
+from tasks.errors import StudyError
 from tests.paths import ROOT
 
 TINY = load_config(ROOT / "configs" / "tiny.yaml")
@@ -131,3 +145,34 @@ def _value(key: str) -> Any:
     for part in key.split("."):
         node = (node or {}).get(part)
     return node
+
+
+def test_an_added_setting_is_left_out_at_its_legacy_value(monkeypatch):
+    before, whole = stage_hashes(TINY), changed("labels.new", 0)
+    monkeypatch.setitem(dependencies.ADDED, "labels.new", 0)  # read by its group
+    monkeypatch.setitem(dependencies.ADDED, "sae.new", False)  # read by its own name
+    stage = dataclasses.replace(STAGES["train"], reads=(*STAGES["train"].reads, "sae.new"))
+    monkeypatch.setitem(STAGES, "train", stage)
+    assert stage_hashes(TINY) == stage_hashes(whole) == stage_hashes(changed("sae.new", False)) == before
+    assert changed_stages(TINY, changed("labels.new", 1))[0] == "label"
+    assert changed_stages(TINY, changed("sae.new", True))[0] == "train"
+
+
+def test_a_stages_version_undoes_it_and_what_follows(monkeypatch):
+    before, old = stage_hashes(TINY), stage_versions()
+    assert stage_hashes(TINY, {}) == before  # 1 is in no hash
+    monkeypatch.setitem(STAGES, "label", dataclasses.replace(STAGES["label"], version=2))
+    assert set(changed_stages(TINY, TINY, old)) == followers({"label"})
+    assert stage_hashes(TINY, old) == before and stage_hashes(TINY, {}) == before
+    with pytest.raises(StudyError, match="`concepts revise` to redo label as this version does"):
+        refuse_other_versions("root", old)
+    refuse_other_versions("root", stage_versions())
+
+
+def test_newer_stages_and_fixed_ones_have_other_ways_out(monkeypatch):
+    with pytest.raises(StudyError, match="train were made by a newer version .* upgrade"):
+        refuse_other_versions("root", {"train": 7})
+    monkeypatch.setitem(STAGES, "collect", dataclasses.replace(STAGES["collect"], version=2))
+    with pytest.raises(StudyError, match="collect .*choose another --root") as error:
+        refuse_other_versions("root", {})
+    assert "revise" not in str(error.value)

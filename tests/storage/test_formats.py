@@ -1,0 +1,91 @@
+"""Versions of what lies in a study folder: none is the first, older ones are read, newer ones refused."""
+
+import json
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from storage.errors import StorageError
+from storage.formats import FIRST, KEY, RECORD, STUDY, TABLE_KEY, NewerFormat, format_of, table_format
+from storage.records import is_done, read_record, record_path, write_record
+from storage.study import begin_revision, config_hash, differences, open_study, read_study, with_legacy, without_legacy
+
+
+@given(st.integers(1, 50), st.integers(1, 50))
+def test_what_is_not_newer_is_read(found, known):
+    if found <= known:
+        assert format_of(found, known, "file") == found
+        assert format_of(None, known, "file") == FIRST
+    else:
+        with pytest.raises(NewerFormat, match="^file was written by a newer version .* upgrade concept-atlas$"):
+            format_of(found, known, "file")
+
+
+@pytest.mark.parametrize("nonsense", [0, -1, True, 1.0, "2", [], b"", b"two", b"-1"])
+def test_what_is_no_version_is_damage(nonsense):
+    with pytest.raises(StorageError, match="is damaged") as error:
+        format_of(nonsense, 2, "file")
+    assert not isinstance(error.value, NewerFormat)
+
+
+def test_a_tables_version_is_in_its_schemas_metadata():
+    assert table_format(None, "part") == table_format({b"other": b"9"}, "part") == FIRST
+    assert table_format({TABLE_KEY: b"2"}, "part") == 2
+    with pytest.raises(NewerFormat, match="part was written by a newer"):
+        table_format({TABLE_KEY: b"99"}, "part")
+
+
+def test_a_study_says_its_format_and_a_newer_one_is_refused(tmp_path):
+    open_study(tmp_path, {"seed": 1}, {})
+    known = yaml.safe_load((tmp_path / "study.yaml").read_text())
+    assert known[KEY] == STUDY
+    begin_revision(tmp_path, {"seed": 2}, {}, ["seed"], "hash")
+    assert read_study(tmp_path)[KEY] == STUDY
+    (tmp_path / "study.yaml").write_text(yaml.safe_dump({KEY: STUDY + 1, "anything": "else"}))
+    for use in (lambda: read_study(tmp_path), lambda: open_study(tmp_path, {"seed": 1}, {})):
+        with pytest.raises(NewerFormat, match="study.yaml was written by a newer version"):
+            use()
+
+
+def test_a_study_from_before_there_were_formats_is_read(tmp_path):
+    (tmp_path / "study.yaml").write_text(
+        yaml.safe_dump({"config_hash": config_hash({"seed": 1}), "config": {"seed": 1}})
+    )
+    assert open_study(tmp_path, {"seed": 1}, {}) == config_hash({"seed": 1})
+
+
+def test_a_record_says_its_format_and_a_newer_one_is_refused(tmp_path):
+    write_record(tmp_path, "tag", "000000", {"tables": {}}, "h")
+    assert read_record(tmp_path, "tag", "000000")[KEY] == RECORD
+    write_record(tmp_path, "tag", "000000", {KEY: FIRST}, "h")  # rewritten, it stays what it is
+    assert read_record(tmp_path, "tag", "000000")[KEY] == FIRST
+    path = record_path(tmp_path, "tag", "000000")
+    path.write_text(json.dumps({KEY: RECORD + 1, "config_hash": "h"}))
+    with pytest.raises(NewerFormat, match="000000.json was written by a newer version"):
+        is_done(tmp_path, "tag", "000000", "h")
+    path.write_text(json.dumps({KEY: "?", "config_hash": "h"}))  # damaged: not done
+    assert not is_done(tmp_path, "tag", "000000", "h")
+    path.write_text(json.dumps({"config_hash": "h"}))  # from before
+    assert is_done(tmp_path, "tag", "000000", "h")
+
+
+ADDED = {"a.new": 0, "only": None}
+
+
+def test_an_added_setting_at_its_legacy_value_is_no_difference():
+    old, same, other = {"a": {"x": 1}}, {"a": {"x": 1, "new": 0}, "only": None}, {"a": {"x": 1, "new": 2}, "only": None}
+    assert config_hash(same, ADDED) == config_hash(old, ADDED) == config_hash(old)
+    assert config_hash(other, ADDED) != config_hash(old)
+    assert differences(with_legacy(old, ADDED), same) == {}
+    assert differences(with_legacy(old, ADDED), other) == {"a.new": (0, 2)}
+    assert without_legacy(same, ADDED) == old and same["a"]["new"] == 0
+    assert with_legacy({"a": None}, ADDED) == {"a": None, "only": None}  # a group that is not there stays away
+
+
+def test_a_study_without_an_added_setting_opens_at_its_legacy_value_only(tmp_path):
+    digest = open_study(tmp_path, {"a": {"x": 1}}, {})
+    assert open_study(tmp_path, {"a": {"x": 1, "new": 0}}, {}, added=ADDED) == digest
+    with pytest.raises(StorageError, match="a.new: 0 -> 2"):
+        open_study(tmp_path, {"a": {"x": 1, "new": 2}}, {}, added=ADDED)
