@@ -13,8 +13,9 @@ import torch
 
 from diffusion.errors import DiffusionError
 from diffusion.model import DiffusionModel, check_blocks
-from diffusion.sampling import Probe, Record, Site, guidance_states, initial_noise, step_of_time
+from diffusion.sampling import Probe, Record, Site, guidance_states, initial_noise
 from diffusion.settings import SamplingSettings
+from diffusion.times import step_of_time
 
 
 @torch.inference_mode()

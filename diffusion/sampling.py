@@ -17,6 +17,7 @@ from torch import Tensor
 from diffusion.errors import DiffusionError
 from diffusion.model import DiffusionModel, check_blocks, encode_captions
 from diffusion.settings import SamplingSettings
+from diffusion.times import in_window, step_of_time, time_of_step
 
 Site = tuple[str, float, str]
 
@@ -32,7 +33,7 @@ class Record:
 
 @dataclass(frozen=True)
 class Edit:
-    """An intervention on one block's residual update, cond half only, at steps with t_low <= t <= t_high.
+    """An intervention on one block's residual update, cond half only, at the steps of the window (t_low, t_high].
 
     ``apply(delta, t)`` gets delta float32 [B, rows, columns, channels] and returns what replaces it.
     """
@@ -44,7 +45,7 @@ class Edit:
 
     def active(self, step: int, steps: int) -> bool:
         """Whether the edit applies at a reverse step."""
-        return self.t_low <= time_of_step(step, steps) <= self.t_high
+        return in_window(time_of_step(step, steps), self.t_low, self.t_high)
 
 
 @dataclass(frozen=True)
@@ -53,16 +54,6 @@ class Samples:
 
     images: np.ndarray
     activations: dict[Site, np.ndarray] = field(default_factory=dict)
-
-
-def step_of_time(t: float, steps: int) -> int:
-    """Index of the reverse step at diffusion time t: 1 is the first step (0), 0 the last (steps - 1)."""
-    return round((1.0 - t) * (steps - 1))
-
-
-def time_of_step(step: int, steps: int) -> float:
-    """Diffusion time in [0, 1] of a reverse step."""
-    return 1.0 - step / (steps - 1)
 
 
 @torch.inference_mode()

@@ -16,8 +16,8 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from concepts.settings import InterventionSettings, LabelSettings, LayoutSettings
-from diffusion.sampling import step_of_time
 from diffusion.settings import ModelSettings, SamplingSettings
+from diffusion.times import step_of_time
 from sae.settings import SAESettings
 from storage.prompts import PromptSettings
 from tasks.errors import StudyError

@@ -15,7 +15,7 @@ from diffusion.model import (
     load_model,
     weights_digest,
 )
-from diffusion.sampling import Edit, Record, initial_noise, sample, step_of_time, time_of_step
+from diffusion.sampling import Edit, Record, initial_noise, sample
 from diffusion.settings import ModelSettings, SamplingSettings
 from tests.paths import SD_MINI
 
@@ -105,11 +105,6 @@ def test_a_value_that_is_not_finite_is_named(model):
     edit = Edit(BLOCKS["mid"], 0, 1, lambda delta, t: delta * float("nan"))
     with pytest.raises(DiffusionError, match="not finite"):
         sample(model, CAPTIONS, [1, 2, 3], FEW, edits=[edit])
-
-
-def test_times_and_steps():
-    assert [step_of_time(t, 50) for t in (1.0, 0.5, 0.0)] == [0, 24, 49]
-    assert (time_of_step(0, 50), time_of_step(49, 50)) == (1.0, 0.0)
 
 
 def test_questions_about_the_model(model):
