@@ -90,7 +90,9 @@ class InterventionSettings(BaseModel):
     block: str = Field("mid", description="Block that is edited; the paper's is mid.")
     windows: dict[str, tuple[float, float, float]] = Field(
         {"early": (0.6, 1.0, 1.0), "middle": (0.2, 0.6, 0.5), "final": (0.0, 0.2, 0.0)},
-        description="Window -> (t from, t to, timestep of the SAE that serves it). The paper's.",
+        description="Window -> (t from, t to, timestep of the SAE that serves it): the steps with from < t <= to, and "
+        "t = 0 where it starts at 0, so that windows that touch share no step. Windows may overlap: each is an edit "
+        "of its own. The paper's.",
     )
     objects: tuple[str, ...] = Field(description="Labels of the spatial edits.")
     styles: tuple[str, ...] = Field(description="Labels of the global edits.")

@@ -1,4 +1,4 @@
-"""Diffusion time and reverse steps: 1 is pure noise and the first step, 0 the image and the last. Nothing heavy here."""
+"""Diffusion time and reverse steps: 1 is pure noise and the first step, 0 the image and the last. No heavy imports."""
 
 from __future__ import annotations
 
@@ -28,4 +28,3 @@ def in_window(t: float, low: float, high: float) -> bool:
 def steps_in_window(low: float, high: float, steps: int) -> list[int]:
     """The reverse steps that belong to a window, in their order."""
     return [step for step in range(steps) if in_window(time_of_step(step, steps), low, high)]
-

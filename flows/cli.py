@@ -128,10 +128,12 @@ def _dispatch(options: argparse.Namespace) -> int:
 
 def _run(options: argparse.Namespace) -> int:
     from tasks.config import load_config
+
+    config = load_config(options.config, options.set)  # a mistake is told before the heavy imports, in a moment
     from tasks.study import open_or_create
 
     # Refuse a bad configuration before a server is started and a flow run exists.
-    open_or_create(options.root, load_config(options.config, options.set))
+    open_or_create(options.root, config)
     from flows.server import prefect_server
     from flows.study import STAGES as STAGE_FLOWS
     from flows.study import study_flow
@@ -146,12 +148,14 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _bench(options: argparse.Namespace) -> int:
-    from tasks.bench import given_dictionaries
     from tasks.config import load_config
+
+    config = load_config(options.config, options.set)
+    from tasks.bench import given_dictionaries
     from tasks.study import open_or_create
     from tasks.truth import read_truth
 
-    study = open_or_create(options.root, load_config(options.config, options.set))
+    study = open_or_create(options.root, config)
     read_truth(options.truth)
     given = given_dictionaries(study, options.dictionary)
     from flows.bench import bench_flow
@@ -205,9 +209,11 @@ def _log_line(stage: str, done: int, total: int) -> None:
 def _revise(options: argparse.Namespace) -> int:
     from storage.study import shown
     from tasks.config import load_config
+
+    config = load_config(options.config, options.set)
     from tasks.revise import plan_revision, revise
 
-    revision = plan_revision(options.root, load_config(options.config, options.set))
+    revision = plan_revision(options.root, config)
     if not revision.needed:
         print(f"{options.root} has these settings already: nothing to revise")
         return 0
@@ -229,10 +235,12 @@ def _revise(options: argparse.Namespace) -> int:
 
 def _thresholds(options: argparse.Namespace) -> int:
     from tasks.config import load_config
+
+    config = load_config(options.config, options.set)
     from tasks.study import open_or_create
     from tasks.thresholds import calibrate_thresholds
 
-    study = open_or_create(options.root, load_config(options.config, options.set))
+    study = open_or_create(options.root, config)
     found = calibrate_thresholds(study, options.out, options.min_positives)
     own = [one for one in found if one.threshold is not None]
     print(f"{options.out}: {len(own)} of {len(found)} labels have a threshold of their own")
@@ -298,11 +306,12 @@ def _query(options: argparse.Namespace) -> int:
 
 
 def _serve(options: argparse.Namespace) -> int:
-    os.environ["PREFECT_LOGGING_LEVEL"] = "INFO"
-    from flows.serve import serve_all
     from tasks.config import load_config
 
     load_config(options.config)
+    os.environ["PREFECT_LOGGING_LEVEL"] = "INFO"
+    from flows.serve import serve_all
+
     serve_all(str(options.config), str(options.root), options.cron)
     return 0
 

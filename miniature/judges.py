@@ -12,7 +12,8 @@ import torch
 
 from miniature.train_vision import COLOUR_NAMES
 from miniature.world import LABELS, Scene
-from vision.mini_network import PLAIN, SceneNetwork
+from vision.mini_config import PLAIN
+from vision.mini_network import SceneNetwork
 
 BATCH = 64
 

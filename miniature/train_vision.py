@@ -27,7 +27,8 @@ from miniature.checkpoint import (
 from miniature.settings import COLOUR_WORDS, World
 from miniature.train_vae import log_row
 from miniature.world import LABELS, LOOKS, Scene, make_scene
-from vision.mini_network import PLAIN, UNCOLOURED, SceneNetwork
+from vision.mini_config import PLAIN
+from vision.mini_network import UNCOLOURED, SceneNetwork
 
 STYLE_NAMES = (PLAIN, *LOOKS)
 COLOUR_NAMES = (UNCOLOURED, *COLOUR_WORDS)

@@ -79,7 +79,7 @@ class SAESettings(BaseModel):
     @field_validator("expansion", mode="before")
     @classmethod
     def _one_or_several(cls, value: Any) -> Any:
-        return (value,) if isinstance(value, int) else value
+        return (value,) if isinstance(value, int) else tuple(value) if isinstance(value, list) else value
 
     @field_validator("k", "expansion")
     @classmethod

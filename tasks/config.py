@@ -7,12 +7,11 @@ frozen ``StudyConfig`` or into one sentence that names the offending key.
 
 from __future__ import annotations
 
-import difflib
+import json
 import os
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from concepts.settings import InterventionSettings, LabelSettings, LayoutSettings
@@ -21,7 +20,12 @@ from diffusion.times import step_of_time
 from sae.settings import SAESettings
 from storage.prompts import PromptSettings
 from tasks.errors import StudyError
+from tasks.limits import refuse_unworkable
+from tasks.mistakes import one_sentence
+from tasks.reading import apply_overrides, read_settings, refuse_impossible
+from vision.errors import VisionError
 from vision.settings import VisionSettings
+from vision.targets import refuse_unreachable
 
 PATH_FIELDS = (
     "model.path",
@@ -159,43 +163,33 @@ def load_config(path: str | Path, overrides: tuple[str, ...] | list[str] = ()) -
     ``overrides`` are ``dotted.key=value`` strings whose values are YAML. Raises ``StudyError``.
     """
     path = Path(path)
-    try:
-        raw = yaml.safe_load(path.read_text())
-    except FileNotFoundError as error:
-        raise StudyError(
-            f"no configuration file {path}: give the path of a YAML file such as configs/mini.yaml"
-        ) from error
-    except OSError as error:
-        raise StudyError(f"{path} cannot be read ({error.strerror}): give the path of a YAML file") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise StudyError(f"{path} is not valid YAML ({' '.join(str(error).split())}): mend that line") from error
-    if not isinstance(raw, dict):
-        raise StudyError(f"{path} must hold a mapping of settings at its top level, not {type(raw).__name__}")
+    raw = read_settings(path)
     _resolve_paths(raw, path.parent)
-    for override in overrides:
-        _apply_override(raw, override)
-    return parse_config(raw, str(path))
+    apply_overrides(raw, overrides)
+    refuse_impossible(raw, str(path))
+    config = parse_config(raw, str(path))
+    refuse_unworkable(config, str(path))
+    _refuse_unreachable(config, str(path))
+    return config
+
+
+def _refuse_unreachable(config: StudyConfig, origin: str) -> None:
+    edits = config.interventions
+    try:
+        refuse_unreachable(config.vision, edits.objects, edits.styles)
+    except VisionError as error:
+        raise StudyError(f"{origin}: {error}") from error
 
 
 def parse_config(raw: dict[str, Any], origin: str) -> StudyConfig:
-    """Validate a plain mapping; ``origin`` is the file named in the error."""
+    """Validate a plain mapping as YAML or JSON gives it; ``origin`` is the file named in the error.
+
+    Strictly: true is no number, and a number in quotes is none either. Raises ``StudyError``.
+    """
     try:
-        return StudyConfig.model_validate(raw)
+        return StudyConfig.model_validate_json(json.dumps(raw), strict=True)
     except ValidationError as error:
-        raise StudyError(_one_sentence(error, origin)) from error
-
-
-def _apply_override(raw: dict[str, Any], override: str) -> None:
-    key, separator, value = override.partition("=")
-    if not separator or not key:
-        raise StudyError(f"--set {override!r} is not of the form key.sub=value")
-    *parents, leaf = key.split(".")
-    node = raw
-    for parent in parents:
-        node = node.setdefault(parent, {})
-        if not isinstance(node, dict):
-            raise StudyError(f"--set {key}: {parent!r} holds a value, not a group of settings")
-    node[leaf] = yaml.safe_load(value)
+        raise StudyError(one_sentence(error, origin, StudyConfig)) from error
 
 
 def _resolve_paths(raw: dict[str, Any], folder: Path) -> None:
@@ -210,29 +204,3 @@ def _resolve_paths(raw: dict[str, Any], folder: Path) -> None:
             node = node.get(parent) if isinstance(node, dict) else None
         if isinstance(node, dict) and isinstance(node.get(leaf), str) and node[leaf].startswith("."):
             node[leaf] = os.path.normpath(folder.resolve() / node[leaf])
-
-
-def _one_sentence(error: ValidationError, origin: str) -> str:
-    """The first problem of a validation, in one sentence with the key and, if misspelt, its nearest neighbour."""
-    first = error.errors()[0]
-    key = ".".join(str(part) for part in first["loc"])
-    more = f" ({error.error_count() - 1} more)" if error.error_count() > 1 else ""
-    if first["type"] == "extra_forbidden":
-        valid = _valid_keys(first["loc"][:-1])
-        near = difflib.get_close_matches(str(first["loc"][-1]), valid, n=1, cutoff=0.5)
-        hint = f"did you mean {near[0]!r}?" if near else f"valid keys here: {', '.join(valid)}"
-        return f"{origin}: unknown key {key!r}; {hint}{more}"
-    if first["type"] == "missing":
-        return f"{origin}: {key!r} is missing: add it{more}"
-    if first["type"] == "value_error":
-        return f"{origin}: {str(first['ctx']['error'])}{more}"
-    return f"{origin}: {key!r} is {first['input']!r}: {first['msg'][0].lower() + first['msg'][1:]}{more}"
-
-
-def _valid_keys(location: tuple[Any, ...]) -> list[str]:
-    model: Any = StudyConfig
-    for part in location:
-        annotation = model.model_fields[part].annotation
-        candidates = [annotation, *get_args(annotation)]
-        model = next(c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel))
-    return sorted(model.model_fields)

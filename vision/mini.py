@@ -8,7 +8,8 @@ from scipy import ndimage
 
 from vision.errors import VisionError
 from vision.images import batches, check_images
-from vision.mini_network import PLAIN, SceneNetwork
+from vision.mini_config import PLAIN
+from vision.mini_network import SceneNetwork
 from vision.nms import label_unions, mask_iou
 from vision.settings import MiniSettings
 from vision.types import Backend, Box, Image, Segment, Tag

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from safetensors import SafetensorError
@@ -16,11 +16,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from vision.errors import VisionError
+from vision.mini_config import FORMAT_VERSION, REBUILD, read_config
 
-FORMAT_VERSION = 2
-PLAIN = "plain"  # the look of a picture without one
 UNCOLOURED = "none"  # the colour of what has no colour word
-REBUILD = "rebuild it with `python -m miniature.train`"
 
 
 class Judgement(NamedTuple):
@@ -139,7 +137,7 @@ class SceneNetwork(nn.Module):
     def load(cls, folder: str | Path) -> SceneNetwork:
         """Read a folder written by ``save``, as float32 in eval mode. Raises ``VisionError``."""
         folder = Path(folder)
-        config = _read_config(folder / "config.json")
+        config = read_config(folder / "config.json")
         network = cls(
             tuple(config["labels"]),
             tuple(config["styles"]),
@@ -155,17 +153,3 @@ class SceneNetwork(nn.Module):
         except (SafetensorError, RuntimeError) as error:
             raise VisionError(f"{weights} is damaged or does not fit its config.json: {REBUILD}") from error
         return network.eval()
-
-
-def _read_config(path: Path) -> dict[str, Any]:
-    if not path.exists():
-        raise VisionError(f"{path} is missing: set vision.mini.path to a folder written by `python -m miniature.train`")
-    try:
-        config = json.loads(path.read_text())
-    except ValueError as error:
-        raise VisionError(f"{path} is damaged ({error}): {REBUILD}") from error
-    if config.get("format_version") != FORMAT_VERSION:
-        raise VisionError(
-            f"{path}: format_version is {config.get('format_version')}, this code reads {FORMAT_VERSION}: {REBUILD}"
-        )
-    return config
