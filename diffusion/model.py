@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,8 +12,8 @@ from diffusers.models.transformers.transformer_2d import Transformer2DModel
 from transformers import CLIPTextModel, CLIPTokenizer
 from transformers.utils import logging as transformers_logging
 
+from diffusion.digest import check_folder
 from diffusion.errors import DiffusionError
-from diffusion.manifest import check_manifest
 from diffusion.settings import ModelSettings, SamplingSettings
 
 
@@ -47,7 +44,7 @@ def load_model(settings: ModelSettings) -> DiffusionModel:
     Whatever scheduler the folder names, sampling is DDIM on its noise schedule (paper, section 1). Raises
     ``DiffusionError`` if the folder is missing, incomplete or damaged.
     """
-    _check_folder(settings.path)
+    check_folder(settings.path)
     transformers_logging.disable_progress_bar()  # one line a weight file would bury the study's own progress
     device = _device(settings.device)
     dtype = getattr(torch, settings.dtype)
@@ -70,14 +67,6 @@ def load_model(settings: ModelSettings) -> DiffusionModel:
     for module in (unet, vae, text):
         module.requires_grad_(False).eval().to(device)
     return DiffusionModel(unet, vae, text, tokenizer, scheduler, device, dtype)
-
-
-def _check_folder(path: str) -> None:
-    if not path.startswith((".", "/")):
-        return  # a hub id
-    if not Path(path).is_dir():
-        raise DiffusionError(f"model.path {path} is not a folder: give a diffusers folder or a hub id")
-    check_manifest(Path(path))
 
 
 def _device(name: str) -> torch.device:
@@ -153,21 +142,3 @@ def embed_labels(model: DiffusionModel, labels: list[str]) -> np.ndarray:
         states = model.text_encoder(ids).last_hidden_state[0, 1:-1]  # without begin and end
         vectors.append(states.float().mean(0).cpu().numpy())
     return np.stack(vectors) if vectors else np.zeros((0, 1), np.float32)
-
-
-def weights_digest(settings: ModelSettings) -> str:
-    """What identifies the weights: a hash of a local folder's files, or hub id and revision.
-
-    Files over 64 MiB enter by name and size alone: hashing 5 GB at each start would cost a minute.
-    """
-    _check_folder(settings.path)
-    folder = Path(settings.path)
-    if not folder.is_dir():
-        return f"{settings.path}@{settings.revision or 'main'}"
-    digest = hashlib.sha256()
-    for file in sorted(p for p in folder.rglob("*") if p.is_file()):
-        size = file.stat().st_size
-        digest.update(json.dumps([str(file.relative_to(folder)), size]).encode())
-        if size <= 64 << 20:
-            digest.update(file.read_bytes())
-    return f"sha256:{digest.hexdigest()[:16]}"

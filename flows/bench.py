@@ -9,7 +9,8 @@ from prefect import flow
 from flows.common import flow_run_name, run_each, stage
 from storage.records import read_record, record_path
 from tasks.artifacts import bench_artifacts
-from tasks.bench import BenchInputs, bench_unit
+from tasks.bench import BenchInputs
+from tasks.plans import bench_unit
 from tasks.preconditions import require
 from tasks.study import Study
 from tasks.units import bench_task

@@ -5,10 +5,8 @@ from __future__ import annotations
 from prefect import flow
 
 from flows.common import flow_run_name, run_each, stage
-from tasks import effects
 from tasks.artifacts import intervene_artifacts
-from tasks.calibrate import plan_calibrations
-from tasks.edits import plan_units
+from tasks.plans import EFFECTS_UNIT, plan_calibrations, plan_units
 from tasks.preconditions import require
 from tasks.units import calibrate_task, effects_task, intervene_task
 
@@ -22,6 +20,6 @@ def intervene_flow(config_path: str, root: str, overrides: list[str] | None = No
         units = {unit.name: {"unit": unit} for unit in plan_units(study)}
         run_each(study, "calibrate", calibrate_task, calibrations)
         done = run_each(study, "intervene", intervene_task, units)
-        run_each(study, "effects", effects_task, {effects.UNIT: {}})
+        run_each(study, "effects", effects_task, {EFFECTS_UNIT: {}})
         intervene_artifacts(study)
     return {"units": len(units), "run_now": len(done)}

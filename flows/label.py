@@ -7,8 +7,8 @@ from prefect import flow
 from flows.common import flow_run_name, run_each, run_steps, stage
 from tasks.artifacts import label_artifacts
 from tasks.parts import shard_name
+from tasks.plans import SEGMENTED_SPLITS
 from tasks.preconditions import require
-from tasks.segment import SEGMENTED_SPLITS
 from tasks.study import sae_units, shards_of, unit_name
 from tasks.units import areas_task, detect_task, label_task, segment_task, tag_task
 

@@ -6,7 +6,7 @@ from prefect import flow
 
 from flows.common import flow_run_name, run_each, stage
 from tasks.artifacts import train_artifacts
-from tasks.match import match_unit
+from tasks.plans import match_unit
 from tasks.preconditions import require, sites_to_train
 from tasks.study import series_name, time_series
 from tasks.units import match_task, train_shared_task, train_site_task

@@ -32,6 +32,7 @@ from diffusion.sampling import Record
 from tasks.errors import StudyError
 from tasks.methods import PROBE, Encode, dictionaries, fit_probe, users_sae
 from tasks.parts import publish
+from tasks.plans import bench_unit
 from tasks.study import Site, Study, borrowed_model, site_columns, site_path, store_of
 from tasks.truth import Key, Truth, file_digest, read_truth
 
@@ -103,11 +104,6 @@ def bench_time(study: Study, t: float, conditioning: str, inputs: BenchInputs) -
     unit = bench_unit(t, conditioning)
     publish(study, "bench", unit, {"bench": rows}, extra={"inputs": inputs.facts()})
     return {"t": t, "rows": len(rows)}
-
-
-def bench_unit(t: float, conditioning: str) -> str:
-    """Name of the completion record of one time."""
-    return f"{t:.2f}/{conditioning}"
 
 
 def record_truth(study: Study, truth: Truth, t: float, conditioning: str) -> tuple[dict[Site, np.ndarray], float]:

@@ -9,49 +9,19 @@ things in the pieces.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from concepts.settings import REGIONS
 from storage.records import read_record
-from tasks.edits import (
-    CONCEPTS,
-    KINDS,
-    RANDOM,
-    Editor,
-    Unit,
-    cases_of,
-    originals_of,
-    strengths_of,
-    target_cids,
-    targets_of,
-)
+from tasks.edits import CONCEPTS, RANDOM, Editor, cases_of, originals_of, target_cids
 from tasks.judging import score
 from tasks.parts import publish
+from tasks.plans import Calibration, Unit, strengths_of, targets_of
 from tasks.study import Study
 
 STAGE = "calibrate"
-
-
-@dataclass(frozen=True)
-class Calibration:
-    """One kind of edit in one window, all its targets together."""
-
-    kind: str
-    window: str
-
-    @property
-    def name(self) -> str:
-        """Name of the calibration's completion record."""
-        return f"{self.kind}-{self.window}"
-
-
-def plan_calibrations(study: Study) -> list[Calibration]:
-    """Every kind that has targets, in every window; none where there is only one strength to choose from."""
-    kinds = [kind for kind in KINDS if targets_of(study, kind) and len(strengths_of(study, kind)) > 1]
-    return [Calibration(kind, window) for kind in kinds for window in study.config.interventions.windows]
 
 
 def run_calibration(study: Study, calibration: Calibration) -> dict[str, Any]:

@@ -105,9 +105,13 @@ STAGES: dict[str, Stage] = {
         ),
         ("label",),
         ("calibrations",),
+        version=2,  # a step belongs to one of the windows that touch at it, once to both
     ),
     "intervene": Stage(
-        (*_JUDGE, *_below("interventions", "prompts_per_target", "keep_images")), ("calibrate",), ("interventions",)
+        (*_JUDGE, *_below("interventions", "prompts_per_target", "keep_images")),
+        ("calibrate",),
+        ("interventions",),
+        version=2,  # as calibrate
     ),
     "effects": Stage(("interventions.bootstrap",), ("intervene",), ("intervention_effects",)),
     "bench": Stage((), ("train", "share"), ("bench",)),

@@ -16,25 +16,11 @@ from sae.io import load_sae
 from storage.prompts import hashed_seed
 from storage.tables import read_table
 from tasks.collect import images_by_id, prompts_of
+from tasks.plans import Unit
 from tasks.study import Site, Study, borrowed_model, sae_folder, split_range, store_of
 from vision.words import mentions
 
 CONCEPTS, RANDOM, UNEDITED = "none", "random_direction", "unedited"
-KINDS = ("spatial", "global")
-
-
-@dataclass(frozen=True)
-class Unit:
-    """One kind of edit (spatial or global) of one target in one window."""
-
-    kind: str
-    target: str
-    window: str
-
-    @property
-    def name(self) -> str:
-        """Name of the unit's completion record."""
-        return f"{self.kind}-{self.target}-{self.window}"
 
 
 @dataclass(frozen=True)
@@ -45,24 +31,6 @@ class Case:
     caption: str
     seed: int
     region: str
-
-
-def targets_of(study: Study, kind: str) -> tuple[str, ...]:
-    """The configured labels of a kind of edit."""
-    settings = study.config.interventions
-    return settings.objects if kind == "spatial" else settings.styles
-
-
-def strengths_of(study: Study, kind: str) -> tuple[float, ...]:
-    """The strengths that a kind of edit may have."""
-    settings = study.config.interventions
-    return settings.spatial_strengths if kind == "spatial" else settings.global_strengths
-
-
-def plan_units(study: Study) -> list[Unit]:
-    """All units of the configuration, windows innermost."""
-    windows = study.config.interventions.windows
-    return [Unit(kind, target, window) for kind in KINDS for target in targets_of(study, kind) for window in windows]
 
 
 def cases_of(study: Study, kind: str, target: str, split: str, prompts: int) -> list[Case]:

@@ -10,9 +10,10 @@ from concepts.effects import cluster_interval
 from storage.tables import read_table
 from tasks.edits import RANDOM
 from tasks.parts import publish
+from tasks.plans import EFFECTS_UNIT
 from tasks.study import Study
 
-STAGE, UNIT = "effects", "all"
+STAGE = "effects"
 COLUMNS = ["prompt_id", "kind", "window", "target", "region", "control", "strength", "success", "effect"]
 
 
@@ -22,7 +23,7 @@ def summarise_effects(study: Study) -> dict[str, Any]:
     for row in read_table(study.root, "interventions", COLUMNS).to_pylist():
         groups.setdefault((row["kind"], row["window"], row["control"]), []).append(row)
     rows = [_effect_row(study, key, found, groups.get((*key[:2], RANDOM), [])) for key, found in groups.items()]
-    publish(study, STAGE, UNIT, {"intervention_effects": rows})
+    publish(study, STAGE, EFFECTS_UNIT, {"intervention_effects": rows})
     return {"rows": len(rows)}
 
 

@@ -8,9 +8,10 @@ import numpy as np
 
 from tasks.calibrate import strength_of
 from tasks.collect import encode_png
-from tasks.edits import CONCEPTS, RANDOM, UNEDITED, Case, Editor, Unit, cases_of, originals_of, target_cids
+from tasks.edits import CONCEPTS, RANDOM, UNEDITED, Case, Editor, cases_of, originals_of, target_cids
 from tasks.judging import score
 from tasks.parts import publish
+from tasks.plans import Unit
 from tasks.study import Study
 
 

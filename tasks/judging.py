@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from concepts.effects import change_outside, region_mask, share_in_region, success_in_region
-from tasks.edits import Case, Unit
+from tasks.edits import Case
+from tasks.plans import Unit
 from tasks.study import Study, backend_of
 
 

@@ -12,7 +12,8 @@ from sae.io import load_sae
 from sae.model import SAE
 from tasks.codes import encode_maps
 from tasks.parts import publish
-from tasks.study import Site, Study, sae_folder, series_name, split_range, store_of
+from tasks.plans import match_unit
+from tasks.study import Site, Study, sae_folder, split_range, store_of
 from tasks.train import SHARED, TRAINED
 
 
@@ -29,11 +30,6 @@ def match_times(study: Study, block: str, conditioning: str, k: int) -> dict[str
             rows += [{**about, **row} for row in found]
     publish(study, "match", match_unit(block, conditioning, k), {"concept_matches": rows})
     return {"rows": len(rows)}
-
-
-def match_unit(block: str, conditioning: str, k: int) -> str:
-    """Name of the unit's completion record."""
-    return f"{series_name(block, conditioning)}/k{k}"
 
 
 def match_pair(study: Study, first: Site, second: Site, k: int, kind: str) -> list[dict[str, Any]]:

@@ -4,14 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from tasks import effects
-from tasks.bench import bench_unit
-from tasks.calibrate import plan_calibrations
-from tasks.edits import plan_units
 from tasks.errors import StudyError
-from tasks.match import match_unit
 from tasks.parts import lacking, shard_name
-from tasks.segment import SEGMENTED_SPLITS
+from tasks.plans import EFFECTS_UNIT, SEGMENTED_SPLITS, bench_unit, match_unit, plan_calibrations, plan_units
 from tasks.study import Site, Study, sae_units, series_name, shards_of, time_series, unit_name
 
 COMMAND_OF = {"collect": "collect", "train": "train", "share": "train"} | dict.fromkeys(
@@ -62,7 +57,7 @@ _UNITS: dict[str, Callable[[Study], list[str]]] = {
     "layout": _saes,
     "calibrate": lambda study: [unit.name for unit in plan_calibrations(study)],
     "intervene": lambda study: [unit.name for unit in plan_units(study)],
-    "effects": lambda study: [effects.UNIT],
+    "effects": lambda study: [EFFECTS_UNIT],
     "bench": _bench,
 }
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from diffusion.model import weights_digest
+from diffusion.digest import weights_digest
 from sae.members import members_of
 from storage.formats import FIRST, KEY
 from storage.inspect import OPTIONAL

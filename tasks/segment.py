@@ -16,12 +16,12 @@ from concepts.overlap import cell_areas
 from tasks.collect import images_of, prompts_of
 from tasks.errors import StudyError
 from tasks.parts import publish, read_shards, shard_name
+from tasks.plans import SEGMENTED_SPLITS
 from tasks.study import Study, backend_of, split_range, store_of
 from vision.ceiling import iou_ceiling
 from vision.rle import decode, encode
 from vision.types import Box, Segment, Tag
 
-SEGMENTED_SPLITS = ("dictionary", "layout")
 Grid = tuple[int, int]  # rows, columns
 Opinions = Sequence[Sequence[float | None]]
 T = TypeVar("T")

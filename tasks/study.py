@@ -1,4 +1,7 @@
-"""The study as tasks see it: configuration, folder and hash, plus per-process caches of the heavy models."""
+"""The study as tasks see it: configuration, folder and hash, plus per-process caches of the heavy models.
+
+What loads a model imports its libraries itself: whether anything is left to do is asked without them.
+"""
 
 from __future__ import annotations
 
@@ -12,19 +15,19 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
-
-from diffusion.model import DiffusionModel, block_shapes, check_blocks, load_model, weights_digest
+from diffusion.digest import weights_digest
 from diffusion.settings import ModelSettings
-from storage.activations import ActivationStore
 from storage.study import open_study, read_study
 from tasks.config import StudyConfig
 from tasks.dependencies import ADDED, refuse_other_versions, revisable, stage_hash, stage_versions
 from tasks.errors import StudyError
-from vision.backend import load_backend
-from vision.types import Backend
+
+if TYPE_CHECKING:
+    from diffusion.model import DiffusionModel
+    from storage.activations import ActivationStore
+    from vision.types import Backend
 
 Site = tuple[str, float, str]
 PACKAGES = ("concept-atlas", "torch", "diffusers", "transformers", "prefect", "zarr", "pyarrow", "numpy")
@@ -110,6 +113,8 @@ def borrowed_model(study: Study) -> Iterator[DiffusionModel]:
     Recording and editing hang hooks on the U-Net, and its tokenizer changes state, so two threads must not share one.
     A model is loaded when all are in use: as many as tasks run at once in this process, one by default.
     """
+    from diffusion.model import check_blocks, load_model
+
     settings = study.config.model
     with _idle_lock:
         for other in set(_idle) - {settings}:
@@ -129,6 +134,8 @@ def borrowed_model(study: Study) -> Iterator[DiffusionModel]:
 def limit_threads(study: Study) -> None:
     """Hold torch to ``run.torch_threads`` in this process and its later threads."""
     if study.config.run.torch_threads:
+        import torch
+
         torch.set_num_threads(study.config.run.torch_threads)
 
 
@@ -137,6 +144,8 @@ _backend_lock = threading.Lock()
 
 @functools.lru_cache(maxsize=1)
 def _backend(settings: Any) -> Backend:
+    from vision.backend import load_backend
+
     return load_backend(settings)
 
 
@@ -148,6 +157,8 @@ def backend_of(study: Study) -> Backend:
 
 def store_of(study: Study) -> ActivationStore:
     """The activation store, created on first use with the shapes the model really has."""
+    from storage.activations import ActivationStore
+
     try:
         return ActivationStore.open(study.root)
     except FileNotFoundError:
@@ -156,6 +167,9 @@ def store_of(study: Study) -> ActivationStore:
 
 def create_store(study: Study) -> ActivationStore:
     """Create (or check) the Zarr store: one float16 array [prompt, row, column, channel] per site."""
+    from diffusion.model import block_shapes
+    from storage.activations import ActivationStore
+
     config = study.config
     with borrowed_model(study) as model:
         shapes = block_shapes(model, config.sites.blocks, config.sampling)

@@ -10,7 +10,7 @@ from typing import Any
 from prefect import get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 
-from tasks import bench, calibrate, collect, edits, effects, intervene, label, layout, match, segment, train
+from tasks import bench, calibrate, collect, effects, intervene, label, layout, match, plans, segment, train
 from tasks.curves import LiveCurves
 from tasks.study import Site, Study, site_path
 
@@ -85,7 +85,7 @@ def layout_task(study: Study, site: Site, k: int) -> dict[str, Any]:
 
 
 @task(name="calibrate", task_run_name="calibrate-{unit.name}", tags=["intervene"], cache_policy=NO_CACHE)
-def calibrate_task(study: Study, unit: calibrate.Calibration) -> dict[str, Any]:
+def calibrate_task(study: Study, unit: plans.Calibration) -> dict[str, Any]:
     """Choose the strength of one kind of edit in one window."""
     return calibrate.run_calibration(study, unit)
 
@@ -97,7 +97,7 @@ def effects_task(study: Study) -> dict[str, Any]:
 
 
 @task(name="intervene", task_run_name="intervene-{unit.name}", tags=["intervene"], cache_policy=NO_CACHE)
-def intervene_task(study: Study, unit: edits.Unit) -> dict[str, Any]:
+def intervene_task(study: Study, unit: plans.Unit) -> dict[str, Any]:
     """Run one target's edits in one window, with their controls."""
     return intervene.run_unit(study, unit)
 
