@@ -5,6 +5,7 @@ import pytest
 import torch
 from diffusers import DDIMScheduler, StableDiffusionPipeline
 
+from diffusion.digest import weights_digest
 from diffusion.errors import DiffusionError
 from diffusion.model import (
     attention_blocks,
@@ -13,7 +14,6 @@ from diffusion.model import (
     count_tokens,
     embed_labels,
     load_model,
-    weights_digest,
 )
 from diffusion.sampling import Edit, Record, initial_noise, sample
 from diffusion.settings import ModelSettings, SamplingSettings
