@@ -26,10 +26,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from storage.publish import publish_unit
 from storage.query import query
-from storage.schemas import SCHEMAS
+from storage.schemas import SCHEMAS, WRITERS
 from storage.study import open_study
-from storage.tables import count_rows, parts, write_part
+from storage.tables import count_rows, parts
 
 PAGE = Path(__file__).parents[1] / "docs" / "labelling.md"
 QUESTION = re.compile(r"^\*\*(\d+)\. (.+?)\*\*.*?^```sql\n(.+?)^```", re.S | re.M)
@@ -83,7 +84,8 @@ def _write(root: Path, table: str, part: str, columns: dict[str, Any], rng: np.r
     rows = next(len(c) for c in columns.values() if isinstance(c, (np.ndarray, pa.Array)))
     rng = rng or np.random.default_rng(1)
     arrays = [_array(columns.get(field.name), field, rows, rng) for field in SCHEMAS[table]]
-    write_part(root, table, part, pa.Table.from_arrays(arrays, schema=SCHEMAS[table]))
+    rows_of = {table: pa.Table.from_arrays(arrays, schema=SCHEMAS[table])}
+    publish_unit(root, WRITERS[table][0], f"{table}/{part}", rows_of, part, "benchmark")
 
 
 def _array(given: Any, field: pa.Field, rows: int, rng: np.random.Generator) -> pa.Array:

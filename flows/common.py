@@ -11,8 +11,8 @@ from typing import Any
 from prefect import Task, runtime
 from prefect.task_runners import TaskRunner
 
+from storage.publish import publish_run
 from storage.records import forget_record
-from storage.tables import write_part
 from tasks.config import load_config
 from tasks.dependencies import WITH_WEIGHTS
 from tasks.parts import lacking
@@ -38,7 +38,7 @@ def stage(name: str, config_path: str, root: str, overrides: list[str] | None) -
         "git_sha": git_sha(),
         "versions": json.dumps(versions(), sort_keys=True),
     }
-    write_part(study.root, "runs", f"{name}-{run_id}", [row])
+    publish_run(study.root, f"{name}-{run_id}", row)
 
 
 def run_missing(

@@ -18,6 +18,7 @@ from storage.records import missing, read_record, records
 from storage.schemas import SCHEMAS
 from storage.study import read_study
 from storage.tables import content_hash, count_rows, parts
+from storage.vouch import vouched_files
 
 STAGES = (
     "plan",
@@ -104,7 +105,7 @@ def _verify_unit(root: Path, stage: str, unit: str) -> Iterator[str]:
     for key, digest in record.get("checksums", {}).items():
         block, t, conditioning = key.split("/")
         yield from _verify_file(_shard_file(root, (block, float(t), conditioning), int(unit)), digest, root)
-    for name, digest in record.get("weights", {}).items():
+    for name, digest in vouched_files(record).items():
         yield from _verify_file(root / name, digest, root)
 
 

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from storage.errors import StorageError
 from storage.schemas import SCHEMAS
 from storage.study import read_study
-from storage.tables import parts
+from storage.tables import checked_parts
 
 FORMATS = ("table", "csv", "json", "parquet")
 CATALOGUE = re.compile(r"\b(show|pragma|information_schema|(duckdb|pragma|sqlite|pg)_\w+)\b", re.I)  # list the tables
@@ -64,7 +64,7 @@ def _named_tables(sql: str) -> list[str]:
 
 def _add_view(connection: duckdb.DuckDBPyConnection, root: Path, table: str) -> None:
     """A lazily read view; a table without parts is an empty one, so that a query on it works from the start."""
-    files = [str(f) for f in parts(root, table)]
+    files = [str(f) for f in checked_parts(root, table)]
     if files:
         listed = ", ".join(_quoted(f) for f in files)
         connection.execute(f'CREATE VIEW "{table}" AS SELECT * FROM read_parquet([{listed}])')

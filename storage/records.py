@@ -1,14 +1,22 @@
-"""Completion records: a unit of work is done when its record exists, written last and atomically."""
+"""Completion records: a unit of work is done when its record exists, written last and atomically.
+
+A record carries a digest of its own (``sha256``, of all the rest) and the name of the unit that it is of, so that a
+record that was damaged, or copied beside another, vouches for nothing.
+"""
 
 from __future__ import annotations
 
+import functools
 import json
 from pathlib import Path
 from typing import Any
 
 from storage.atomic import write_atomic
 from storage.errors import StorageError
-from storage.formats import KEY, RECORD, NewerFormat, format_of
+from storage.formats import FIRST, KEY, RECORD, NewerFormat, format_of
+from storage.vouch import REMEDY, Stamp, digest_of_bytes, stamp_of
+
+SELF, NAME = "sha256", "unit"
 
 
 def record_path(root: str | Path, stage: str, unit: str) -> Path:
@@ -21,8 +29,9 @@ def write_record(root: str | Path, stage: str, unit: str, payload: dict[str, Any
 
     A payload that says its own format keeps it.
     """
-    data = json.dumps({KEY: RECORD, **payload, "config_hash": config_hash}, sort_keys=True, indent=1)
-    write_atomic(record_path(root, stage, unit), data.encode())
+    kept = {key: value for key, value in payload.items() if key != SELF}
+    facts = {KEY: RECORD, **kept, NAME: f"{stage}/{unit}", "config_hash": config_hash}
+    write_atomic(record_path(root, stage, unit), _text({**facts, SELF: digest_of_bytes(_text(facts))}))
 
 
 def read_record(root: str | Path, stage: str, unit: str) -> dict[str, Any] | None:
@@ -32,18 +41,36 @@ def read_record(root: str | Path, stage: str, unit: str) -> dict[str, Any] | Non
     """
     path = record_path(root, stage, unit)
     try:
-        found = json.loads(path.read_text())
-    except (OSError, ValueError):
-        return None
-    if not isinstance(found, dict):
-        return None
-    try:
-        format_of(found.get(KEY), RECORD, path)
+        found = _parsed(str(path), stamp_of(path))
     except NewerFormat:
         raise
-    except StorageError:
+    except (OSError, ValueError):
         return None
+    return dict(found) if found.get(NAME, f"{stage}/{unit}") == f"{stage}/{unit}" else None
+
+
+@functools.lru_cache(maxsize=100_000)
+def _parsed(path: str, stamp: Stamp) -> dict[str, Any]:
+    """What a record file of this stamp holds.
+
+    Raises ``OSError`` or ``ValueError`` if it is not whole, ``NewerFormat`` if a newer version has written it.
+    """
+    data = Path(path).read_bytes()
+    found = json.loads(data)
+    if not isinstance(found, dict):
+        raise ValueError("no mapping")
+    if SELF in found or NAME in found:  # the first format had neither
+        rest = {key: value for key, value in found.items() if key != SELF}
+        if found.get(SELF) != digest_of_bytes(_text(rest)) or data != _text(found):
+            raise ValueError("its checksum is not its own")
+        format_of(found.get(KEY), RECORD, path)
+    elif format_of(found.get(KEY), RECORD, path) > FIRST:
+        raise ValueError("it lacks its checksum")
     return found
+
+
+def _text(facts: dict[str, Any]) -> bytes:
+    return json.dumps(facts, sort_keys=True, indent=1).encode()
 
 
 def forget_record(root: str | Path, stage: str, unit: str) -> None:
@@ -63,6 +90,28 @@ def missing(root: str | Path, stage: str, units: list[str], *hashes: str) -> lis
 
 
 def records(root: str | Path, stage: str) -> list[str]:
-    """Names of the units of a stage that have a record, sorted."""
+    """Names of the units of a stage that have a record, sorted; files that another program hid are none."""
     folder = Path(root) / "done" / stage
-    return sorted(str(p.relative_to(folder).with_suffix("")) for p in folder.rglob("*.json"))
+    files = (p for p in folder.rglob("*.json") if not p.name.startswith("."))
+    return sorted(str(p.relative_to(folder).with_suffix("")) for p in files)
+
+
+def whole_records(root: str | Path, stage: str) -> dict[str, dict[str, Any]]:
+    """Every record of a stage by unit, sorted; a whole record under another unit's name is a copy and left out.
+
+    Raises ``StorageError`` for one that is damaged: what it vouched for is not known, and a reader would lack it.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    for unit in records(root, stage):
+        path = record_path(root, stage, unit)
+        try:
+            record = _parsed(str(path), stamp_of(path))
+        except FileNotFoundError:  # forgotten meanwhile: about to be written anew
+            continue
+        except NewerFormat:
+            raise
+        except (OSError, ValueError) as error:
+            raise StorageError(f"{path} is damaged ({error}): {REMEDY}") from error
+        if record.get(NAME, f"{stage}/{unit}") == f"{stage}/{unit}":
+            found[unit] = record
+    return found

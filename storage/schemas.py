@@ -323,4 +323,28 @@ SORTS: dict[str, tuple[str, ...]] = {
     "concept_labels": ("label", "kind", "cid", *_SITE_KEY),
 }
 
+# The stages whose records name parts of a table (`tasks/dependencies.py` has the same the other way round).
+WRITERS: dict[str, tuple[str, ...]] = {
+    "prompts": ("plan",),
+    "images": ("collect",),
+    "tags": ("tag",),
+    "boxes": ("detect",),
+    "segments": ("segment",),
+    "label_cells": ("areas",),
+    "cell_colours": ("areas",),
+    "sae_metrics": ("train", "share"),
+    "concept_matches": ("match",),
+    "shared_concepts": ("label",),
+    "concepts": ("label",),
+    "concept_labels": ("label",),
+    "label_controls": ("label",),
+    "concept_examples": ("label",),
+    "layout_scores": ("layout",),
+    "interventions": ("intervene",),
+    "calibrations": ("calibrate",),
+    "intervention_effects": ("effects",),
+    "bench": ("bench",),
+    "runs": ("runs",),
+}
+
 SCHEMAS: dict[str, pa.Schema] = {name: described(name, schema, KEYS[name]) for name, schema in _FIELDS.items()}

@@ -1,9 +1,13 @@
-"""Parquet tables: written in parts, one per unit of work, read as one table sorted by its key."""
+"""Parquet tables: written in parts, one per unit of work, read as one table sorted by its key.
+
+A part belongs to its table when a completion record names it; other files beside the parts are not read.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import io
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,12 +19,19 @@ import pyarrow.parquet as pq
 
 from storage.atomic import write_atomic
 from storage.errors import StorageError
-from storage.schemas import KEYS, SCHEMAS, SORTS
+from storage.records import whole_records
+from storage.schemas import KEYS, SCHEMAS, SORTS, WRITERS
+from storage.vouch import check, digest_of_bytes
 
 Filters = list[tuple[str, str, Any]]
 
 ROW_GROUP_ROWS = 32_768  # measured by benchmarks/queries.py: half costs scans more, four times as many label look-ups
 DICTIONARY_BYTES = 8 * 2**20  # the captions of a row group: beyond the default of 1 MB they would be left plain
+RUN_PART = re.compile(r"[a-z]+-[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")  # of `runs`: stage and flow run
+# Pages carry checksums of their own, which the reader compares: what changes between a part's check and its reading.
+FORMAT = ds.ParquetFileFormat(
+    default_fragment_scan_options=ds.ParquetFragmentScanOptions(page_checksum_verification=True)
+)
 
 
 def table_folder(root: str | Path, table: str) -> Path:
@@ -31,7 +42,13 @@ def table_folder(root: str | Path, table: str) -> Path:
 
 
 def write_part(root: str | Path, table: str, part: str, rows: list[dict[str, Any]] | pa.Table) -> Path:
-    """Write one part of a table, in the table's sort order, zstd-compressed, atomically. Returns its path.
+    """Write one part of a table, which no reader sees until a record names it (``publish_unit``). Returns its path."""
+    store_part(root, table, part, rows)
+    return part_path(root, table, part)
+
+
+def store_part(root: str | Path, table: str, part: str, rows: list[dict[str, Any]] | pa.Table) -> dict[str, Any]:
+    """Write one part of a table, in the table's sort order, zstd-compressed, atomically. Returns what records say.
 
     A ``pa.Table`` is taken column by column, which a million rows need; a list of rows suits a few thousand. Raises
     ``StorageError`` if the rows do not fit the schema or two rows share a key.
@@ -39,9 +56,14 @@ def write_part(root: str | Path, table: str, part: str, rows: list[dict[str, Any
     data = _validated(table, rows)
     buffer = io.BytesIO()
     pq.write_table(data, buffer, **_parquet_options(table))
-    path = table_folder(root, table) / f"{part}.parquet"
-    write_atomic(path, buffer.getvalue())
-    return path
+    encoded = buffer.getvalue()
+    write_atomic(part_path(root, table, part), encoded)
+    return {"part": part, "rows": data.num_rows, "sha256": digest_of_bytes(encoded)}
+
+
+def part_path(root: str | Path, table: str, part: str) -> Path:
+    """File of a table's part. Raises ``StorageError`` for a name that is not a table."""
+    return table_folder(root, table) / f"{part}.parquet"
 
 
 def _parquet_options(table: str) -> dict[str, Any]:
@@ -50,6 +72,7 @@ def _parquet_options(table: str) -> dict[str, Any]:
         "compression": "zstd",
         "row_group_size": ROW_GROUP_ROWS,
         "write_statistics": True,
+        "write_page_checksum": True,
         "use_dictionary": [path for field in schema for path in _string_leaves(field.name, field.type)],
         "dictionary_pagesize_limit": DICTIONARY_BYTES,
         "sorting_columns": pq.SortingColumn.from_ordering(schema, [(name, "ascending") for name in SORTS[table]]),
@@ -93,24 +116,77 @@ def _refuse_duplicates(table: str, data: pa.Table) -> None:
         raise StorageError(f"table {table!r}: two rows share one key ({', '.join(KEYS[table])})")
 
 
+def named_parts(root: str | Path, table: str) -> dict[Path, dict[str, Any]]:
+    """The part files that completion records name, sorted, with what the record says: ``part``, ``rows``, ``sha256``.
+
+    Raises ``StorageError`` for a damaged record: without it rows would be lacking and nothing would say so.
+    """
+    found = {}
+    for stage in WRITERS[table]:
+        for record in whole_records(root, stage).values():
+            if facts := record.get("tables", {}).get(table):
+                found[part_path(root, table, facts["part"])] = facts
+    if table == "runs" and not found:
+        found = {path: {} for path in unrecorded_runs(root)}
+    return dict(sorted(found.items()))
+
+
+def unrecorded_runs(root: str | Path) -> list[Path]:
+    """Parts of ``runs`` of a folder from before they had records, known by their names alone."""
+    return sorted(p for p in table_folder(root, "runs").glob("*.parquet") if RUN_PART.fullmatch(p.stem))
+
+
 def parts(root: str | Path, table: str) -> list[Path]:
-    """The part files of a table, sorted."""
-    return sorted(table_folder(root, table).glob("*.parquet"))
+    """The part files of a table, sorted: those that a record names. Raises ``StorageError`` for a damaged record."""
+    table_folder(root, table)
+    return list(named_parts(root, table))
+
+
+def checked_parts(root: str | Path, table: str) -> list[Path]:
+    """The part files of a table, each compared with the digest in its record.
+
+    Raises ``StorageError`` for one that is missing or damaged.
+    """
+    table_folder(root, table)
+    found = named_parts(root, table)
+    try:
+        _check_parts(found)
+    except StorageError:
+        # A unit that is written anew right now has replaced the part before its record: look again, once.
+        found = named_parts(root, table)
+        _check_parts(found)
+    return list(found)
+
+
+def _check_parts(found: dict[Path, dict[str, Any]]) -> None:
+    for path, facts in found.items():
+        if "sha256" in facts:
+            check(path, facts["sha256"])
 
 
 def scan_batches(
     root: str | Path, table: str, columns: list[str] | None = None, filters: Filters | None = None
 ) -> Iterator[pa.RecordBatch]:
-    """Record batches in no promised order, with bounded memory."""
-    files = parts(root, table)
+    """Record batches in no promised order, with bounded memory.
+
+    Raises ``StorageError`` for a part that is missing or damaged.
+    """
+    files = checked_parts(root, table)
     if not files:
         return
-    dataset = ds.dataset([str(f) for f in files], schema=SCHEMAS[table], format="parquet")
-    expression = pq.filters_to_expression(filters) if filters else None
     try:
-        yield from dataset.to_batches(columns=columns, filter=expression)
+        yield from open_parts(table, files).to_batches(columns=columns, filter=_expression(filters))
     except (pa.ArrowInvalid, OSError) as error:
         raise StorageError(f"a part of {files[0].parent} cannot be read ({error}): run `concepts verify`") from error
+
+
+def open_parts(table: str, files: list[Path]) -> ds.Dataset:
+    """The files as one dataset: columns come from the schema alone, never from the names of folders above them."""
+    return ds.dataset([str(f) for f in files], schema=SCHEMAS[table], format=FORMAT, partitioning=None)
+
+
+def _expression(filters: Filters | None) -> Any:
+    return pq.filters_to_expression(filters) if filters else None
 
 
 def read_table(
@@ -136,5 +212,6 @@ def content_hash(root: str | Path, table: str) -> str:
 
 
 def count_rows(root: str | Path, table: str) -> int:
-    """Number of rows, from the parts' footers alone."""
-    return sum(pq.read_metadata(f).num_rows for f in parts(root, table))
+    """Number of rows, as the records say; of parts from before records had it, as their footers do."""
+    found = named_parts(root, table)
+    return sum(facts["rows"] if "rows" in facts else pq.read_metadata(f).num_rows for f, facts in found.items())

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
-from storage.records import forget_record, missing, write_record
-from storage.schemas import KEYS, SCHEMAS
-from storage.tables import Filters, table_folder, write_part
+from storage.publish import publish_unit
+from storage.records import missing, read_record
+from storage.schemas import KEYS, SCHEMAS, WRITERS
+from storage.tables import Filters, open_parts, part_path
+from storage.vouch import check
 from tasks.errors import StudyError
 from tasks.study import Study, shards_of
 
@@ -36,20 +37,13 @@ def publish(
     tables: dict[str, Rows],
     part: str | None = None,
     extra: dict[str, Any] | None = None,
+    files: Iterable[Path] = (),
 ) -> None:
-    """Write each table's part, then the record that makes the unit done.
+    """Write each table's part, then the record that makes the unit done: see ``storage.publish``.
 
-    The record carries the SHA-256 of every part, which is what ``concepts verify`` checks, and the hash of what the
-    unit followed from. A record of former settings goes first: it must not vouch for parts half replaced.
+    The record also carries the hash of what the unit followed from. ``files`` are those the unit wrote beside tables.
     """
-    name = part or part_of(unit)
-    forget_record(study.root, stage, unit)
-    written: dict[str, Any] = {}
-    for table, rows in tables.items():
-        path = Path(write_part(study.root, table, name, rows))
-        count = rows.num_rows if isinstance(rows, pa.Table) else len(rows)
-        written[table] = {"part": name, "rows": count, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
-    write_record(study.root, stage, unit, {**(extra or {}), "tables": written}, study.hash_of(stage))
+    publish_unit(study.root, stage, unit, tables, part or part_of(unit), study.hash_of(stage), files, extra)
 
 
 def lacking(study: Study, stage: str, units: list[str]) -> list[str]:
@@ -72,23 +66,33 @@ def read_shards(
     """Rows with start <= prompt_id < stop of a table that has one part a shard, sorted by key.
 
     Only the parts of those shards are opened; a dataset over all of them would read every footer first. ``splits``
-    names the splits that the table covers, all by default. Raises ``StudyError`` for a part that is not there or is
-    damaged.
+    names the splits that the table covers, all by default. Raises ``StudyError`` for a part that no record names,
+    ``StorageError`` for one that is not there or is damaged.
     """
     size = study.config.prompts.shard_size
     shards = [shard for shard in shards_of(study, *splits) if start < (shard + 1) * size and shard * size < stop]
-    files = [table_folder(study.root, table) / f"{shard_name(shard)}.parquet" for shard in shards]
-    for file in files:
-        if not file.exists():
-            raise StudyError(f"{file} is missing: delete the record of its name below done/ and run the study again")
+    files = [_shard_part(study, table, shard) for shard in shards]
     wanted = columns or SCHEMAS[table].names
     keyed = list(dict.fromkeys([*wanted, *KEYS[table]]))
     within = [("prompt_id", ">=", start), ("prompt_id", "<", stop), *(filters or [])]
     if not files:
         return SCHEMAS[table].empty_table().select(wanted)
-    dataset = ds.dataset([str(file) for file in files], schema=SCHEMAS[table], format="parquet")
     try:
-        found = dataset.to_table(columns=keyed, filter=pq.filters_to_expression(within))
+        found = open_parts(table, files).to_table(columns=keyed, filter=pq.filters_to_expression(within))
     except (pa.ArrowInvalid, OSError) as error:
         raise StudyError(f"a part of {files[0].parent} cannot be read ({error}): run `concepts verify`") from error
     return found.sort_by([(name, "ascending") for name in KEYS[table]]).select(wanted)
+
+
+def _shard_part(study: Study, table: str, shard: int) -> Path:
+    """The part of one shard, compared with its record. Raises ``StudyError`` if no record names it."""
+    stage, unit = WRITERS[table][0], shard_name(shard)
+    facts = (read_record(study.root, stage, unit) or {}).get("tables", {}).get(table)
+    if facts is None:
+        raise StudyError(
+            f"{study.root}: stage {stage!r} has no record of shard {unit}, whose rows of {table} are needed: run "
+            "`concepts run` on this folder first"
+        )
+    path = part_path(study.root, table, facts["part"])
+    check(path, facts["sha256"])
+    return path

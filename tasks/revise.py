@@ -34,6 +34,7 @@ from storage.study import (
     with_legacy,
 )
 from storage.tables import parts
+from storage.vouch import vouched_files
 from tasks.config import StudyConfig
 from tasks.dependencies import (
     ADDED,
@@ -182,9 +183,9 @@ def _clear(study: Study) -> None:
 
 
 def _lost_weights(root: str, stage: str, unit: str) -> bool:
-    """Whether weights that the record vouches for are gone: settings that come back must train them again."""
-    weights = (read_record(root, stage, unit) or {}).get("weights", {})
-    return not all((Path(root) / name).exists() for name in weights)
+    """Whether files that the record vouches for are gone: settings that come back must train them again."""
+    named = vouched_files(read_record(root, stage, unit) or {})
+    return not all((Path(root) / name).exists() for name in named)
 
 
 def _unwanted(study: Study, changed: list[str]) -> list[Path]:

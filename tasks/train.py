@@ -8,7 +8,6 @@ together, and folds it with each time's own mean and scale, so that a CID is one
 from __future__ import annotations
 
 import copy
-import hashlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -39,7 +38,8 @@ from tasks.study import (
     unit_name,
 )
 
-WEIGHTS = "sae_weights.safetensors"
+WEIGHTS, CONFIG, LOG = "sae_weights.safetensors", "cfg.json", "log.jsonl"
+STATISTICS = "statistics.safetensors"
 TRAINED, UNTRAINED, FROZEN, SHARED = "trained", "untrained", "frozen", "shared"
 Progress = Callable[[int, int, Any], None]
 
@@ -52,7 +52,7 @@ def source_of(study: Study, site: Site, split: str) -> VectorSource:
 
 def site_statistics(study: Study, site: Site, source: VectorSource) -> Statistics:
     """Mean and scale of a site's training vectors: measured in one pass, then kept beside its SAEs."""
-    path = site_folder(study, site) / "statistics.safetensors"
+    path = site_folder(study, site) / STATISTICS
     known = load_statistics(path)
     if known is None or known.n_vectors != source.n_vectors:
         known = measure(source)
@@ -165,13 +165,15 @@ def metrics_row(site: Site, kind: str, member: Member, statistics: Statistics, m
 
 
 def _publish(study: Study, site: Site, k: int, rows: list[dict[str, Any]]) -> None:
-    weights = _digests(study, [f for f in sae_folder(study, site, k).rglob(WEIGHTS) if f.parent.name != SHARED])
-    publish(study, "train", unit_name(site, k), {"sae_metrics": rows}, part_name(site, k), {"weights": weights})
+    folder = sae_folder(study, site, k)
+    files = [path for path in _files_below(folder) if path.relative_to(folder).parts[0] != SHARED]
+    files.append(site_folder(study, site) / STATISTICS)
+    publish(study, "train", unit_name(site, k), {"sae_metrics": rows}, part_name(site, k), files=files)
 
 
-def _digests(study: Study, files: list[Path]) -> dict[str, str]:
-    """Path below the study folder -> SHA-256, what ``concepts verify`` checks."""
-    return {str(f.relative_to(study.root)): hashlib.sha256(f.read_bytes()).hexdigest() for f in sorted(files)}
+def _files_below(folder: Path) -> list[Path]:
+    """What records vouch for in a folder of SAEs: weights, configurations and logs."""
+    return [path for name in (WEIGHTS, CONFIG, LOG) for path in folder.rglob(name)]
 
 
 def sae_metadata(study: Study, site: Site, kind: str, seed: int) -> dict[str, Any]:
@@ -213,6 +215,7 @@ def train_shared(study: Study, block: str, conditioning: str, on_progress: Progr
             row = metrics_row(site, SHARED, member, here, metrics)
             rows.append(row | {"steps": result.steps, "n_train_vectors": result.n_vectors})
     unit = series_name(block, conditioning)
-    weights = _digests(study, [sae_folder(study, site, m.k) / SHARED / WEIGHTS for site in sites for m in members])
-    publish(study, "share", unit, {"sae_metrics": rows}, f"shared-{unit.replace('/', '-')}", {"weights": weights})
+    folders = [home, *(sae_folder(study, site, m.k) / SHARED for site in sites for m in members)]
+    files = [path for folder in folders for path in _files_below(folder)]
+    publish(study, "share", unit, {"sae_metrics": rows}, f"shared-{unit.replace('/', '-')}", files=files)
     return {"steps": result.steps, "vectors_per_s": result.n_vectors / max(result.seconds, 1e-9)}

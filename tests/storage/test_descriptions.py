@@ -8,7 +8,9 @@ from storage.descriptions import COLUMNS, COMMON, TABLES, described, page
 from storage.inspect import verify
 from storage.schemas import KEYS, SCHEMAS, SORTS
 from storage.study import open_study
-from storage.tables import read_table, table_folder, write_part
+from storage.tables import read_table
+from storage.vouch import digest_of
+from tests.parts import add_part, rewrite_record
 from tests.paths import ROOT
 
 TAG = {"prompt_id": 1, "label": "tree", "score": 0.5, "tagger": "caption"}
@@ -34,7 +36,7 @@ def test_a_column_without_a_description_is_refused_by_name():
 
 
 def test_a_written_part_carries_the_words_and_the_key(tmp_path):
-    found = pq.read_schema(write_part(tmp_path, "tags", "a", [TAG]))
+    found = pq.read_schema(add_part(tmp_path, "tags", "a", [TAG]))
     assert found.metadata[b"description"].decode() == TABLES["tags"]
     assert found.metadata[b"key"] == b"prompt_id,label"
     assert found.field("tagger").metadata[b"description"].decode() == COLUMNS["tags"]["tagger"]
@@ -43,11 +45,12 @@ def test_a_written_part_carries_the_words_and_the_key(tmp_path):
 
 def test_parts_without_the_words_stay_valid_and_are_read_with_the_others(tmp_path):
     open_study(tmp_path, {"name": "x"}, {})
-    write_part(tmp_path, "tags", "new", [TAG])
+    add_part(tmp_path, "tags", "new", [TAG])
     bare = SCHEMAS["tags"].remove_metadata()
     bare = pa.schema([field.remove_metadata() for field in bare])
-    old = table_folder(tmp_path, "tags") / "old.parquet"
+    old = add_part(tmp_path, "tags", "old", [{**TAG, "prompt_id": 0}])
     pq.write_table(pa.Table.from_pylist([{**TAG, "prompt_id": 0}], schema=bare), old)
+    rewrite_record(tmp_path, "tag", "old", tables={"tags": {"part": "old", "rows": 1, "sha256": digest_of(old)}})
     assert pq.read_schema(old).metadata is None
     assert verify(tmp_path) == []
     assert read_table(tmp_path, "tags").to_pylist() == [{**TAG, "prompt_id": 0}, TAG]

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from storage.tables import read_table, table_folder, write_part
+from storage.tables import read_table, table_folder
+from tests.parts import add_part
 
 pd = pytest.importorskip("pandas")
 pl = pytest.importorskip("polars")
@@ -88,7 +89,7 @@ def plain(value: Any) -> Any:
 def test_a_reader_sees_the_rows_of_all_parts(tmp_path, table, reader: Callable[[Path], list[dict[str, Any]]]):
     rows = TABLES[table]
     for part, chosen in (("a", rows[::2]), ("b", rows[1::2])):
-        write_part(tmp_path, table, part, chosen)
+        add_part(tmp_path, table, part, chosen)
     ours = read_table(tmp_path, table).to_pylist()
     assert [{name: row.get(name) for name in ours[0]} for row in rows] == sorted_rows(table, ours)
     theirs = [{name: plain(v) for name, v in row.items()} for row in reader(table_folder(tmp_path, table))]
@@ -103,7 +104,7 @@ def sorted_rows(table: str, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 def test_a_filter_on_a_label_with_a_quote_works_in_every_reader(tmp_path):
     for part, chosen in (("a", LABELS[::2]), ("b", LABELS[1::2])):
         rows = [{"prompt_id": i, "label": name, "score": 0.5, "tagger": "x"} for i, name in enumerate(chosen)]
-        write_part(tmp_path, "tags", part, rows)
+        add_part(tmp_path, "tags", part, rows)
     folder = table_folder(tmp_path, "tags")
     for wanted in LABELS:
         assert len(pd.read_parquet(folder, filters=[("label", "==", wanted)])) == 1

@@ -9,7 +9,8 @@ from storage.errors import StorageError
 from storage.query import query, render
 from storage.schemas import KEYS, SCHEMAS, SORTS
 from storage.study import open_study
-from storage.tables import ROW_GROUP_ROWS, content_hash, read_table, write_part
+from storage.tables import ROW_GROUP_ROWS, content_hash, read_table
+from tests.parts import add_part
 
 
 def score(label: str, iou: float, method: str = "concepts") -> dict:
@@ -39,27 +40,27 @@ def test_every_table_has_a_key_made_of_its_columns():
 def test_content_hash_ignores_how_rows_are_split_and_ordered(tmp_path_factory, cut, order):
     rows = [score(f"label{i}", i / 10) for i in range(6)]
     whole, split = tmp_path_factory.mktemp("whole"), tmp_path_factory.mktemp("split")
-    write_part(whole, "layout_scores", "all", rows)
+    add_part(whole, "layout_scores", "all", rows)
     shuffled = [rows[i] for i in order]
-    write_part(split, "layout_scores", "b", shuffled[:cut])
-    write_part(split, "layout_scores", "a", shuffled[cut:])
+    add_part(split, "layout_scores", "b", shuffled[:cut])
+    add_part(split, "layout_scores", "a", shuffled[cut:])
     assert content_hash(whole, "layout_scores") == content_hash(split, "layout_scores")
     assert read_table(split, "layout_scores").to_pylist() == rows
 
 
 def test_content_hash_sees_one_changed_value(tmp_path):
-    write_part(tmp_path, "layout_scores", "a", [score("tree", 0.5)])
+    add_part(tmp_path, "layout_scores", "a", [score("tree", 0.5)])
     before = content_hash(tmp_path, "layout_scores")
-    write_part(tmp_path, "layout_scores", "a", [score("tree", 0.5000001)])
+    add_part(tmp_path, "layout_scores", "a", [score("tree", 0.5000001)])
     assert content_hash(tmp_path, "layout_scores") != before
 
 
 def test_rows_that_do_not_fit_are_refused_and_nothing_is_lost(tmp_path):
-    path = write_part(tmp_path, "layout_scores", "a", [score("tree", 0.5)])
+    path = add_part(tmp_path, "layout_scores", "a", [score("tree", 0.5)])
     kept = path.read_bytes()
     for bad in ([{**score("tree", 0.5), "iou": None}], [{**score("tree", 0.5), "n": "many"}], [score("x", 1)] * 2):
         with pytest.raises(StorageError):
-            write_part(tmp_path, "layout_scores", "a", bad)
+            add_part(tmp_path, "layout_scores", "a", bad)
     assert path.read_bytes() == kept
     assert [p.name for p in path.parent.iterdir()] == ["a.parquet"]
 
@@ -70,7 +71,7 @@ def test_an_empty_table_reads_as_its_schema(tmp_path):
 
 def test_query_sees_each_table_by_name_and_reports_bad_sql(tmp_path):
     open_study(tmp_path, {"name": "x"}, {})
-    write_part(tmp_path, "layout_scores", "a", [score("tree", 0.5), score("sky", 0.25)])
+    add_part(tmp_path, "layout_scores", "a", [score("tree", 0.5), score("sky", 0.25)])
     assert query(tmp_path, "select max(iou) m from layout_scores").to_pylist() == [{"m": 0.5}]
     assert query(tmp_path, "select count(*) n from segments").to_pylist() == [{"n": 0}]
     with pytest.raises(StorageError, match="the query failed"):
@@ -113,7 +114,7 @@ def test_every_string_is_dictionary_encoded_and_every_column_has_statistics_and_
     scores = {"tag_score": 1.0, "box_score": 1.0, "mask_score": 1.0, "second_opinion": None}
     common = {"prompt_id": 1, "label": "tree", "backend": "mini"}
     rows = [{**common, **boxes, **scores, "segment_id": i} for i in range(3)]
-    files = [write_part(tmp_path, "segments", "a", rows), write_part(tmp_path, "concept_labels", "a", pairs(100, 10))]
+    files = [add_part(tmp_path, "segments", "a", rows), add_part(tmp_path, "concept_labels", "a", pairs(100, 10))]
     chunks = [chunk for file in files for chunk in column_chunks(file)]
     strings = {c.path_in_schema for c in chunks if c.physical_type == "BYTE_ARRAY"}
     expected = {"label", "backend", "iou_ceiling.list.element.grid", "block", "conditioning", "kind"}
@@ -124,7 +125,7 @@ def test_every_string_is_dictionary_encoded_and_every_column_has_statistics_and_
 
 
 def test_a_part_lies_in_its_sort_order_and_reads_in_key_order(tmp_path):
-    path = write_part(tmp_path, "concept_labels", "a", pairs(1000, 50))
+    path = add_part(tmp_path, "concept_labels", "a", pairs(1000, 50))
     lying = pq.read_table(path).select(SORTS["concept_labels"]).to_pylist()
     assert lying == sorted(lying, key=lambda row: tuple(row.values()))
     group = pq.read_metadata(path).row_group(0)
@@ -135,7 +136,7 @@ def test_a_part_lies_in_its_sort_order_and_reads_in_key_order(tmp_path):
 
 
 def test_a_labels_rows_lie_in_few_row_groups(tmp_path):
-    path = write_part(tmp_path, "concept_labels", "a", pairs(5 * ROW_GROUP_ROWS, 4585))
+    path = add_part(tmp_path, "concept_labels", "a", pairs(5 * ROW_GROUP_ROWS, 4585))
     meta = pq.read_metadata(path)
     assert meta.num_row_groups == 5
     label = meta.schema.names.index("label")
@@ -148,13 +149,13 @@ def test_a_labels_rows_lie_in_few_row_groups(tmp_path):
 def test_a_key_held_twice_is_refused_wherever_the_rows_stand(tmp_path):
     table = pairs(1000, 50)
     with pytest.raises(StorageError, match="two rows share one key"):
-        write_part(tmp_path, "concept_labels", "a", pa.concat_tables([table, table.slice(500, 1)]))
-    write_part(tmp_path, "concept_labels", "a", table.take(pa.array(np.random.default_rng(0).permutation(1000))))
+        add_part(tmp_path, "concept_labels", "a", pa.concat_tables([table, table.slice(500, 1)]))
+    add_part(tmp_path, "concept_labels", "a", table.take(pa.array(np.random.default_rng(0).permutation(1000))))
 
 
 def test_a_table_with_a_column_too_few_is_refused(tmp_path):
     with pytest.raises(StorageError, match="do not fit its schema"):
-        write_part(tmp_path, "concept_labels", "a", pairs(10, 5).drop_columns("iou"))
+        add_part(tmp_path, "concept_labels", "a", pairs(10, 5).drop_columns("iou"))
 
 
 @pytest.fixture
@@ -163,7 +164,7 @@ def small_study(tmp_path):
     root = tmp_path / "it's a study"
     open_study(root, {"name": "x"}, {})
     labels = ("st. john's wort", 'a "b"', "木", "tree")
-    write_part(
+    add_part(
         root, "tags", "a", [{"prompt_id": i, "label": n, "score": 1.0, "tagger": "x"} for i, n in enumerate(labels)]
     )
     return root

@@ -1,7 +1,6 @@
 """Revising a study's settings: what follows from the change is redone, everything else stays, and a kill is resumed."""
 
 import dataclasses
-import json
 import re
 import shutil
 from pathlib import Path
@@ -19,6 +18,7 @@ from tasks.dependencies import stage_hashes
 from tasks.preconditions import units_of
 from tasks.revise import plan_revision
 from tasks.study import Study, open_or_create
+from tests.parts import make_old
 from tests.paths import ROOT
 from tests.system.conftest import kill_nine_once
 
@@ -153,8 +153,9 @@ def test_fewer_saes_give_the_tables_of_a_fresh_study(copy, launch, tmp_path):
 def test_records_of_the_whole_configuration_are_carried_over(copy, launch):
     """Folders filled before stages had hashes of their own."""
     whole = yaml.safe_load((copy / "study.yaml").read_text())["config_hash"]
-    for path in (copy / "done").rglob("*.json"):
-        path.write_text(json.dumps(json.loads(path.read_text()) | {"config_hash": whole}))
+    for stage in STAGES:
+        for unit in records(copy, stage):
+            make_old(copy, stage, unit, config_hash=whole)
     assert finished(copy) == expected_units(copy)
     assert launch("revise", CONFIG, "--root", str(copy), "--set", "layout.bootstrap=101").returncode == 0
     counts, expected = finished(copy), expected_units(copy)

@@ -7,13 +7,13 @@ import pytest
 from PIL import Image
 
 from miniature.world import make_scene
-from storage.tables import write_part
 from tasks import cards
 from tasks.cards import ConceptKey, draw_card, pick_cards
 from tasks.collect import encode_png
 from tasks.config import load_config
 from tasks.errors import StudyError
 from tasks.study import Study
+from tests.parts import add_part
 
 SITE, K, GRID = ("mid", 0.5, "cond"), 20, (8, 8)
 COLUMNS = {"block": "mid", "t": 0.5, "conditioning": "cond", "k": K}
@@ -76,17 +76,17 @@ def write_tables(root, seeds=range(IMAGES)):
             rows[-1]["act_max"] = float(row["map_values"].max())
     captions = [scene.caption for scene in scenes]
     captions[1] = "a very long caption that costs $5 or $10 " * 6
-    write_part(root, "concepts", "a", CONCEPTS)
-    write_part(root, "concept_labels", "a", PAIRS)
-    write_part(root, "concept_examples", "a", rows)
-    write_part(
+    add_part(root, "concepts", "a", CONCEPTS)
+    add_part(root, "concept_labels", "a", PAIRS)
+    add_part(root, "concept_examples", "a", rows)
+    add_part(
         root, "images", "a",
         [
             {"prompt_id": i, "image": encode_png(s.image), "width": 64, "height": 64, "sha256": ""}
             for i, s in enumerate(scenes)
         ],
     )  # fmt: skip
-    write_part(
+    add_part(
         root, "prompts", "a",
         [
             {"prompt_id": i, "caption": c, "split": "dictionary", "source_file": "", "source_row": i, "n_tokens": 5,
@@ -159,7 +159,7 @@ def test_before_labelling_there_is_no_card(tmp_path):
 
 def test_lost_images_are_named(tmp_path):
     write_tables(tmp_path)
-    (tmp_path / "tables" / "images" / "a.parquet").unlink()
+    add_part(tmp_path, "images", "a", [])
     with pytest.raises(StudyError, match="lack prompt 0, 1, 2, 3, 4: run `concepts verify`"):
         draw_card(tmp_path, SITE, K, 0)
 
@@ -167,8 +167,7 @@ def test_lost_images_are_named(tmp_path):
 def test_a_damaged_image_is_named(tmp_path):
     write_tables(tmp_path)
     row = {"prompt_id": 0, "image": b"no image", "width": 64, "height": 64, "sha256": ""}
-    (tmp_path / "tables" / "images" / "a.parquet").unlink()
-    write_part(tmp_path, "images", "a", [row | {"prompt_id": i} for i in range(IMAGES)])
+    add_part(tmp_path, "images", "a", [row | {"prompt_id": i} for i in range(IMAGES)])
     with pytest.raises(StudyError, match="table images holds for prompt 0 bytes that are no image .*: run `concepts v"):
         draw_card(tmp_path, SITE, K, 0)
 

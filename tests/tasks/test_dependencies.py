@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from pydantic import BaseModel
 
 from storage.inspect import STAGES as SHOWN
-from storage.schemas import SCHEMAS
+from storage.schemas import SCHEMAS, WRITERS
 from tasks import dependencies
 from tasks.config import StudyConfig, load_config
 from tasks.dependencies import (
@@ -177,3 +177,8 @@ def test_newer_stages_and_fixed_ones_have_other_ways_out(monkeypatch):
     with pytest.raises(StudyError, match="collect .*choose another --root") as error:
         refuse_other_versions("root", {})
     assert "revise" not in str(error.value)
+
+
+def test_every_table_is_looked_for_in_the_records_of_the_stages_that_write_it():
+    written = {table: {stage for stage, facts in STAGES.items() if table in facts.tables} for table in SCHEMAS}
+    assert {table: set(stages) for table, stages in WRITERS.items()} == written | {"runs": {"runs"}}

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from storage.tables import write_part
 from tasks.collect import decode_png, encode_png, images_by_id, images_of
 from tasks.config import load_config
 from tasks.errors import StudyError
 from tasks.study import Study
+from tests.parts import add_part
 from tests.paths import ROOT
 
 RNG = np.random.default_rng(0)
@@ -118,7 +118,7 @@ def test_bytes_that_are_no_image_name_table_prompt_and_remedy(tmp_path, kind):
     study = Study(str(tmp_path), load_config(ROOT / "configs" / "tiny.yaml"), "h")
     data = {prompt_id: encode_png(RGB) for prompt_id in range(8, 16)} | {11: damaged()[kind]}
     rows = [{"prompt_id": i, "image": d, "width": 7, "height": 5, "sha256": ""} for i, d in data.items()]
-    write_part(tmp_path, "images", "000001", rows)
+    add_part(tmp_path, "images", "000001", rows)
     says = (
         r"table images holds for prompt 11 .* no image .*: delete done/collect/000001.json and run `concepts collect`"
     )

@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from storage.activations import ActivationStore
+from storage.errors import StorageError
 from storage.records import read_record
-from storage.tables import read_table, write_part
+from storage.tables import part_path, read_table
 from tasks import segment
 from tasks.collect import encode_png
 from tasks.config import load_config
@@ -28,6 +29,7 @@ from tasks.segment import (
     tag_shard,
 )
 from tasks.study import Study
+from tests.parts import add_part, make_old
 from tests.paths import ROOT
 from vision.ceiling import iou_ceiling
 from vision.types import Backend, Box, Segment, Tag
@@ -100,13 +102,13 @@ def study(tmp_path):
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (total, SIZE, SIZE, 3), dtype=np.uint8)
     about = {"split": "train", "source_file": "", "source_row": 0, "n_tokens": 3, "seed": 0}
-    write_part(tmp_path, "prompts", "prompts", [{"prompt_id": i, "caption": f"a {i}", **about} for i in range(total)])
+    add_part(tmp_path, "prompts", "prompts", [{"prompt_id": i, "caption": f"a {i}", **about} for i in range(total)])
     for shard in range(3):
         rows = [
             {"prompt_id": i, "image": encode_png(images[i]), "width": SIZE, "height": SIZE, "sha256": ""}
             for i in range(8 * shard, 8 * shard + 8)
         ]
-        write_part(tmp_path, "images", shard_name(shard), rows)
+        add_part(tmp_path, "images", shard_name(shard), rows)
     return Study(str(tmp_path), config, "whole")
 
 
@@ -229,12 +231,16 @@ def test_readers_open_only_the_parts_of_their_shards(study, known):
     assert sorted(cell_colours(study, 8, 16, (4, 4))) == list(range(8, 16))
     assert sorted(label_areas(study, 9, 12, (4, 4))) == [9, 11]
     assert sorted(label_masks(study, 14, 16)) == [14]
-    with pytest.raises(StudyError, match="segments cannot be read .* run `concepts verify`"):
+    with pytest.raises(StorageError, match="segments/000002.parquet is damaged .* run `concepts repair`"):
         label_masks(study, 14, 17)
 
 
 def test_a_part_that_is_gone_is_said(study, known):
-    with pytest.raises(StudyError, match=r"tags/000001.parquet is missing: .* run the study again"):
+    with pytest.raises(StudyError, match=r"stage 'tag' has no record of shard 000001, whose rows of tags are needed"):
+        detect_shard(study, 1)
+    tag_shard(study, 1)
+    part_path(study.root, "tags", shard_name(1)).unlink()
+    with pytest.raises(StorageError, match=r"tags/000001.parquet is missing, .* run `concepts repair`"):
         detect_shard(study, 1)
 
 
@@ -260,7 +266,7 @@ def test_a_record_of_other_settings_does_not_vouch_for_new_parts(study, known, m
     def killed(*_arguments):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("tasks.parts.write_record", killed)
+    monkeypatch.setattr("storage.publish.write_record", killed)
     with pytest.raises(KeyboardInterrupt):
         tag_shard(study, 1)
     assert lacking(study, "tag", ["000001"]) == ["000001"] and lacking(study, "detect", ["000001"]) == []
@@ -268,9 +274,6 @@ def test_a_record_of_other_settings_does_not_vouch_for_new_parts(study, known, m
 
 def test_records_of_the_whole_configuration_count_too(study, known):
     run_steps(study, [1])
-    path = f"{study.root}/done/tag/000001.json"
-    record = json.loads(open(path).read())
     for digest, undone in (("whole", []), ("another", ["000001"])):
-        with open(path, "w") as file:
-            json.dump(record | {"config_hash": digest}, file)
+        make_old(study.root, "tag", "000001", config_hash=digest)
         assert lacking(study, "tag", ["000001"]) == undone
