@@ -122,7 +122,7 @@ def _difference(old: dict[str, Any], new: dict[str, Any]) -> str:
 
 
 def write_atomic(path: Path, data: bytes) -> None:
-    """Write beside, flush to the disk, rename. Raises ``SAEError`` when the operating system refuses."""
+    """Write beside, flush to the disk, rename, flush the folder. Raises ``SAEError`` when the system refuses."""
     scratch = path.with_name(f".{path.name}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -131,6 +131,7 @@ def write_atomic(path: Path, data: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         os.replace(scratch, path)
+        _flush_folder(path.parent)
     except OSError as error:
         with suppress(OSError):
             scratch.unlink()
@@ -138,6 +139,18 @@ def write_atomic(path: Path, data: bytes) -> None:
             f"cannot write {path} ({error.strerror or error}): free space or permissions, then run the same command "
             "again; the last checkpoint is kept"
         ) from error
+
+
+def _flush_folder(folder: Path) -> None:
+    """Put the new name on the disk too, where the system can; a record that follows vouches for the file."""
+    if os.name != "posix":
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        with suppress(OSError):  # file systems without flushing of folders refuse; the file itself is flushed
+            os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def write_log(path: Path, rows: Iterable[dict[str, float]]) -> None:

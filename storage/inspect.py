@@ -12,10 +12,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from safetensors import SafetensorError, safe_open
 
-from storage.activations import ActivationStore, Site, store_path
+from storage.activations import ActivationStore
 from storage.errors import StorageError
 from storage.records import missing, read_record, records
 from storage.schemas import SCHEMAS
+from storage.store_metadata import NoStoreError, Site, store_path
 from storage.study import read_study
 from storage.tables import content_hash, count_rows, parts
 from storage.vouch import vouched_files
@@ -72,7 +73,7 @@ def _table_facts(root: Path, table: str) -> dict[str, Any]:
 def _store_facts(root: Path) -> dict[str, Any]:
     try:
         store = ActivationStore.open(root)
-    except FileNotFoundError:
+    except NoStoreError:
         return {"sites": 0, "shards": 0, "bytes": 0}
     size = sum(f.stat().st_size for f in store_path(root).rglob("*") if f.is_file())
     return {"sites": len(store.sites), "shards": store.n_shards, "prompts": store.n_prompts, "bytes": size}
@@ -112,7 +113,7 @@ def _verify_unit(root: Path, stage: str, unit: str) -> Iterator[str]:
 def _shard_file(root: Path, site: Site, shard: int) -> Path:
     try:
         return ActivationStore.open(root).shard_file(site, shard)
-    except (FileNotFoundError, StorageError):
+    except StorageError:
         return store_path(root) / "zarr.json"
 
 

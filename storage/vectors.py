@@ -10,8 +10,9 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from storage.activations import ActivationStore, Site, site_key
+from storage.activations import ActivationStore
 from storage.errors import StorageError
+from storage.store_metadata import Site, site_key
 
 
 class VectorSource:

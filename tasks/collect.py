@@ -20,17 +20,18 @@ from tasks.study import Study, borrowed_model, create_store, site_path, store_of
 
 
 def plan(study: Study) -> int:
-    """Write the ``prompts`` table and create the activation store. Returns the number of prompts.
+    """Create the activation store and write the ``prompts`` table. Returns the number of prompts.
 
-    The plan is drawn once; a study folder that has it never reads the caption source again.
+    The plan is drawn once; a study folder that has it never reads the caption source again. No other stage makes a
+    store: where one is missing later, its shards are lost, and an empty one would pass for them.
     """
+    create_store(study)
     if lacking(study, "plan", ["prompts"]):
         with borrowed_model(study) as model:
             table = plan_prompts(
                 study.config.prompts, lambda captions: count_tokens(model, captions), study.config.seed
             )
         publish(study, "plan", "prompts", {"prompts": table}, part="prompts")
-    create_store(study)
     return sum(study.config.prompts.splits.values())
 
 
@@ -49,9 +50,7 @@ def collect_shard(study: Study, shard: int) -> dict[str, Any]:
     start, stop = store.shard_range(shard)
     prompts = prompts_of(study, start, stop)
     images, activations = _sample_all(study, prompts)
-    for site, array in activations.items():
-        store.write_shard(site, shard, array)
-    checksums = {site_path(site): store.checksum(site, shard) for site in activations}
+    checksums = {site_path(site): store.write_shard(site, shard, array) for site, array in activations.items()}
     rows = [_image_row(prompt_id, image) for prompt_id, image in zip(range(start, stop), images, strict=True)]
     publish(study, "collect", shard_name(shard), {"images": rows}, extra={"rows": stop - start, "checksums": checksums})
     return {"shard": shard, "prompts": stop - start}

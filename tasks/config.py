@@ -92,6 +92,11 @@ class RunSettings(BaseModel):
     torch_threads: int | None = Field(
         None, ge=1, description="Threads of one torch operation; empty leaves torch's default (all cores)."
     )
+    compression: Literal["none", "zstd"] = Field(
+        "none",
+        description="Of activations on disk, chosen when a study's store is made, which keeps it; either way every "
+        "chunk carries a checksum. zstd saves 8 % of the bytes and takes about twice as long to write and to read.",
+    )
     tensorboard: bool = Field(
         False, description="Also write training curves for TensorBoard, below the study folder's tensorboard/."
     )

@@ -19,6 +19,8 @@ from typing import TYPE_CHECKING, Any
 
 from diffusion.digest import weights_digest
 from diffusion.settings import ModelSettings
+from storage.records import records
+from storage.store_metadata import NoStoreError, read_documents, store_path
 from storage.study import open_study, read_study
 from tasks.config import StudyConfig
 from tasks.dependencies import ADDED, refuse_other_versions, revisable, stage_hash, stage_versions
@@ -47,10 +49,15 @@ class Study:
 
 
 def open_or_create(root: str | Path, config: StudyConfig) -> Study:
-    """Create the study folder or open the one that is there. Raises ``StorageError`` on another configuration."""
+    """Create the study folder or open the one that is there.
+
+    Raises ``StorageError`` on another configuration or on a store that has lost its metadata, ``StudyError`` on a lost
+    store.
+    """
     dumped = config.model_dump(mode="json")
     digest = open_study(root, dumped, provenance_of(config), revisable, ADDED)
     refuse_other_versions(root, read_study(root).get("stages", {}))
+    refuse_lost_store(root)
     return Study(str(root), config, digest)
 
 
@@ -156,27 +163,47 @@ def backend_of(study: Study) -> Backend:
 
 
 def store_of(study: Study) -> ActivationStore:
-    """The activation store, created on first use with the shapes the model really has."""
+    """The activation store that planning made. Raises ``StorageError`` if it is not there or lacks metadata."""
     from storage.activations import ActivationStore
 
+    return ActivationStore.open(study.root)
+
+
+def refuse_lost_store(root: str | Path) -> None:
+    """Raise ``StorageError`` if the store lacks metadata, ``StudyError`` if it is gone with the shards in it."""
     try:
-        return ActivationStore.open(study.root)
-    except FileNotFoundError:
-        return create_store(study)
+        read_documents(root)
+    except NoStoreError as error:
+        if recorded := records(root, "collect"):
+            raise StudyError(
+                f"{store_path(root)} is gone, with {len(recorded)} recorded shards: put it back, or run "
+                "`concepts repair` and `concepts run` to record them again"
+            ) from error
 
 
 def create_store(study: Study) -> ActivationStore:
-    """Create (or check) the Zarr store: one float16 array [prompt, row, column, channel] per site."""
+    """Make the store, one float16 array [prompt, row, column, channel] per site, or check the one that is there.
+
+    Raises as ``refuse_lost_store`` does: an empty store would not bring the shards back.
+    """
     from diffusion.model import block_shapes
     from storage.activations import ActivationStore
 
     config = study.config
-    with borrowed_model(study) as model:
-        shapes = block_shapes(model, config.sites.blocks, config.sampling)
+    refuse_lost_store(study.root)
+    try:
+        shapes = _shapes_by_block(store_of(study))  # a study's model never changes: no need to load it
+    except NoStoreError:
+        with borrowed_model(study) as model:
+            shapes = block_shapes(model, config.sites.blocks, config.sampling)
     _check_widths(config, shapes)
-    by_site = {(b, t, c): shapes[b] for b, t, c in config.sites_list()}
+    by_site = {(b, t, c): shapes[b] for b, t, c in config.sites_list() if b in shapes}
     total = sum(config.prompts.splits.values())
-    return ActivationStore.create(study.root, by_site, total, config.prompts.shard_size)
+    return ActivationStore.create(study.root, by_site, total, config.prompts.shard_size, config.run.compression)
+
+
+def _shapes_by_block(store: ActivationStore) -> dict[str, tuple[int, int, int]]:
+    return {site[0]: store.shape(site) for site in store.sites}
 
 
 def _check_widths(config: StudyConfig, shapes: dict[str, tuple[int, int, int]]) -> None:

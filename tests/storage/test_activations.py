@@ -1,8 +1,12 @@
+import os
+import shutil
+
 import numpy as np
 import pytest
 import zarr
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 
 from storage.activations import ActivationStore
 from storage.errors import StorageError
@@ -11,8 +15,8 @@ from storage.vectors import VectorSource
 SITE = ("mid", 0.5, "cond")
 
 
-def filled(root, prompts=11, size=4, shape=(2, 3, 5)):
-    store = ActivationStore.create(root, {SITE: shape}, prompts, size)
+def filled(root, prompts=11, size=4, shape=(2, 3, 5), compression="none"):
+    store = ActivationStore.create(root, {SITE: shape}, prompts, size, compression)
     data = np.random.default_rng(0).normal(size=(prompts, *shape)).astype(np.float16)
     for shard in range(store.n_shards):
         start, stop = store.shard_range(shard)
@@ -63,6 +67,74 @@ def test_bad_arrays_are_refused_by_name(tmp_path):
         store.read(("mid", 0.25, "cond"), 0, 1)
     with pytest.raises(StorageError, match="other sites or prompts"):
         ActivationStore.create(tmp_path, {SITE: (2, 3, 5)}, 12, 4)
+    too_large = data[4:8].astype(np.float32)
+    too_large[1] = 1e6
+    with pytest.raises(StorageError, match="mid/0.50/cond are not finite for prompt 5: float16 overflows"):
+        store.write_shard(SITE, 1, too_large)
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.data(), st.sampled_from(["none", "zstd"]))
+def test_whatever_is_written_after_reopening_is_read_back(tmp_path_factory, data, compression):
+    """Zeros of either sign and the last, short shard among it."""
+    root = tmp_path_factory.mktemp("store")
+    shape = data.draw(st.tuples(*[st.integers(1, 3)] * 3))
+    prompts, size = data.draw(st.integers(1, 9)), data.draw(st.integers(1, 5))
+    ActivationStore.create(root, {SITE: shape, ("up", 0.0, "cond"): shape}, prompts, size, compression)
+    finite = st.floats(width=16, allow_nan=False, allow_infinity=False)
+    values = data.draw(arrays(np.float16, (prompts, *shape), elements=st.one_of(st.just(0.0), finite)))
+    for shard in data.draw(st.permutations(range(-(-prompts // size)))):
+        store = ActivationStore.open(root)
+        first, last = store.shard_range(shard)
+        digest = store.write_shard(SITE, shard, values[first:last])
+        assert digest == store.checksum(SITE, shard)
+    start = data.draw(st.integers(0, prompts))
+    stop = data.draw(st.integers(start, prompts))
+    assert ActivationStore.open(root).read(SITE, start, stop).tobytes() == values[start:stop].tobytes()
+
+
+@pytest.mark.parametrize("compression", ["none", "zstd"])
+def test_a_shard_that_is_not_there_whole_is_never_zeros(tmp_path, compression):
+    store, data = filled(tmp_path, compression=compression)
+    file = store.shard_file(SITE, 1)
+    whole = file.read_bytes()
+    named = "shard 1 of mid/0.50/cond {} .*: run `concepts repair`"
+    file.unlink()
+    with pytest.raises(StorageError, match=named.format("is missing")):
+        store.read(SITE, 3, 5)
+    file.mkdir()
+    with pytest.raises(StorageError, match=named.format("is no file")):
+        store.read(SITE, 0, 11)
+    file.rmdir()
+    for wrong in (b"", whole[:-1], whole[:40], whole + b"\0", whole[1:]):
+        file.write_bytes(wrong)
+        with pytest.raises(StorageError, match="mid/0.50/cond"):
+            store.read(SITE, 4, 8)
+    assert np.array_equal(store.read(SITE, 0, 4), data[:4]) and np.array_equal(store.read(SITE, 8, 11), data[8:])
+
+
+@pytest.mark.parametrize("compression", ["none", "zstd"])
+def test_every_flipped_byte_is_noticed(tmp_path, compression):
+    store, data = filled(tmp_path, prompts=4, shape=(1, 2, 5), compression=compression)
+    file = store.shard_file(SITE, 0)
+    whole = file.read_bytes()
+    for at in range(len(whole)):
+        file.write_bytes(whole[:at] + bytes([whole[at] ^ 0x55]) + whole[at + 1 :])
+        with pytest.raises(StorageError, match="mid/0.50/cond"):
+            store.read(SITE, 0, 4)
+    file.write_bytes(whole)
+    assert np.array_equal(store.read(SITE, 0, 4), data)
+
+
+def test_a_shard_is_on_the_disk_before_it_has_its_name(tmp_path, monkeypatch):
+    store, data = filled(tmp_path)
+    done, fsync, replace = [], os.fsync, os.replace
+    monkeypatch.setattr(os, "fsync", lambda d: done.append(os.readlink(f"/proc/self/fd/{d}")) or fsync(d))
+    monkeypatch.setattr(os, "replace", lambda a, b: done.append("named") or replace(a, b))
+    shutil.rmtree(store.path / "mid" / "0.50" / "cond" / "c" / "1")
+    store.write_shard(SITE, 1, data[4:8])
+    flushed = [place.removeprefix(f"{store.path}/mid/0.50/cond/c") for place in done]
+    assert flushed[0].startswith("/1/0/0/.0.") and flushed[1:] == ["named", "/1/0/0", "/1/0", "/1", ""]
 
 
 @settings(max_examples=25, deadline=None)

@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
+import zarr
 
 from sae.errors import SAEError
 from sae.io import load_sae
@@ -101,8 +102,7 @@ def test_too_few_vectors_and_a_damaged_store_are_one_sentence(tmp_path):
     with pytest.raises(SAEError, match="fewer training vectors than sae.batch_size 4096"):
         train_site(small, ("mid", 1.0, "cond"))
     broken = study(tmp_path / "b")
-    store = ActivationStore.open(broken.root)
-    store._array(("mid", 1.0, "cond"))[9, 0, 0, 0] = np.inf
+    zarr.open_array(tmp_path / "b" / "activations.zarr" / "mid" / "1.00" / "cond", mode="r+")[9, 0, 0, 0] = np.inf
     with pytest.raises(StorageError, match=r"mid/1.00/cond are not finite for prompt 9 \(shard 1\)"):
         train_site(broken, ("mid", 1.0, "cond"))
 
