@@ -26,9 +26,14 @@ from tests.paths import ROOT
 SHAPE, PROMPTS = (4, 4, 16), 56
 
 
-def study(root, *overrides):
+def study(root, *overrides, batch_size=32):
     """configs/tiny.yaml with one block of 16 channels whose activations are sums of a few known directions."""
-    given = ["sites.blocks={mid: mid_block.attentions.0}", "interventions.block=mid", "sae.batch_size=32", *overrides]
+    given = [
+        "sites.blocks={mid: mid_block.attentions.0}",
+        "interventions.block=mid",
+        f"sae.batch_size={batch_size}",
+        *overrides,
+    ]
     made = Study(str(root), load_config(ROOT / "configs" / "tiny.yaml", given), "hash")
     store = ActivationStore.create(root, {s: SHAPE for s in made.config.sites_list()}, PROMPTS, 8)
     rng = np.random.default_rng(0)
@@ -98,7 +103,7 @@ def test_the_shared_sae_has_one_direction_at_all_times_and_is_matched_to_itself(
 
 
 def test_too_few_vectors_and_a_damaged_store_are_one_sentence(tmp_path):
-    small = study(tmp_path / "a", "sae.batch_size=4096")
+    small = study(tmp_path / "a", batch_size=4096)
     with pytest.raises(SAEError, match="fewer training vectors than sae.batch_size 4096"):
         train_site(small, ("mid", 1.0, "cond"))
     broken = study(tmp_path / "b")
