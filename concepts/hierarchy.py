@@ -164,7 +164,7 @@ class WordNetNouns:
         self._data = (folder / "data.noun").read_bytes()
         self._senses = dict(_index_lines(folder / "index.noun"))
         exceptions = folder / "noun.exc"
-        lines = exceptions.read_text().splitlines() if exceptions.is_file() else []
+        lines = exceptions.read_text(encoding="utf-8").splitlines() if exceptions.is_file() else []
         self._irregular = {fields[0]: fields[1] for fields in map(str.split, lines)}
 
     def path(self, label: str) -> tuple[str, ...]:
@@ -209,7 +209,7 @@ class WordNetNouns:
 
 def _index_lines(path: Path) -> Iterable[tuple[str, list[str]]]:
     """(word with underscores, offsets of its senses, most frequent first); the licence's lines begin with a space."""
-    for line in path.read_text().splitlines():
+    for line in path.read_text(encoding="utf-8").splitlines():
         if not line.startswith(" "):
             fields = line.split()
             yield fields[0], fields[-int(fields[2]) :]

@@ -19,7 +19,7 @@ def write_manifest(folder: Path, rebuild: str, facts: dict[str, Any]) -> None:
     """Record every file's SHA-256, the command that rebuilds the folder, and facts about how it was made."""
     files = {str(f.relative_to(folder)): _sha256(f) for f in sorted(folder.rglob("*")) if f.is_file()}
     content = {"format_version": VERSION, "rebuild": rebuild, **facts, "files": files}
-    (folder / NAME).write_text(json.dumps(content, indent=1) + "\n")
+    (folder / NAME).write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
 
 def check_manifest(folder: Path) -> None:
@@ -28,7 +28,7 @@ def check_manifest(folder: Path) -> None:
     if not path.exists():
         return
     try:
-        manifest = json.loads(path.read_text())
+        manifest = json.loads(path.read_text(encoding="utf-8"))
         version, rebuild, files = manifest["format_version"], manifest["rebuild"], manifest["files"]
     except (ValueError, KeyError) as error:
         raise DiffusionError(f"{path} is damaged ({error}): fetch or build the model again") from error

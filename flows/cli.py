@@ -7,11 +7,15 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from flows.arguments import USER_ERROR, Parser
+from flows.sentences import print_in_any_encoding, sentence_of
+
 STAGES = ("collect", "train", "label", "layout", "intervene")
-USER_ERROR, DAMAGED, INTERRUPTED = 2, 1, 130
+DAMAGED, INTERRUPTED = 1, 130
 # Set before Prefect is imported: quiet by default, and nothing leaves the machine.
 QUIET = {
     "PREFECT_LOGGING_LEVEL": "CRITICAL",
@@ -26,9 +30,8 @@ QUIET = {
 
 def parser() -> argparse.ArgumentParser:
     """The arguments of every command."""
-    top = argparse.ArgumentParser(
-        prog="concepts", description="An atlas of what a diffusion model represents, and when."
-    )
+    top = Parser(prog="concepts", description="An atlas of what a diffusion model represents, and when.")
+    top.add_argument("--version", action="version", version=f"concept-atlas {_version()}")
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
     helps = {
         "run": "the whole study; resumes what is there",
@@ -83,6 +86,13 @@ def parser() -> argparse.ArgumentParser:
     return top
 
 
+def _version() -> str:
+    try:
+        return metadata.version("concept-atlas")
+    except metadata.PackageNotFoundError:
+        return "(not installed as a package)"
+
+
 def _add_study(command: argparse.ArgumentParser) -> None:
     """What every command takes that reads a configuration."""
     command.add_argument("config", type=Path, help="the study's YAML file")
@@ -92,6 +102,7 @@ def _add_study(command: argparse.ArgumentParser) -> None:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command. An error the user can put right is one sentence on stderr and exit code 2."""
+    print_in_any_encoding()
     options = parser().parse_args(arguments)
     if not getattr(options, "verbose", False):
         for name, value in QUIET.items():
@@ -104,9 +115,10 @@ def main(arguments: list[str] | None = None) -> int:
     except BrokenPipeError:
         return 0
     except Exception as error:
-        if not getattr(error, "user_error", False):
+        said = sentence_of(error)
+        if said is None:
             raise
-        print(f"concepts: {error}", file=sys.stderr)
+        print(f"concepts: {said}", file=sys.stderr)
         return USER_ERROR
 
 
@@ -310,6 +322,9 @@ def _serve(options: argparse.Namespace) -> int:
 
     load_config(options.config)
     os.environ["PREFECT_LOGGING_LEVEL"] = "INFO"
+    from flows.schedule import study_schedule
+
+    study_schedule(options.cron, "UTC")
     from flows.serve import serve_all
 
     serve_all(str(options.config), str(options.root), options.cron)

@@ -40,7 +40,7 @@ def save_checkpoint(folder: Path, tensors: dict[str, torch.Tensor], facts: dict[
     name = f"step-{facts['step']}.safetensors"
     save_file({k: v.detach().contiguous().clone() for k, v in tensors.items()}, folder / (name + ".tmp"))
     os.replace(folder / (name + ".tmp"), folder / name)
-    (folder / "latest.json.tmp").write_text(json.dumps({**facts, "file": name}))
+    (folder / "latest.json.tmp").write_text(json.dumps({**facts, "file": name}), encoding="utf-8")
     os.replace(folder / "latest.json.tmp", folder / "latest.json")
     for old in folder.glob("step-*.safetensors"):
         if old.name != name:
@@ -52,7 +52,7 @@ def load_checkpoint(folder: Path) -> tuple[dict[str, torch.Tensor], dict[str, ob
     latest = folder / "latest.json"
     if not latest.exists():
         return None
-    facts = json.loads(latest.read_text())
+    facts = json.loads(latest.read_text(encoding="utf-8"))
     return load_file(folder / facts["file"]), facts
 
 

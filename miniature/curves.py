@@ -22,7 +22,7 @@ CURVES = {
 
 def read_log(path: Path) -> list[dict[str, Any]]:
     """Rows by step. A run that was killed repeats the steps since its checkpoint; the last of equals counts."""
-    rows = [json.loads(line) for line in path.read_text().splitlines() if line.strip()]
+    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
     return [row for _, row in sorted({row["step"]: row for row in rows}.items())]
 
 
@@ -58,7 +58,7 @@ def main(arguments: list[str] | None = None) -> None:
         if (options.work / stage / "log.jsonl").exists():
             logs[stage] = read_log(options.work / stage / "log.jsonl")
             lines = "".join(json.dumps(row) + "\n" for row in logs[stage])
-            (options.logs / f"{stage}.jsonl").write_text(lines)
+            (options.logs / f"{stage}.jsonl").write_text(lines, encoding="utf-8")
     draw(logs, options.out)
 
 

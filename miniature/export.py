@@ -51,6 +51,6 @@ def export(run: DiffusionRun, vae: AutoencoderKL, out: Path) -> None:
 def _forget_paths(folder: Path) -> None:
     """diffusers writes down where a model was loaded from, which is nobody's business and differs between rebuilds."""
     for file in folder.rglob("*.json"):
-        config = json.loads(file.read_text())
+        config = json.loads(file.read_text(encoding="utf-8"))
         if isinstance(config, dict) and config.pop("_name_or_path", None) is not None:
-            file.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
+            file.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")

@@ -55,7 +55,7 @@ def main(arguments: list[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     if not options.show:
         measure(options)
-    print(render(json.loads(options.out.read_text())))
+    print(render(json.loads(options.out.read_text(encoding="utf-8"))))
 
 
 def measure(options: argparse.Namespace) -> None:
@@ -71,7 +71,7 @@ def measure(options: argparse.Namespace) -> None:
     verdicts = [judge(network, images) for network in judges]
     facts |= follow(scenes, verdicts[0])
     facts |= second_opinion(verdicts)
-    options.out.write_text(json.dumps(facts, indent=1) + "\n")
+    options.out.write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
     contact_sheet([s.caption for s in scenes[:SHEET]], images[:SHEET]).save(options.sheet)
 
 

@@ -93,7 +93,7 @@ def _check(name: str, known: tuple[str, ...], field: str) -> None:
 def load_world(path: str | Path) -> World:
     """Read a world file. Raises ``WorldError`` naming the file and the field."""
     try:
-        return World.model_validate(yaml.safe_load(Path(path).read_text()))
+        return World.model_validate(yaml.safe_load(Path(path).read_text(encoding="utf-8")))
     except (OSError, yaml.YAMLError) as error:
         raise WorldError(f"{path} cannot be read as a world file: {error}") from error
     except ValidationError as error:

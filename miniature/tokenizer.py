@@ -64,7 +64,9 @@ def write_tokenizer(folder: Path) -> CLIPTokenizer:
     merges = learn_merges(world_words())
     vocabulary += ["".join(pair) for pair in merges]
     vocabulary = list(dict.fromkeys([*vocabulary, BOS, EOS]))
-    (folder / "vocab.json").write_text(json.dumps({token: i for i, token in enumerate(vocabulary)}, ensure_ascii=False))
+    (folder / "vocab.json").write_text(
+        json.dumps({token: i for i, token in enumerate(vocabulary)}, ensure_ascii=False), encoding="utf-8"
+    )
     lines = ["#version: 0.2", *(f"{a} {b}" for a, b in merges)]
-    (folder / "merges.txt").write_text("\n".join(lines) + "\n")
+    (folder / "merges.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
     return CLIPTokenizer(str(folder / "vocab.json"), str(folder / "merges.txt"), model_max_length=MAX_TOKENS)

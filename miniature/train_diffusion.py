@@ -115,8 +115,8 @@ def encode_scenes(vae: AutoencoderKL, count: int, work: Path, world: World) -> t
             blocks.append((torch.stack(pair, 1) * vae.config.scaling_factor).half().numpy())
         work.mkdir(parents=True, exist_ok=True)
         np.save(latents_file, np.concatenate(blocks))
-        captions_file.write_text(json.dumps(captions))
-    return np.load(latents_file), json.loads(captions_file.read_text())
+        captions_file.write_text(json.dumps(captions), encoding="utf-8")
+    return np.load(latents_file), json.loads(captions_file.read_text(encoding="utf-8"))
 
 
 def loss_weight(alpha: torch.Tensor) -> torch.Tensor:

@@ -154,6 +154,6 @@ def train_vae(run: VaeRun, folder: Path, checkpoint_every: int = 100) -> Autoenc
 def log_row(folder: Path, row: dict[str, object]) -> None:
     """Append one row to the folder's log.jsonl, and say it."""
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "log.jsonl").open("a") as file:
+    with (folder / "log.jsonl").open("a", encoding="utf-8") as file:
         file.write(json.dumps(row) + "\n")
     print(folder.name, row, flush=True)

@@ -63,7 +63,7 @@ def load_checkpoint(places: Places, states: list[TrainState], history: History, 
         return False
     remedy = f"delete {places.commit} to train this site from the start"
     try:
-        facts = json.loads(places.commit.read_text())
+        facts = json.loads(places.commit.read_text(encoding="utf-8"))
         step, rows = int(facts["step"]), facts["history"]
         files = {member: load_file(_tensor_file(places, member, step)) for member in places.folders}
     except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:

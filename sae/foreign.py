@@ -56,6 +56,6 @@ def load_foreign(file: str | Path, k: int | None = None) -> SAE:
 def _k_beside(file: Path) -> int:
     config = file.with_name("config.json")
     try:
-        return int(json.loads(config.read_text())["k"])
+        return int(json.loads(config.read_text(encoding="utf-8"))["k"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise SAEError(f"{file}: k is not known: pass it, or put a config.json with it beside the file") from error

@@ -60,7 +60,7 @@ def load_sae(folder: str | Path) -> SAE:
     """
     folder = Path(folder)
     try:
-        config = json.loads((folder / "cfg.json").read_text())
+        config = json.loads((folder / "cfg.json").read_text(encoding="utf-8"))
         weights = load_file(folder / "sae_weights.safetensors")
     except FileNotFoundError as error:
         raise SAEError(

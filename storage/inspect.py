@@ -141,7 +141,7 @@ def _verify_weights(root: Path) -> Iterator[str]:
     for path in sorted((root / "saes").rglob("sae_weights.safetensors")):
         name = path.relative_to(root)
         try:
-            config = json.loads((path.parent / "cfg.json").read_text())
+            config = json.loads((path.parent / "cfg.json").read_text(encoding="utf-8"))
             with safe_open(path, "pt") as file:
                 shape = tuple(file.get_slice("W_dec").get_shape())
         except (OSError, ValueError, SafetensorError) as error:

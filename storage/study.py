@@ -89,7 +89,7 @@ def read_study(root: str | Path) -> dict[str, Any]:
     """The contents of ``study.yaml``. Raises ``StorageError`` if the folder is not a study or is damaged."""
     path = Path(root) / "study.yaml"
     try:
-        found = yaml.safe_load(path.read_text())
+        found = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError) as error:
         raise StorageError(f"{root} is not a study folder (no study.yaml): give the --root of a run") from error
     except OSError as error:

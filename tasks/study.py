@@ -186,7 +186,6 @@ def create_store(study: Study) -> ActivationStore:
 
     Raises as ``refuse_lost_store`` does: an empty store would not bring the shards back.
     """
-    from diffusion.model import block_shapes
     from storage.activations import ActivationStore
 
     config = study.config
@@ -194,19 +193,26 @@ def create_store(study: Study) -> ActivationStore:
     try:
         shapes = _shapes_by_block(store_of(study))  # a study's model never changes: no need to load it
     except NoStoreError:
-        with borrowed_model(study) as model:
-            shapes = block_shapes(model, config.sites.blocks, config.sampling)
-    _check_widths(config, shapes)
+        shapes = measured_shapes(study)
+    check_widths(config, shapes)
     by_site = {(b, t, c): shapes[b] for b, t, c in config.sites_list() if b in shapes}
     total = sum(config.prompts.splits.values())
     return ActivationStore.create(study.root, by_site, total, config.prompts.shard_size, config.run.compression)
+
+
+def measured_shapes(study: Study) -> dict[str, tuple[int, int, int]]:
+    """(rows, columns, channels) of each block's residual update, asked of the model itself, which is loaded for it."""
+    from diffusion.model import block_shapes
+
+    with borrowed_model(study) as model:
+        return block_shapes(model, study.config.sites.blocks, study.config.sampling)
 
 
 def _shapes_by_block(store: ActivationStore) -> dict[str, tuple[int, int, int]]:
     return {site[0]: store.shape(site) for site in store.sites}
 
 
-def _check_widths(config: StudyConfig, shapes: dict[str, tuple[int, int, int]]) -> None:
+def check_widths(config: StudyConfig, shapes: dict[str, tuple[int, int, int]]) -> None:
     """Refuse a k that no SAE of a block can have now, before hours of collecting, not when training begins."""
     for block, (_, _, channels) in shapes.items():
         latents = min(config.sae.expansion) * channels

@@ -131,7 +131,7 @@ class SceneNetwork(nn.Module):
             "body": self.body_name,
         }
         save_file({k: v.half().contiguous() for k, v in self.state_dict().items()}, folder / "model.safetensors")
-        (folder / "config.json").write_text(json.dumps(config, indent=1))
+        (folder / "config.json").write_text(json.dumps(config, indent=1), encoding="utf-8")
 
     @classmethod
     def load(cls, folder: str | Path) -> SceneNetwork:
