@@ -44,6 +44,7 @@ def parser() -> argparse.ArgumentParser:
     for name in ("run", *STAGES):
         command = commands.add_parser(name, help=helps[name])
         _add_study(command)
+        _add_wait(command)
         command.add_argument("--verbose", action="store_true", help="show Prefect's own log")
     bench = commands.add_parser("bench", help="score dictionaries against images of known truth")
     _add_study(bench)
@@ -55,10 +56,12 @@ def parser() -> argparse.ArgumentParser:
         metavar="NAME=BLOCK/T/COND=FOLDER",
         help="also score an SAE in SAELens' folder format, at the site it was trained for",
     )
+    _add_wait(bench)
     bench.add_argument("--verbose", action="store_true", help="show Prefect's own log")
     revise = commands.add_parser("revise", help="give a study other settings; redo only what follows from them")
     _add_study(revise)
     revise.add_argument("--dry-run", action="store_true", help="only say what would be redone")
+    _add_wait(revise)
     thresholds = commands.add_parser("thresholds", help="calibrate the zero-shot tagger on a study's captions")
     _add_study(thresholds)
     thresholds.add_argument("--out", type=Path, required=True, help="the vocabulary file to write")
@@ -70,6 +73,7 @@ def parser() -> argparse.ArgumentParser:
     card.add_argument("site", nargs="?", metavar="BLOCK/T/COND", help="as in mid/0.00/cond; none: ten pages")
     card.add_argument("cid", nargs="?", type=int, help="the concept's number")
     card.add_argument("--k", type=int, help="needed where a site has SAEs of several k")
+    _add_wait(card)
     status = commands.add_parser("status", help="what is done and missing, counts, sizes")
     status.add_argument("dir", type=Path)
     verify = commands.add_parser("verify", help="check every shard, weight file and table")
@@ -98,6 +102,29 @@ def _add_study(command: argparse.ArgumentParser) -> None:
     command.add_argument("config", type=Path, help="the study's YAML file")
     command.add_argument("--root", type=Path, required=True, help="the study folder")
     command.add_argument("--set", action="append", default=[], metavar="a.b=value", help="override a setting")
+
+
+def _add_wait(command: argparse.ArgumentParser) -> None:
+    """What every command takes that writes into a study folder: one does at a time."""
+    command.add_argument(
+        "--wait",
+        type=_seconds,
+        nargs="?",
+        const=float("inf"),
+        default=0.0,
+        metavar="SECONDS",
+        help="while another command writes into the folder, wait for it (at most SECONDS) instead of ending",
+    )
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1.0
+    if not seconds >= 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds: give --wait last, or as in --wait=60")
+    return seconds
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -139,13 +166,20 @@ def _dispatch(options: argparse.Namespace) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
+    from storage.lock import writing
     from tasks.config import load_config
 
     config = load_config(options.config, options.set)  # a mistake is told before the heavy imports, in a moment
-    from tasks.study import open_or_create
+    from tasks.study import may_write, open_or_create
 
-    # Refuse a bad configuration before a server is started and a flow run exists.
-    open_or_create(options.root, config)
+    # Refuse a bad configuration before a folder is made, a server is started and a flow run exists.
+    may_write(options.root, config)
+    with writing(options.root, f"concepts {options.command}", options.wait):
+        open_or_create(options.root, config)
+        return _run_flow(options)
+
+
+def _run_flow(options: argparse.Namespace) -> int:
     from flows.server import prefect_server
     from flows.study import STAGES as STAGE_FLOWS
     from flows.study import study_flow
@@ -160,21 +194,22 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _bench(options: argparse.Namespace) -> int:
+    from storage.lock import writing
     from tasks.config import load_config
 
     config = load_config(options.config, options.set)
     from tasks.bench import given_dictionaries
-    from tasks.study import open_or_create
+    from tasks.study import open_existing
     from tasks.truth import read_truth
 
-    study = open_or_create(options.root, config)
+    study = open_existing(options.root, config)
     read_truth(options.truth)
     given = given_dictionaries(study, options.dictionary)
     from flows.bench import bench_flow
     from flows.server import prefect_server
     from tasks.artifacts import bench_summary
 
-    with prefect_server(), _progress_bars():
+    with writing(options.root, "concepts bench", options.wait), prefect_server(), _progress_bars():
         bench_flow(str(options.config), str(options.root), options.set or None, str(options.truth), given)
     import pyarrow as pa
 
@@ -219,10 +254,21 @@ def _log_line(stage: str, done: int, total: int) -> None:
 
 
 def _revise(options: argparse.Namespace) -> int:
-    from storage.study import shown
+    from storage.lock import writing
     from tasks.config import load_config
 
     config = load_config(options.config, options.set)
+    from tasks.revise import plan_revision
+
+    plan_revision(options.root, config)  # what cannot be revised is told before a folder is locked
+    if options.dry_run:
+        return _revise_now(options, config)
+    with writing(options.root, "concepts revise", options.wait):
+        return _revise_now(options, config)
+
+
+def _revise_now(options: argparse.Namespace, config: Any) -> int:
+    from storage.study import shown
     from tasks.revise import plan_revision, revise
 
     revision = plan_revision(options.root, config)
@@ -249,10 +295,10 @@ def _thresholds(options: argparse.Namespace) -> int:
     from tasks.config import load_config
 
     config = load_config(options.config, options.set)
-    from tasks.study import open_or_create
+    from tasks.study import open_existing
     from tasks.thresholds import calibrate_thresholds
 
-    study = open_or_create(options.root, config)
+    study = open_existing(options.root, config)
     found = calibrate_thresholds(study, options.out, options.min_positives)
     own = [one for one in found if one.threshold is not None]
     print(f"{options.out}: {len(own)} of {len(found)} labels have a threshold of their own")
@@ -260,10 +306,14 @@ def _thresholds(options: argparse.Namespace) -> int:
 
 
 def _card(options: argparse.Namespace) -> int:
+    from storage.lock import writing
+    from storage.study import read_study
     from tasks.pages import draw_pages
 
-    for path in draw_pages(options.dir, options.site, options.cid, options.k):
-        print(path)
+    read_study(options.dir)  # nothing is locked where there is no study
+    with writing(options.dir, "concepts card", options.wait):
+        for path in draw_pages(options.dir, options.site, options.cid, options.k):
+            print(path)
     return 0
 
 

@@ -11,6 +11,7 @@ from typing import Any
 from prefect import Task, runtime
 from prefect.task_runners import TaskRunner
 
+from storage.lock import writing
 from storage.publish import publish_run
 from storage.records import forget_record
 from tasks.config import load_config
@@ -23,11 +24,17 @@ from tasks.study import Study, git_sha, limit_threads, open_or_create, versions
 
 @contextmanager
 def stage(name: str, config_path: str, root: str, overrides: list[str] | None) -> Iterator[Study]:
-    """Open the study for one stage and, when the stage ends well, add its row to ``runs``."""
-    study = open_or_create(root, load_config(config_path, overrides or []))
-    limit_threads(study)
-    started = datetime.now(UTC)
-    yield study
+    """Open the study for one stage, as its only writer, and, when the stage ends well, add its row to ``runs``."""
+    config = load_config(config_path, overrides or [])
+    with writing(root, f"the flow {name}"):
+        study = open_or_create(root, config)
+        limit_threads(study)
+        started = datetime.now(UTC)
+        yield study
+        _add_run(study, name, started)
+
+
+def _add_run(study: Study, name: str, started: datetime) -> None:
     run_id = str(runtime.flow_run.id or started.isoformat())
     row = {
         "run_id": run_id,

@@ -12,6 +12,8 @@ from flows.intervene import intervene_flow
 from flows.label import label_flow
 from flows.layout import layout_flow
 from flows.train import train_flow
+from storage.lock import writing
+from tasks.config import load_config
 from tasks.draw import draw_all
 
 STAGES = {
@@ -26,7 +28,9 @@ STAGES = {
 @flow(name="study", flow_run_name=flow_run_name, log_prints=True)
 def study_flow(config_path: str, root: str, overrides: list[str] | None = None) -> dict[str, Any]:
     """Run collect, train, label, layout and intervene, then draw ``figures/``. Returns each stage's counts."""
-    summary = {name: run(config_path, root, overrides) for name, run in STAGES.items()}
-    with stage("figures", config_path, root, overrides) as study:
-        summary["figures"] = {"drawn": len(draw_all(study))}
+    load_config(config_path, overrides or [])  # a mistake is told before the folder is made
+    with writing(root, "the flow study"):
+        summary = {name: run(config_path, root, overrides) for name, run in STAGES.items()}
+        with stage("figures", config_path, root, overrides) as study:
+            summary["figures"] = {"drawn": len(draw_all(study))}
     return summary

@@ -41,16 +41,27 @@ def open_study(
     revisable: Callable[[dict[str, Any], dict[str, Any]], bool] | None = None,
     added: Added = MappingProxyType({}),
 ) -> str:
-    """Create ``study.yaml`` or check the one that is there. Returns the configuration's hash.
+    """Create ``study.yaml`` or ``check_study`` the one that is there. Returns the configuration's hash."""
+    if not check_study(root, config, provenance, revisable, added):
+        content = {KEY: STUDY, "config_hash": config_hash(config, added), "config": config, **provenance}
+        _write(Path(root) / "study.yaml", content)
+    return config_hash(config, added)
+
+
+def check_study(
+    root: str | Path,
+    config: dict[str, Any],
+    provenance: dict[str, Any],
+    revisable: Callable[[dict[str, Any], dict[str, Any]], bool] | None = None,
+    added: Added = MappingProxyType({}),
+) -> bool:
+    """Whether the folder holds a study, which these settings may go on with. Writes nothing.
 
     Raises ``StorageError`` if the folder was filled under another configuration or with other model weights, naming
     ``concepts revise`` where ``revisable(old, new)`` says that it would help; or if a revision has not ended.
     """
-    root, digest = Path(root), config_hash(config, added)
-    path = root / "study.yaml"
-    if not path.exists():
-        _write(path, {KEY: STUDY, "config_hash": digest, "config": config, **provenance})
-        return digest
+    if not (Path(root) / "study.yaml").exists():
+        return False
     known = read_study(root)
     refuse_other_weights(root, known, provenance)
     if differing := differences(with_legacy(known["config"], added), config):
@@ -63,7 +74,7 @@ def open_study(
     refuse_changed_files(root, known, provenance)
     if known.get(REVISING):
         raise StorageError(f"{root}: a revision of this study was interrupted: run the same `concepts revise` again")
-    return digest
+    return True
 
 
 def refuse_other_weights(root: str | Path, known: dict[str, Any], provenance: dict[str, Any]) -> None:

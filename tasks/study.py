@@ -21,7 +21,7 @@ from diffusion.digest import weights_digest
 from diffusion.settings import ModelSettings
 from storage.records import records
 from storage.store_metadata import NoStoreError, read_documents, store_path
-from storage.study import open_study, read_study
+from storage.study import check_study, config_hash, open_study, read_study
 from tasks.config import StudyConfig
 from tasks.dependencies import ADDED, refuse_other_versions, revisable, stage_hash, stage_versions
 from tasks.errors import StudyError
@@ -49,7 +49,7 @@ class Study:
 
 
 def open_or_create(root: str | Path, config: StudyConfig) -> Study:
-    """Create the study folder or open the one that is there.
+    """Create the study folder or open the one that is there. The caller holds its lock, for it may be about to be made.
 
     Raises ``StorageError`` on another configuration or on a store that has lost its metadata, ``StudyError`` on a lost
     store.
@@ -59,6 +59,26 @@ def open_or_create(root: str | Path, config: StudyConfig) -> Study:
     refuse_other_versions(root, read_study(root).get("stages", {}))
     refuse_lost_store(root)
     return Study(str(root), config, digest)
+
+
+def may_write(root: str | Path, config: StudyConfig) -> bool:
+    """Whether the folder holds a study; one that the settings may not go on with is refused as ``open_or_create`` does.
+
+    Writes nothing, so that mistakes are told before a folder is made, and while another command holds it.
+    """
+    dumped = config.model_dump(mode="json")
+    there = check_study(root, dumped, provenance_of(config), revisable, ADDED)
+    if there:
+        refuse_other_versions(root, read_study(root).get("stages", {}))
+        refuse_lost_store(root)
+    return there
+
+
+def open_existing(root: str | Path, config: StudyConfig) -> Study:
+    """The study that is there, for reading. Raises ``StorageError`` if there is none, or one of other settings."""
+    read_study(root)
+    may_write(root, config)
+    return Study(str(root), config, config_hash(config.model_dump(mode="json"), ADDED))
 
 
 def provenance_of(config: StudyConfig) -> dict[str, Any]:
