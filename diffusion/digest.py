@@ -1,14 +1,27 @@
-"""What identifies the weights of a model, told without loading them or any library that could."""
+"""Which files of a model's folder are loaded, told without loading them or any library that could."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from diffusion.errors import DiffusionError
-from diffusion.manifest import check_manifest
-from diffusion.settings import ModelSettings
+from diffusion.manifest import NAME, check_manifest
+
+DIFFUSERS, TRANSFORMERS = "diffusion_pytorch_model", "model"  # how the two libraries call weights
+WEIGHTS = {"unet": DIFFUSERS, "vae": DIFFUSERS, "text_encoder": TRANSFORMERS}
+OTHERS = {
+    "unet": ("config.json",),
+    "vae": ("config.json",),
+    "text_encoder": ("config.json",),
+    "tokenizer": (
+        *("vocab.json", "merges.txt", "tokenizer.json", "tokenizer_config.json"),
+        *("special_tokens_map.json", "added_tokens.json"),
+    ),
+    "scheduler": ("scheduler_config.json",),
+}
 
 
 def check_folder(path: str) -> None:
@@ -20,17 +33,59 @@ def check_folder(path: str) -> None:
     check_manifest(Path(path))
 
 
-def weights_digest(settings: ModelSettings) -> str:
-    """What identifies the weights: a hash of a local folder's files, or hub id and revision.
+def loaded_files(path: str) -> dict[str, Path]:
+    """Name below the folder -> file, of every file that ``load_model`` reads; empty for a hub id.
 
-    Files over 64 MiB enter by name and size alone: hashing 5 GB at each start would cost a minute.
+    A README, a hidden file, weights in another format or of a variant are not among them. Raises ``DiffusionError`` as
+    ``check_folder`` does.
     """
-    check_folder(settings.path)
-    folder = Path(settings.path)
+    check_folder(path)
+    folder = Path(path)
     if not folder.is_dir():
-        return f"{settings.path}@{settings.revision or 'main'}"
+        return {}
+    names = [f"{part}/{name}" for part, others in OTHERS.items() for name in others]
+    names += [name for part, stem in WEIGHTS.items() for name in _weights(folder, part, stem)]
+    return {name: folder / name for name in names if (folder / name).is_file()}
+
+
+def _weights(folder: Path, part: str, stem: str) -> Iterator[str]:
+    """The weight file or the shards that an index names. Diffusers looks for the index first, transformers last."""
+    single, index = f"{part}/{stem}.safetensors", f"{part}/{stem}.safetensors.index.json"
+    order = (index, single) if stem == DIFFUSERS else (single, index)
+    first = next((name for name in order if (folder / name).is_file()), None)
+    if first is not None:
+        yield first
+    if first == index:
+        yield from (f"{part}/{shard}" for shard in shards_of_index(folder / index))
+
+
+def shards_of_index(path: Path) -> list[str]:
+    """The files that an index of sharded weights names; none if it is damaged, which its reader will say."""
+    try:
+        return sorted(set(json.loads(path.read_text())["weight_map"].values()))
+    except (OSError, ValueError, KeyError, AttributeError, TypeError):
+        return []
+
+
+def former_digests(path: str) -> set[str]:
+    """The digests that studies of the first format may carry for a folder's weights.
+
+    They were taken over every file of the folder, small ones by content and larger ones by size. What has come to lie
+    there since says nothing of the model, so the folder is also taken without hidden files, and with those alone that
+    are loaded or list them.
+    """
+    folder = Path(path)
+    if not folder.is_dir():
+        return set()
+    everything = sorted(p for p in folder.rglob("*") if p.is_file())
+    seen = [p for p in everything if not any(part.startswith(".") for part in p.relative_to(folder).parts)]
+    known = {*loaded_files(path).values(), folder / NAME, folder / "model_index.json"}
+    return {_former(folder, files) for files in (everything, seen, [p for p in everything if p in known])}
+
+
+def _former(folder: Path, files: Iterable[Path]) -> str:
     digest = hashlib.sha256()
-    for file in sorted(p for p in folder.rglob("*") if p.is_file()):
+    for file in files:
         size = file.stat().st_size
         digest.update(json.dumps([str(file.relative_to(folder)), size]).encode())
         if size <= 64 << 20:

@@ -42,7 +42,7 @@ def open_study(
     added: Added = MappingProxyType({}),
 ) -> str:
     """Create ``study.yaml`` or ``check_study`` the one that is there. Returns the configuration's hash."""
-    if not check_study(root, config, provenance, revisable, added):
+    if not check_study(root, config, revisable, added):
         content = {KEY: STUDY, "config_hash": config_hash(config, added), "config": config, **provenance}
         _write(Path(root) / "study.yaml", content)
     return config_hash(config, added)
@@ -51,49 +51,26 @@ def open_study(
 def check_study(
     root: str | Path,
     config: dict[str, Any],
-    provenance: dict[str, Any],
     revisable: Callable[[dict[str, Any], dict[str, Any]], bool] | None = None,
     added: Added = MappingProxyType({}),
 ) -> bool:
     """Whether the folder holds a study, which these settings may go on with. Writes nothing.
 
-    Raises ``StorageError`` if the folder was filled under another configuration or with other model weights, naming
-    ``concepts revise`` where ``revisable(old, new)`` says that it would help; or if a revision has not ended.
+    Raises ``StorageError`` if the folder was filled under another configuration, naming ``concepts revise`` where
+    ``revisable(old, new)`` says that it would help; or if a revision has not ended.
     """
-    if not (Path(root) / "study.yaml").exists():
+    if not has_study(root):
         return False
     known = read_study(root)
-    refuse_other_weights(root, known, provenance)
     if differing := differences(with_legacy(known["config"], added), config):
         revise = revisable is not None and revisable(known["config"], config)
         remedy = "run `concepts revise` to give this study the new settings, or " if revise else ""
         raise StorageError(
-            f"{root} holds a study with another configuration ({shown(differing)}): {remedy}"
-            "choose another --root, or delete the folder"
+            f"{root} holds a study with another configuration ({shown(differing)}): {remedy}choose another --root"
         )
-    refuse_changed_files(root, known, provenance)
     if known.get(REVISING):
         raise StorageError(f"{root}: a revision of this study was interrupted: run the same `concepts revise` again")
     return True
-
-
-def refuse_other_weights(root: str | Path, known: dict[str, Any], provenance: dict[str, Any]) -> None:
-    """Raise ``StorageError`` if the study's model had other weights than it has now."""
-    if known.get("model_revision") != provenance.get("model_revision"):
-        raise StorageError(
-            f"{root} holds a study with another configuration (model weights: their digest changed): "
-            "choose another --root, or delete the folder"
-        )
-
-
-def refuse_changed_files(root: str | Path, known: dict[str, Any], provenance: dict[str, Any]) -> None:
-    """Raise ``StorageError`` if a file that a setting names holds something else than when the study was made."""
-    for field, digest in known.get("files", {}).items():
-        if provenance.get("files", {}).get(field, digest) != digest:
-            raise StorageError(
-                f"{root}: the file that {field} names was changed since this study was made: restore it, or give the "
-                "new one another name and run `concepts revise` with it"
-            )
 
 
 def read_study(root: str | Path) -> dict[str, Any]:
@@ -112,6 +89,16 @@ def read_study(root: str | Path) -> dict[str, Any]:
     if not isinstance(found, dict) or "config" not in found:
         raise StorageError(f"{path} is damaged (no 'config'): restore it, or start in another --root")
     return found
+
+
+def has_study(root: str | Path) -> bool:
+    """Whether the folder holds a study at all."""
+    return (Path(root) / "study.yaml").exists()
+
+
+def amend_study(root: str | Path, more: dict[str, Any]) -> None:
+    """Add to what ``study.yaml`` says beside the settings, or replace it."""
+    _write(Path(root) / "study.yaml", {**read_study(root), KEY: STUDY, **more})
 
 
 def with_legacy(config: dict[str, Any], added: Added) -> dict[str, Any]:
@@ -176,7 +163,7 @@ def _write(path: Path, content: dict[str, Any]) -> None:
 def differences(old: Any, new: Any, prefix: str = "") -> Differences:
     """Dotted keys whose values differ -> (old, new). Execution settings are left out."""
     if not (isinstance(old, dict) and isinstance(new, dict)):
-        return {} if old == new else {prefix.rstrip("."): (old, new)}
+        return {} if old == new or (old != old and new != new) else {prefix.rstrip("."): (old, new)}
     found: Differences = {}
     if prefix.rstrip(".") in ORDERED and list(old) != list(new) and set(old) == set(new):
         found[prefix.rstrip(".")] = (list(old), list(new))

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -164,10 +164,10 @@ def other_versions(old: Mapping[str, int]) -> dict[str, tuple[int, int]]:
     return {name: (old.get(name, 1), now) for name, now in stage_versions().items() if old.get(name, 1) != now}
 
 
-def refuse_other_versions(root: object, old: Mapping[str, int]) -> None:
-    """Raise ``StudyError`` if the folder was filled by stages of other versions, naming them and the way out."""
-    differing = other_versions(old)
-    refuse_newer_stages(root, differing)
+def refuse_other_versions(root: object, old: Mapping[str, int], filled: Collection[str] = tuple(STAGES)) -> None:
+    """Raise ``StudyError`` if the folder was ``filled`` by stages of other versions, naming them and the way out."""
+    refuse_newer_stages(root, other_versions(old))
+    differing = [name for name in other_versions(old) if name in filled]
     if fixed := [name for name in FIXED if name in differing]:
         raise StudyError(
             f"{root}: {' and '.join(fixed)} of this version of Concept Atlas give other prompts, images or activations "

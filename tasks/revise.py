@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from diffusion.digest import weights_digest
 from sae.members import members_of
 from storage.formats import FIRST, KEY
 from storage.inspect import OPTIONAL
@@ -24,12 +23,9 @@ from storage.study import (
     REVISING,
     Differences,
     begin_revision,
-    config_hash,
     differences,
     end_revision,
     read_study,
-    refuse_changed_files,
-    refuse_other_weights,
     shown,
     with_legacy,
 )
@@ -49,17 +45,18 @@ from tasks.dependencies import (
     stage_hash,
 )
 from tasks.errors import StudyError
+from tasks.identity import contents_of, settled
 from tasks.parts import part_of
 from tasks.preconditions import units_of
 from tasks.study import (
     Site,
     Study,
-    file_digests,
     provenance_of,
     sae_folder,
     shared_folder,
     site_folder,
     store_of,
+    study_as,
     time_series,
 )
 from tasks.train import SHARED, UNTRAINED, WEIGHTS, member_folder
@@ -104,19 +101,17 @@ def plan_revision(root: str | Path, config: StudyConfig) -> Revision:
     Raises ``StorageError`` for a folder that is no study or whose model has other weights, ``StudyError`` for a change
     of what the activations follow from.
     """
-    known, new = read_study(root), config.model_dump(mode="json")
+    known, contents = read_study(root), contents_of(config)
+    new = settled(root, known, config, contents)
     made = known.get("stages", {})
     versions = other_versions(made)
     refuse_newer_stages(root, versions)
     if set(FIXED) & set(versions):
         refuse_other_versions(root, made)
-    refuse_other_weights(root, known, {"model_revision": weights_digest(config.model)})
     differing = differences(with_legacy(known["config"], ADDED), new)
-    kept = {field: digest for field, digest in known.get("files", {}).items() if field not in differing}
-    refuse_changed_files(root, {"files": kept}, {"files": file_digests(config)})
     undone = changed_stages(known["config"], new, made)
     _refuse_fixed(root, differing, undone)
-    study = Study(str(root), config, config_hash(new, ADDED))
+    study = study_as(root, config, new)
     begun = known.get(REVISING, [])
     stages = [_redone(study, stage) for stage in STAGES]
     stages = [s for s in stages if s.done or (s.stage in undone and s.stage not in OPTIONAL)]
@@ -134,8 +129,8 @@ def revise(revision: Revision) -> None:
     root, known = study.root, read_study(study.root)
     if revision.changed:
         _give_stage_hashes(root, known)
-        dumped = study.config.model_dump(mode="json")
-        begin_revision(root, dumped, provenance_of(study.config), revision.changed, study.config_hash)
+        settings, provenance = study.identity.model_dump(mode="json"), provenance_of(contents_of(study.config))
+        begin_revision(root, settings, provenance, revision.changed, study.config_hash)
     _clear(study)
     end_revision(root)
 

@@ -6,7 +6,6 @@ What loads a model imports its libraries itself: whether anything is left to do 
 from __future__ import annotations
 
 import functools
-import hashlib
 import platform
 import subprocess
 import threading
@@ -17,14 +16,14 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from diffusion.digest import weights_digest
 from diffusion.settings import ModelSettings
 from storage.records import records
 from storage.store_metadata import NoStoreError, read_documents, store_path
-from storage.study import check_study, config_hash, open_study, read_study
+from storage.study import amend_study, check_study, config_hash, has_study, open_study, read_study
 from tasks.config import StudyConfig
-from tasks.dependencies import ADDED, refuse_other_versions, revisable, stage_hash, stage_versions
+from tasks.dependencies import ADDED, STAGES, refuse_other_versions, revisable, stage_hash, stage_versions
 from tasks.errors import StudyError
+from tasks.identity import CONTENTS, contents_of, new_contents, settled
 
 if TYPE_CHECKING:
     from diffusion.model import DiffusionModel
@@ -37,15 +36,24 @@ PACKAGES = ("concept-atlas", "torch", "diffusers", "transformers", "prefect", "z
 
 @dataclass(frozen=True)
 class Study:
-    """A configuration and the folder it fills. Small and picklable: tasks receive it instead of data."""
+    """A configuration and the folder it fills. Small and picklable: tasks receive it instead of data.
+
+    ``recorded``: the configuration with the paths that ``study.yaml`` has, if the same files lie elsewhere now.
+    """
 
     root: str
     config: StudyConfig
     config_hash: str
+    recorded: StudyConfig | None = None
+
+    @property
+    def identity(self) -> StudyConfig:
+        """The configuration as the study knows it: what hashes are of."""
+        return self.recorded or self.config
 
     def hash_of(self, stage: str) -> str:
         """Hash of all that a stage's results follow from; its completion records carry it."""
-        return stage_hash(self.config, stage)
+        return stage_hash(self.identity, stage)
 
 
 def open_or_create(root: str | Path, config: StudyConfig) -> Study:
@@ -54,11 +62,14 @@ def open_or_create(root: str | Path, config: StudyConfig) -> Study:
     Raises ``StorageError`` on another configuration or on a store that has lost its metadata, ``StudyError`` on a lost
     store.
     """
-    dumped = config.model_dump(mode="json")
-    digest = open_study(root, dumped, provenance_of(config), revisable, ADDED)
-    refuse_other_versions(root, read_study(root).get("stages", {}))
-    refuse_lost_store(root)
-    return Study(str(root), config, digest)
+    settings, contents = _identified(root, config)
+    open_study(root, settings, provenance_of(contents), revisable, ADDED)
+    known = read_study(root)
+    _refuse_unfit(root, known)
+    now = {"stages": stage_versions(), CONTENTS: new_contents(known, contents)}
+    if any(known.get(key) != value for key, value in now.items()):
+        amend_study(root, now)
+    return study_as(root, config, settings)
 
 
 def may_write(root: str | Path, config: StudyConfig) -> bool:
@@ -66,11 +77,10 @@ def may_write(root: str | Path, config: StudyConfig) -> bool:
 
     Writes nothing, so that mistakes are told before a folder is made, and while another command holds it.
     """
-    dumped = config.model_dump(mode="json")
-    there = check_study(root, dumped, provenance_of(config), revisable, ADDED)
+    settings, _ = _identified(root, config)
+    there = check_study(root, settings, revisable, ADDED)
     if there:
-        refuse_other_versions(root, read_study(root).get("stages", {}))
-        refuse_lost_store(root)
+        _refuse_unfit(root, read_study(root))
     return there
 
 
@@ -78,34 +88,36 @@ def open_existing(root: str | Path, config: StudyConfig) -> Study:
     """The study that is there, for reading. Raises ``StorageError`` if there is none, or one of other settings."""
     read_study(root)
     may_write(root, config)
-    return Study(str(root), config, config_hash(config.model_dump(mode="json"), ADDED))
+    return study_as(root, config, _identified(root, config)[0])
 
 
-def provenance_of(config: StudyConfig) -> dict[str, Any]:
-    """What ``study.yaml`` says beside the settings: versions, commit, and digests of weights and of named files."""
+def study_as(root: str | Path, config: StudyConfig, settings: dict[str, Any]) -> Study:
+    """The study of a configuration whose settings ``study.yaml`` names as ``settings`` does."""
+    recorded = None if settings == config.model_dump(mode="json") else StudyConfig.model_validate(settings)
+    return Study(str(root), config, config_hash(settings, ADDED), recorded)
+
+
+def _identified(root: str | Path, config: StudyConfig) -> tuple[dict[str, Any], dict[str, str]]:
+    """The settings as the folder's study names them, and the digests of the files that they name."""
+    contents = contents_of(config)
+    if not has_study(root):
+        return config.model_dump(mode="json"), contents
+    return settled(root, read_study(root), config, contents), contents
+
+
+def _refuse_unfit(root: str | Path, known: dict[str, Any]) -> None:
+    refuse_other_versions(root, known.get("stages", {}), [stage for stage in STAGES if records(root, stage)])
+    refuse_lost_store(root)
+
+
+def provenance_of(contents: dict[str, str]) -> dict[str, Any]:
+    """What ``study.yaml`` says beside the settings: versions, commit, and digests of the files that settings name."""
     return {
         "stages": stage_versions(),
         "versions": versions(),
-        "model_revision": weights_digest(config.model),
         "git_sha": git_sha(),
-        "files": file_digests(config),
+        CONTENTS: contents,
     }
-
-
-def file_digests(config: StudyConfig) -> dict[str, str]:
-    """Setting -> digest (16 hex digits) of the file it names; a missing one is left to its reader to refuse."""
-    named = {
-        "vision.vocabulary_file": config.vision.vocabulary_file,
-        "labels.hierarchy": config.labels.hierarchy,
-        "labels.word2vec_path": config.labels.word2vec_path,
-    }
-    return {field: _digest(Path(path)) for field, path in named.items() if path and Path(path).is_file()}
-
-
-def _digest(path: Path) -> str:
-    """Of the size and the first MiB: word vectors may be gigabytes, and an edit changes one or the other."""
-    with path.open("rb") as file:
-        return hashlib.sha256(str(path.stat().st_size).encode() + file.read(2**20)).hexdigest()[:16]
 
 
 def versions() -> dict[str, str]:

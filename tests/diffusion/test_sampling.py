@@ -5,7 +5,7 @@ import pytest
 import torch
 from diffusers import DDIMScheduler, StableDiffusionPipeline
 
-from diffusion.digest import weights_digest
+from diffusion.digest import loaded_files
 from diffusion.errors import DiffusionError
 from diffusion.model import (
     attention_blocks,
@@ -117,7 +117,7 @@ def test_questions_about_the_model(model):
 
 def test_bad_models_say_what_to_do(model, tmp_path):
     with pytest.raises(DiffusionError, match="is not a folder"):
-        weights_digest(ModelSettings(path=str(tmp_path / "none")))
+        loaded_files(str(tmp_path / "none"))
     with pytest.raises(DiffusionError, match="cannot be loaded"):
         load_model(ModelSettings(path=str(tmp_path)))
     with pytest.raises(DiffusionError, match="no block 'middle'; it has .*mid_block.attentions.0"):
