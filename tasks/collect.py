@@ -133,6 +133,6 @@ def _decoded(study: Study, found: pa.Table) -> dict[int, np.ndarray]:
             shard = shard_name(prompt_id // study.config.prompts.shard_size)
             raise StudyError(
                 f"{study.root}: table images holds for prompt {prompt_id} bytes that are no image ({error}): "
-                f"delete done/collect/{shard}.json and run `concepts collect` again"
+                f"run `concepts repair`, then `concepts run` to sample shard {shard} again"
             ) from error
     return images
