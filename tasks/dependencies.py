@@ -23,7 +23,7 @@ from tasks.errors import StudyError
 Config = Any  # StudyConfig or Mapping: this module is imported before anything heavy
 APART = ("name", "run")  # a study's name and how it is executed change no result
 # Dotted setting -> legacy value: hashes leave it out at that value, and a study.yaml without it is read as having it.
-ADDED: dict[str, Any] = {}
+ADDED: dict[str, Any] = {"sae.buffer_gb": None}
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ _TRAINING = _below(
     "sae",
     *("variant", "matryoshka", "k", "expansion", "batch_size", "lr", "epochs", "warmup_fraction", "decay_fraction"),
     *("clip", "aux_alpha", "aux_k", "dead_after_vectors", "dead_check_every", "adam_eps", "precision"),
-    "checkpoint_every",
+    *("checkpoint_every", "buffer_gb"),
 )
 _VISION = (  # of every step that runs a vision model
     *("vision.backend", "vision.plugin", "vision.mini.path", "vision.mini.batch_size"),
