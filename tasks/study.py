@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from diffusion.settings import ModelSettings
+from storage.names import refuse_root
 from storage.records import records
 from storage.store_metadata import NoStoreError, read_documents, store_path
 from storage.study import amend_study, check_study, config_hash, has_study, open_study, read_study
@@ -103,6 +104,7 @@ def study_as(root: str | Path, config: StudyConfig, settings: dict[str, Any]) ->
 
 def _identified(root: str | Path, config: StudyConfig) -> tuple[dict[str, Any], dict[str, str]]:
     """The settings as the folder's study names them, and the digests of the files that they name."""
+    refuse_root(root)
     contents = contents_of(config)
     if not has_study(root):
         return config.model_dump(mode="json"), contents
