@@ -86,10 +86,7 @@ class VectorSource:
             rest = buffer[rows[whole:]]
 
     def _blocks(self) -> list[Block]:
-        """Prompt ranges aligned to shards, clipped to [start, stop)."""
-        size = self.store.shard_size
-        edges = sorted({self.start, self.stop, *range(-(-self.start // size) * size, self.stop, size)})
-        return list(zip(edges, edges[1:], strict=False))
+        return shard_blocks(self.start, self.stop, self.store.shard_size)
 
     def _buffers(self, seed: int, epoch: int) -> Iterator[tuple[list[Block], np.ndarray]]:
         """(blocks to hold at once, order of their vectors), a function of (seed, epoch) alone; nothing is read."""
@@ -139,6 +136,12 @@ class VectorSource:
                 "`concepts repair`, then `concepts run` to record that shard again"
             )
         return maps.reshape(-1, self.d)
+
+
+def shard_blocks(start: int, stop: int, shard_size: int) -> list[Block]:
+    """What each shard has of the prompts [start, stop), in order."""
+    edges = sorted({start, stop, *range(-(-start // shard_size) * shard_size, stop, shard_size)})
+    return list(zip(edges, edges[1:], strict=False))
 
 
 def _count(blocks: list[Block]) -> int:

@@ -95,6 +95,7 @@ STAGES: dict[str, Stage] = {
         ("labels",),
         ("train", "share", "areas"),
         ("concepts", "concept_labels", "concept_examples", "label_controls", "shared_concepts"),
+        version=2,  # neurons and principal directions are fitted on a few shards
     ),
     "layout": Stage(("layout",), ("label",), ("layout_scores",)),
     "calibrate": Stage(
@@ -114,7 +115,7 @@ STAGES: dict[str, Stage] = {
         version=2,  # as calibrate
     ),
     "effects": Stage(("interventions.bootstrap",), ("intervene",), ("intervention_effects",)),
-    "bench": Stage((), ("train", "share"), ("bench",)),
+    "bench": Stage((), ("train", "share"), ("bench",), version=2),  # classical methods are fitted on a few shards
 }
 FIXED = ("plan", "collect")  # redone in place they would mix new activations with old ones
 WITH_WEIGHTS = ("train", "share")  # write files beside their tables before they publish
