@@ -7,6 +7,8 @@ import difflib
 import sys
 from typing import Any, NoReturn
 
+from storage.text import printable
+
 USER_ERROR = 2
 
 
@@ -33,7 +35,7 @@ class Parser(argparse.ArgumentParser):
             if unknown:
                 message = f"unknown argument {unknown[0]!r}{self._nearest(unknown[0], known)}"
         said = " ".join(message.split()).replace("the following arguments are required:", "missing:")
-        print(f"concepts: {said}; see `{self.prog} --help`", file=sys.stderr)
+        print(f"concepts: {printable(said)}; see `{self.prog} --help`", file=sys.stderr)
         sys.exit(USER_ERROR)
 
     def _check_value(self, action: argparse.Action, value: Any) -> None:

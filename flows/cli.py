@@ -6,7 +6,7 @@ import argparse
 import os
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -85,7 +85,7 @@ def parser() -> argparse.ArgumentParser:
     query.add_argument("--format", choices=("table", "csv", "json", "parquet"), default="table")
     serve = commands.add_parser("serve", help="serve scheduled deployments against a Prefect server")
     serve.add_argument("--config", type=Path, default=Path("configs/mini.yaml"))
-    serve.add_argument("--root", type=_root, default=Path("runs/mini"))
+    serve.add_argument("--root", type=Path, default=Path("runs/mini"))
     serve.add_argument("--cron", default="0 3 * * *", help="schedule of the whole study")
     return top
 
@@ -100,7 +100,7 @@ def _version() -> str:
 def _add_study(command: argparse.ArgumentParser) -> None:
     """What every command takes that reads a configuration."""
     command.add_argument("config", type=Path, help="the study's YAML file")
-    command.add_argument("--root", type=_root, required=True, help="the study folder")
+    command.add_argument("--root", type=Path, required=True, help="the study folder")
     command.add_argument("--set", action="append", default=[], metavar="a.b=value", help="override a setting")
 
 
@@ -115,13 +115,6 @@ def _add_wait(command: argparse.ArgumentParser) -> None:
         metavar="SECONDS",
         help="while another command writes into the folder, wait for it (at most SECONDS) instead of ending",
     )
-
-
-def _root(text: str) -> Path:
-    """A path would take nothing for the current folder, and the shell leaves a ~ after an equals sign as it is."""
-    if not text.strip() or "\0" in text:
-        raise argparse.ArgumentTypeError(f"{text!r} is no folder's name: give the study's folder, as in runs/mini")
-    return Path(os.path.expanduser(text))
 
 
 def _seconds(text: str) -> float:
@@ -142,18 +135,29 @@ def main(arguments: list[str] | None = None) -> int:
         for name, value in QUIET.items():
             os.environ.setdefault(name, value)
     try:
-        return _dispatch(options)
+        code = _dispatch(options)
+        sys.stdout.flush()  # here, where a full disk behind it can be told in a sentence
+        return code
     except KeyboardInterrupt:
         print("interrupted; what was finished is kept: run the same command again", file=sys.stderr)
         return INTERRUPTED
     except BrokenPipeError:
+        _drop_output()
         return 0
     except Exception as error:
         said = sentence_of(error)
         if said is None:
             raise
+        if isinstance(error, OSError) and error.filename is None:
+            _drop_output()
         print(f"concepts: {said}", file=sys.stderr)
         return USER_ERROR
+
+
+def _drop_output() -> None:
+    """Nobody reads it: what is still buffered must not raise again when Python ends."""
+    with suppress(OSError, ValueError):  # it may be closed, or no file at all
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _dispatch(options: argparse.Namespace) -> int:
@@ -367,11 +371,28 @@ def _verify(options: argparse.Namespace) -> int:
 
 
 def _query(options: argparse.Namespace) -> int:
-    from storage.query import query, render
+    from storage.errors import StorageError
+    from storage.query import query, rendered
 
-    sys.stdout.buffer.write(render(query(options.dir, options.sql), options.format))
+    terminal = sys.stdout.isatty()
+    if options.format == "parquet" and terminal:
+        raise StorageError("--format parquet writes bytes, not text: send them to a file, as in `... > answer.parquet`")
+    answer = query(options.dir, options.sql, options.format, _note)
+    for piece in rendered(answer, options.format):
+        sys.stdout.buffer.write(_for_terminal(piece) if terminal else piece)
     sys.stdout.buffer.flush()
     return 0
+
+
+def _note(message: str) -> None:
+    print(f"concepts: {message}", file=sys.stderr)
+
+
+def _for_terminal(text: bytes) -> bytes:
+    """Lines as they can be shown: a caption in a CSV may hold what a terminal obeys."""
+    from storage.text import printable
+
+    return "\n".join(map(printable, text.decode().split("\n"))).encode()
 
 
 def _serve(options: argparse.Namespace) -> int:

@@ -7,6 +7,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from storage.text import printable
+
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 REFUSED = (errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG)
 KEPT = "finished units are kept: run the same command again"
@@ -16,9 +18,9 @@ OUT_OF_MEMORY = ("MemoryError", "OutOfMemoryError", "ArrowMemoryError", "_ArrayM
 def sentence_of(error: BaseException) -> str | None:
     """One line for an error that is no fault of the program's: ours, and the machine's limits; None for any other."""
     if getattr(error, "user_error", False):
-        return " ".join(str(error).splitlines())
+        return printable(" ".join(str(error).splitlines()))
     if isinstance(error, OSError):
-        return _of_system(error)
+        return None if (said := _of_system(error)) is None else printable(said)
     if type(error).__name__ in OUT_OF_MEMORY or "can't allocate memory" in str(error):
         return f"out of memory: lower sampling.batch_size, prompts.shard_size or run.max_workers; {KEPT}"
     return None

@@ -1,58 +1,113 @@
-"""SQL over a study's tables, by DuckDB: each table is a view of its own name."""
+"""SQL over a study's tables, by DuckDB: each table is a view of its own name, and nothing else can be read.
+
+A query is one statement that reads (``storage.statement``). DuckDB may open the parts of the tables that the statement
+names and no other file, its settings are locked, and neither extensions nor Python's variables are looked up.
+"""
 
 from __future__ import annotations
 
-import io
-import json
+import glob
 import re
+import tempfile
+import warnings
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import duckdb
 import pyarrow as pa
-import pyarrow.csv as pacsv
-import pyarrow.parquet as pq
 
 from storage.errors import StorageError
+from storage.render import FORMATS, TEXT_FORMATS, render, rendered
 from storage.schemas import SCHEMAS
+from storage.shape import MACRO, quoted_name, quoted_text, shaped, with_numbers
+from storage.statement import ALLOWED, refuse_unless_reading
 from storage.study import read_study
-from storage.tables import checked_parts
+from storage.tables import checked_parts, parts, table_folder
 
-FORMATS = ("table", "csv", "json", "parquet")
+__all__ = ["FORMATS", "query", "render", "rendered"]
+
 CATALOGUE = re.compile(r"\b(show|pragma|information_schema|(duckdb|pragma|sqlite|pg)_\w+)\b", re.I)  # list the tables
+CHECKED_BYTES = 2**30  # of one table: hashing them takes a second; `images` of a full study holds 150 GB
+ANSWER_BYTES = 2**30  # an answer is held in memory, outside DuckDB's own limit
+SETTINGS = {
+    "python_enable_replacements": "false",  # names of Python's variables would be tables
+    "autoinstall_known_extensions": "false",
+    "autoload_known_extensions": "false",
+    "temp_directory": "''",  # a query that outgrows the memory fails rather than fill the disk
+    "TimeZone": "'UTC'",  # the answer does not depend on where it is asked
+}
 
 
-def query(root: str | Path, sql: str) -> pa.Table:
-    """Run one SQL statement; raises ``StorageError`` with DuckDB's own words if it fails."""
+def query(
+    root: str | Path, sql: str, form: str | None = None, notice: Callable[[str], None] = warnings.warn
+) -> pa.Table:
+    """The answer to one SQL statement that reads. For a ``form`` of text, dates and times are text already.
+
+    ``notice`` is told of tables too large to be compared with their digests first. Raises ``StorageError`` for any
+    other statement, with DuckDB's own words if it fails, or if a part of a table that it names is damaged.
+    """
     read_study(root)
-    connection = duckdb.connect()
+    folder = Path(root).resolve()
+    text = form in TEXT_FORMATS
+    if not _has_bytes(sql):
+        raise StorageError("the query is not valid UTF-8: write it again")
     try:
-        folder = Path(root).resolve()
-        connection.execute(f"SET allowed_directories=[{_quoted(str(folder))}]")
-        connection.execute("SET enable_external_access=false")
-        result = _run(connection, folder, sql)
-        if result is None:
-            raise StorageError("the statement returned no rows: ask with SELECT (the tables are read-only)")
-        return result.to_arrow_table()
+        return _answer(Source(folder, notice), sql, text)
+    except duckdb.PermissionException as error:
+        raise StorageError(f"the query asks for a file or a setting that is not for it: {ALLOWED}") from error
+    except duckdb.OutOfMemoryException as error:
+        raise StorageError("the query needs more memory than there is: ask for fewer rows or columns") from error
     except duckdb.Error as error:
         raise StorageError(f"the query failed: {' '.join(str(error).split())}") from error
-    finally:
-        connection.close()
 
 
-def _run(connection: duckdb.DuckDBPyConnection, root: Path, sql: str) -> duckdb.DuckDBPyRelation | None:
+def _has_bytes(text: str) -> bool:
+    """Whether it is Unicode: bytes of another encoding, in an argument or a path, come as halves of characters."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+@dataclass
+class Source:
+    """The folder that is asked, and who is told which of its tables are not checked."""
+
+    root: Path
+    notice: Callable[[str], None]
+    told: set[str] = field(default_factory=set)
+
+    def parts(self, table: str) -> list[Path]:
+        """A table's parts, compared with their digests. Raises ``StorageError`` for a damaged one."""
+        size = sum(path.stat().st_size for path in parts(self.root, table) if path.exists())
+        if size <= CHECKED_BYTES:
+            return checked_parts(self.root, table)
+        if table not in self.told:
+            self.told.add(table)
+            self.notice(
+                f"table {table} is too large ({size / 2**30:.0f} GiB) to be compared with its digests before each "
+                "query: `concepts verify` does that"
+            )
+        return parts(self.root, table)
+
+
+def _answer(source: Source, sql: str, text: bool) -> pa.Table:
     """With views of the tables that the statement names, for each view opens a file, and then of all if one is missing.
 
     A table's name can be put together within the statement, and for a misspelt one DuckDB suggests what it knows.
+    Parts of one table are taken to have the same columns, which saves opening all of them first, until that fails.
     """
     named = _named_tables(sql)
-    for table in named:
-        _add_view(connection, root, table)
     try:
-        return connection.sql(sql)
+        return _run(source, sql, named, text, alike=True)
     except duckdb.CatalogException:
-        for table in SCHEMAS.keys() - set(named):
-            _add_view(connection, root, table)
-        return connection.sql(sql)
+        return _run(source, sql, list(SCHEMAS), text, alike=False)
+    except (duckdb.BinderException, duckdb.InvalidInputException):
+        return _run(source, sql, named, text, alike=False)
 
 
 def _named_tables(sql: str) -> list[str]:
@@ -62,64 +117,90 @@ def _named_tables(sql: str) -> list[str]:
     return list(SCHEMAS) if not named or CATALOGUE.search(sql) else named
 
 
-def _add_view(connection: duckdb.DuckDBPyConnection, root: Path, table: str) -> None:
-    """A lazily read view; a table without parts is an empty one, so that a query on it works from the start."""
-    files = [str(f) for f in checked_parts(root, table)]
-    if files:
-        listed = ", ".join(_quoted(f) for f in files)
-        connection.execute(f'CREATE VIEW "{table}" AS SELECT * FROM read_parquet([{listed}])')
-    else:
+def _run(source: Source, sql: str, tables: list[str], text: bool, alike: bool) -> pa.Table:
+    connection = duckdb.connect()
+    try:
+        refuse_unless_reading(connection, sql)
+        with _plain_paths(source, tables) as files:
+            _open(connection, files, alike)
+            return _interruptible(connection, lambda: _rows(connection, sql, text))
+    finally:
+        connection.close()
+
+
+def _interruptible(connection: duckdb.DuckDBPyConnection, work: Callable[[], pa.Table]) -> pa.Table:
+    """What ``work`` returns. DuckDB does not listen to Ctrl-C in every phase of a query, so another thread runs it."""
+    with ThreadPoolExecutor(1) as pool:
+        answer = pool.submit(work)
+        try:
+            return answer.result()
+        except KeyboardInterrupt:
+            connection.interrupt()
+            raise
+
+
+def _rows(connection: duckdb.DuckDBPyConnection, sql: str, text: bool) -> pa.Table:
+    found = connection.sql(sql)
+    if found is None:
+        raise StorageError(f"the statement returns no rows: {ALLOWED}")
+    return with_numbers(_bounded(shaped(found, text)), found.types)
+
+
+@contextmanager
+def _plain_paths(source: Source, tables: list[str]) -> Iterator[dict[str, list[str]]]:
+    """Table -> the paths of its parts, none of which DuckDB could take for a pattern of names."""
+    files = {table: source.parts(table) for table in tables}
+    if glob.escape(str(source.root)) == str(source.root) and _has_bytes(str(source.root)):
+        yield {table: [str(path) for path in found] for table, found in files.items()}
+        return
+    with tempfile.TemporaryDirectory(prefix="concepts-query-") as place:
+        for table, found in files.items():
+            if found:
+                Path(place, table).symlink_to(table_folder(source.root, table))
+        yield {table: [str(Path(place, table, path.name)) for path in found] for table, found in files.items()}
+
+
+def _open(connection: duckdb.DuckDBPyConnection, files: dict[str, list[str]], alike: bool) -> None:
+    """Make the views, and lock everything else."""
+    allowed = ", ".join(quoted_text(path) for found in files.values() for path in found)
+    for name, value in SETTINGS.items():
+        connection.execute(f"SET {name} = {value}")
+    number, unit = connection.sql("SELECT current_setting('memory_limit')").fetchall()[0][0].split()
+    connection.execute(f"SET memory_limit = '{float(number) / 2}{unit}'")  # Python holds the answer beside it
+    connection.execute(MACRO)
+    connection.execute(f"SET allowed_paths = [{allowed}]")
+    connection.execute("SET enable_external_access = false")
+    for table, found in files.items():
+        _add_view(connection, table, found, alike)
+    connection.execute("SET lock_configuration = true")
+
+
+def _add_view(connection: duckdb.DuckDBPyConnection, table: str, files: list[str], alike: bool) -> None:
+    """A lazily read view of the schema's columns; a table without parts is an empty one, so that a query works on it.
+
+    Unless they are ``alike``, parts of an older version may lack columns: those are NULL. The folder's path says
+    nothing about the rows, even where it has the form ``key=value``.
+    """
+    listed = ", ".join(map(quoted_text, files))
+    sources = [f"FROM read_parquet([{listed}], hive_partitioning = false, union_by_name = {not alike})"] * bool(files)
+    if not (files and alike):
         connection.register(f"_{table}", SCHEMAS[table].empty_table())
-        connection.execute(f'CREATE VIEW "{table}" AS SELECT * FROM "_{table}"')
+        sources.insert(0, f"FROM {quoted_name(f'_{table}')}")
+    columns = ", ".join(map(quoted_name, SCHEMAS[table].names))
+    connection.execute(
+        f"CREATE VIEW {quoted_name(table)} AS SELECT {columns} FROM ({' UNION ALL BY NAME '.join(sources)})"
+    )
 
 
-def _quoted(text: str) -> str:
-    """As a string of SQL."""
-    return "'" + text.replace("'", "''") + "'"
-
-
-def render(table: pa.Table, form: str) -> bytes:
-    """The result as bytes: an aligned text table, CSV, JSON (a list of rows) or Parquet."""
-    if form == "parquet":
-        buffer = io.BytesIO()
-        pq.write_table(table, buffer, compression="zstd")
-        return buffer.getvalue()
-    if form == "csv":
-        flat = pa.table({n: _csv_column(table[n]) for n in table.column_names})
-        sink = io.BytesIO()
-        pacsv.write_csv(flat, sink)
-        return sink.getvalue()
-    if form == "json":
-        return (json.dumps(table.to_pylist(), default=str, indent=1) + "\n").encode()
-    if form == "table":
-        return _text_table(table).encode()
-    raise StorageError(f"unknown format {form!r}: choose one of {', '.join(FORMATS)}")
-
-
-def _csv_column(column: pa.ChunkedArray) -> pa.ChunkedArray | pa.Array:
-    """CSV has no lists: they become JSON text."""
-    if pa.types.is_nested(column.type):
-        return pa.array([None if v is None else json.dumps(v) for v in column.to_pylist()], pa.string())
-    return column
-
-
-def _text_table(table: pa.Table) -> str:
-    names = table.column_names
-    rows = [[_cell(v) for v in row.values()] for row in table.to_pylist()]
-    widths = [max([len(n), *(len(r[i]) for r in rows)]) for i, n in enumerate(names)]
-    numeric = [pa.types.is_floating(f.type) or pa.types.is_integer(f.type) for f in table.schema]
-    lines = ["  ".join(n.ljust(w) for n, w in zip(names, widths, strict=True))]
-    lines.append("  ".join("-" * w for w in widths))
-    for row in rows:
-        cells = [c.rjust(w) if num else c.ljust(w) for c, w, num in zip(row, widths, numeric, strict=True)]
-        lines.append("  ".join(cells))
-    return "\n".join(line.rstrip() for line in lines) + "\n"
-
-
-def _cell(value: object) -> str:
-    if value is None:
-        return "NULL"
-    if isinstance(value, float):
-        return f"{value:.4g}"
-    text = f"<{len(value)} bytes>" if isinstance(value, bytes) else str(value)
-    return text if len(text) <= 60 else text[:57] + "..."
+def _bounded(relation: duckdb.DuckDBPyRelation) -> pa.Table:
+    """The relation's rows. Raises ``StorageError`` when they outgrow what is held."""
+    reader = relation.fetch_record_batch(100_000)
+    batches, size = [], 0
+    for batch in reader:
+        batches.append(batch)
+        size += batch.nbytes
+        if size > ANSWER_BYTES:
+            raise StorageError(
+                f"the answer is larger than {ANSWER_BYTES / 2**30:.0f} GiB: ask for fewer rows or columns, or in pieces"
+            )
+    return pa.Table.from_batches(batches, schema=reader.schema)

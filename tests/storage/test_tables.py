@@ -202,12 +202,6 @@ def test_a_misspelt_table_is_answered_with_the_right_name(small_study):
         query(small_study, "select * from concept_label join tags using (label)")
 
 
-def test_files_outside_the_study_cannot_be_read(small_study):
-    pq.write_table(pa.table({"a": [1]}), small_study.parent / "other.parquet")
-    with pytest.raises(StorageError, match="the query failed: Permission Error"):
-        query(small_study, f"from read_parquet('{small_study.parent}/other.parquet')")
-
-
 def test_a_study_is_asked_by_a_relative_path_and_by_a_link(small_study, monkeypatch):
     monkeypatch.chdir(small_study.parent)
     (small_study.parent / "link").symlink_to(small_study)
