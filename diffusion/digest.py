@@ -24,10 +24,22 @@ OTHERS = {
 }
 
 
-def check_folder(path: str) -> None:
+def is_local(path: str) -> bool:
+    """Whether ``model.path`` is a folder on this machine rather than a hub id."""
+    return path.startswith((".", "/", "~")) or Path(path).is_dir()
+
+
+def check_path(path: str) -> None:
     """Raise ``DiffusionError`` for a local path that is no folder, or whose files are not its manifest's."""
-    if not path.startswith((".", "/")):
-        return  # a hub id
+    if not path or "://" in path:
+        raise DiffusionError(f"model.path {path!r} is no model: give a diffusers folder or a hub id (owner/name)")
+    if not is_local(path):
+        return
+    if Path(path).is_file():
+        raise DiffusionError(
+            f"model.path {path} is a single file: make a folder of it with diffusers "
+            "(StableDiffusionPipeline.from_single_file, then save_pretrained) and give that"
+        )
     if not Path(path).is_dir():
         raise DiffusionError(f"model.path {path} is not a folder: give a diffusers folder or a hub id")
     check_manifest(Path(path))
@@ -37,9 +49,9 @@ def loaded_files(path: str) -> dict[str, Path]:
     """Name below the folder -> file, of every file that ``load_model`` reads; empty for a hub id.
 
     A README, a hidden file, weights in another format or of a variant are not among them. Raises ``DiffusionError`` as
-    ``check_folder`` does.
+    ``check_path`` does.
     """
-    check_folder(path)
+    check_path(path)
     folder = Path(path)
     if not folder.is_dir():
         return {}

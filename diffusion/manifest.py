@@ -29,15 +29,15 @@ def check_manifest(folder: Path) -> None:
         return
     try:
         manifest = json.loads(path.read_text(encoding="utf-8"))
-        version, rebuild, files = manifest["format_version"], manifest["rebuild"], manifest["files"]
-    except (ValueError, KeyError) as error:
+        version, rebuild, files = manifest["format_version"], manifest["rebuild"], dict(manifest["files"])
+    except (ValueError, KeyError, TypeError) as error:
         raise DiffusionError(f"{path} is damaged ({error}): fetch or build the model again") from error
     if version != VERSION:
         raise DiffusionError(
             f"{path}: format_version is {version}, this code reads {VERSION}: rebuild with `{rebuild}`"
         )
     for name, digest in files.items():
-        if not (folder / name).exists():
+        if not (folder / name).is_file():
             raise DiffusionError(f"{folder / name} is missing: rebuild it with `{rebuild}`")
         if _sha256(folder / name) != digest:
             raise DiffusionError(f"{folder / name} is cut short or changed: rebuild it with `{rebuild}`")

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import diffusers
 import numpy as np
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
 from diffusers.models.transformers.transformer_2d import Transformer2DModel
-from transformers import CLIPTextModel, CLIPTokenizer
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 from transformers.utils import logging as transformers_logging
 
-from diffusion.digest import check_folder
+from diffusion import folder
+from diffusion.device import resolve_device
 from diffusion.errors import DiffusionError
+from diffusion.schedule import load_schedule, set_steps
 from diffusion.settings import ModelSettings, SamplingSettings
+from diffusion.weights import load_part
 
 
 @dataclass(frozen=True)
@@ -31,59 +37,104 @@ class DiffusionModel:
 
     def latent_shape(self, settings: SamplingSettings) -> tuple[int, int, int]:
         """(channels, rows, columns) of the latent for the settings' image size."""
-        factor = 2 ** (len(self.vae.config.block_out_channels) - 1)
-        native = int(self.unet.config.sample_size)
-        rows = native if settings.height is None else settings.height // factor
-        columns = native if settings.width is None else settings.width // factor
-        return int(self.unet.config.in_channels), rows, columns
+        return folder.latent_shape(self.unet.config, self.vae.config, settings)
+
+    @property
+    def context(self) -> int:
+        """Tokens that the text encoder reads of a caption, begin and end included."""
+        return int(self.tokenizer.model_max_length)
+
+
+@dataclass(frozen=True)
+class Outline:
+    """What is known of a model before its weights are read: ``unet`` has shapes but no values."""
+
+    unet: UNet2DConditionModel
+    vae: dict[str, Any]
+    tokenizer: CLIPTokenizer
+    scheduler: DDIMScheduler
 
 
 def load_model(settings: ModelSettings) -> DiffusionModel:
     """Load a diffusers folder or hub id. Weights are read as safetensors only.
 
     Whatever scheduler the folder names, sampling is DDIM on its noise schedule (paper, section 1). Raises
-    ``DiffusionError`` if the folder is missing, incomplete or damaged.
+    ``DiffusionError`` if the folder is missing or incomplete, its parts do not fit each other, or a weight is missing,
+    left over, of another shape or not finite.
     """
-    check_folder(settings.path)
-    transformers_logging.disable_progress_bar()  # one line a weight file would bury the study's own progress
-    device = _device(settings.device)
+    folder.check_folder(settings.path)
+    device = resolve_device(settings.device)
     dtype = getattr(torch, settings.dtype)
     given: dict[str, Any] = {"revision": settings.revision}
-    heavy: dict[str, Any] = {**given, "torch_dtype": dtype, "use_safetensors": True, "low_cpu_mem_usage": False}
-    try:
-        unet = UNet2DConditionModel.from_pretrained(settings.path, subfolder="unet", **heavy)
-        vae = AutoencoderKL.from_pretrained(settings.path, subfolder="vae", **heavy)
-        text = CLIPTextModel.from_pretrained(
-            settings.path, subfolder="text_encoder", dtype=dtype, use_safetensors=True, **given
-        )
+    heavy: dict[str, Any] = {**given, "torch_dtype": dtype, "low_cpu_mem_usage": False}
+    with _loading(settings):
+        unet = load_part(UNet2DConditionModel, settings.path, "unet", **heavy)
+        vae = load_part(AutoencoderKL, settings.path, "vae", **heavy)
+        text = load_part(CLIPTextModel, settings.path, "text_encoder", dtype=dtype, **given)
         tokenizer = CLIPTokenizer.from_pretrained(settings.path, subfolder="tokenizer", **given)
-        scheduler = DDIMScheduler.from_pretrained(settings.path, subfolder="scheduler", **given)
-    except Exception as error:  # the libraries raise a dozen kinds; all mean the same to the user
-        reason = " ".join(str(error).split())[:200]
-        raise DiffusionError(
-            f"model.path {settings.path!r} cannot be loaded ({reason}): it must be a whole diffusers folder, "
-            "or a hub id that this machine can reach"
-        ) from error
+        scheduler = load_schedule(settings.path, settings.revision)
+    folder.check_fit(unet.config, vae.config, text.config.to_dict())
+    folder.check_tokenizer(tokenizer, text.config.to_dict())
     for module in (unet, vae, text):
         module.requires_grad_(False).eval().to(device)
     return DiffusionModel(unet, vae, text, tokenizer, scheduler, device, dtype)
 
 
-def _device(name: str) -> torch.device:
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+def outline(settings: ModelSettings) -> Outline:
+    """The model without its weights, in a second. Raises ``DiffusionError`` for all that can be known beforehand."""
+    folder.check_folder(settings.path)
+    resolve_device(settings.device)
+    given: dict[str, Any] = {"revision": settings.revision}
+    with _loading(settings):
+        configs = {
+            part: dict(kind.load_config(settings.path, subfolder=part, **given))
+            for part, kind in (("unet", UNet2DConditionModel), ("vae", AutoencoderKL))
+        }
+        text = CLIPTextConfig.from_pretrained(settings.path, subfolder="text_encoder", **given).to_dict()
+        tokenizer = CLIPTokenizer.from_pretrained(settings.path, subfolder="tokenizer", **given)
+        scheduler = load_schedule(settings.path, settings.revision)
+        with torch.device("meta"):
+            unet = UNet2DConditionModel.from_config(configs["unet"])
+            vae = AutoencoderKL.from_config(configs["vae"])
+    folder.check_fit(unet.config, vae.config, text)
+    folder.check_tokenizer(tokenizer, text)
+    return Outline(unet, dict(vae.config), tokenizer, scheduler)
+
+
+def check_model(settings: ModelSettings, sampling: SamplingSettings, blocks: dict[str, str]) -> tuple[int, int]:
+    """Height and width in pixels of the images that would be sampled, told without reading a weight.
+
+    Raises ``DiffusionError`` for a model, a device, steps, an image size or a block that cannot be.
+    """
+    found = outline(settings)
+    set_steps(found.scheduler, sampling.steps)
+    check_blocks(found, blocks)
+    return folder.image_size(found.unet.config, found.vae, sampling)
+
+
+@contextmanager
+def _loading(settings: ModelSettings) -> Iterator[None]:
+    """Turn whatever the libraries raise into one sentence, and keep their progress bars out of the study's own."""
+    transformers_logging.disable_progress_bar()
+    diffusers.utils.logging.disable_progress_bar()
     try:
-        return torch.device(name)
-    except RuntimeError as error:
-        raise DiffusionError(f"model.device {name!r} is no torch device: use 'auto', 'cpu' or 'cuda:0'") from error
+        yield
+    except DiffusionError:
+        raise
+    except Exception as error:  # they raise a dozen kinds; all mean the same to the user
+        reason = " ".join(str(error).split())[:200]
+        raise DiffusionError(
+            f"model.path {settings.path!r} cannot be loaded ({reason}): it must be a whole diffusers folder, "
+            "or a hub id that this machine can reach"
+        ) from error
 
 
-def attention_blocks(model: DiffusionModel) -> list[str]:
+def attention_blocks(model: DiffusionModel | Outline) -> list[str]:
     """Module paths of the U-Net's cross-attention transformer blocks: what can be recorded."""
     return [name for name, module in model.unet.named_modules() if isinstance(module, Transformer2DModel)]
 
 
-def check_blocks(model: DiffusionModel, blocks: dict[str, str]) -> None:
+def check_blocks(model: DiffusionModel | Outline, blocks: dict[str, str]) -> None:
     """Raise ``DiffusionError`` for a module path that the U-Net does not have, listing those it has."""
     known = attention_blocks(model)
     for name, path in blocks.items():
@@ -117,20 +168,23 @@ def block_shapes(
 
 @torch.inference_mode()
 def encode_captions(model: DiffusionModel, captions: list[str]) -> torch.Tensor:
-    """Text encoder states [B, 77, width], captions cut to CLIP's context."""
-    ids = model.tokenizer(
-        captions,
-        padding="max_length",
-        max_length=model.tokenizer.model_max_length,
-        truncation=True,
-        return_tensors="pt",
-    ).input_ids
-    return model.text_encoder(ids.to(model.device)).last_hidden_state
+    """Text encoder states [B, context, width]. A longer caption is cut to the context: planned prompts never are."""
+    tokens = model.tokenizer(
+        captions, padding="max_length", max_length=model.context, truncation=True, return_tensors="pt"
+    )
+    masked = getattr(model.text_encoder.config, "use_attention_mask", False)  # as in diffusers' pipeline
+    mask = tokens.attention_mask.to(model.device) if masked else None
+    return model.text_encoder(tokens.input_ids.to(model.device), attention_mask=mask).last_hidden_state
+
+
+def token_ids(model: DiffusionModel, captions: list[str]) -> list[list[int]]:
+    """CLIP tokens of each caption, begin and end included, nothing cut: all that the model reads of it."""
+    return list(model.tokenizer(captions, truncation=False, verbose=False).input_ids)
 
 
 def count_tokens(model: DiffusionModel, captions: list[str]) -> list[int]:
-    """CLIP tokens of each caption, begin and end included, nothing cut."""
-    return [len(ids) for ids in model.tokenizer(captions, truncation=False, verbose=False).input_ids]
+    """Number of CLIP tokens of each caption, begin and end included, nothing cut."""
+    return [len(ids) for ids in token_ids(model, captions)]
 
 
 @torch.inference_mode()

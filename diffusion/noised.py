@@ -14,6 +14,7 @@ import torch
 from diffusion.errors import DiffusionError
 from diffusion.model import DiffusionModel, check_blocks
 from diffusion.sampling import Probe, Record, Site, guidance_states, initial_noise
+from diffusion.schedule import set_steps
 from diffusion.settings import SamplingSettings
 from diffusion.times import step_of_time
 
@@ -41,7 +42,7 @@ def record_images(
             f"but the study samples {tuple(noise.shape[1:])}: give images of the size that the model makes"
         )
     text, scheduler = guidance_states(model, captions), model.scheduler
-    scheduler.set_timesteps(settings.steps)
+    set_steps(scheduler, settings.steps)
     probe = Probe(record, settings.steps)
     with probe.attached(model, ()):
         for t in record.times:
@@ -61,6 +62,6 @@ def encode_images(model: DiffusionModel, images: np.ndarray) -> torch.Tensor:
 
 def signal_to_noise(model: DiffusionModel, t: float, settings: SamplingSettings) -> float:
     """alpha / (1 - alpha) of the timestep that is recorded at diffusion time ``t``: how much of an image is left."""
-    model.scheduler.set_timesteps(settings.steps)
+    set_steps(model.scheduler, settings.steps)
     alpha = float(model.scheduler.alphas_cumprod[model.scheduler.timesteps[step_of_time(t, settings.steps)]])
     return alpha / (1.0 - alpha)

@@ -14,8 +14,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from diffusion.errors import DiffusionError
+from diffusion.errors import NotFiniteError
 from diffusion.model import DiffusionModel, check_blocks, encode_captions
+from diffusion.schedule import set_steps
 from diffusion.settings import SamplingSettings
 from diffusion.times import in_window, step_of_time, time_of_step
 
@@ -79,7 +80,7 @@ def sample(
     latents = initial_noise(model, [seeds[i] for i in distinct], settings)
     text = guidance_states(model, [captions[i] for i in distinct])
     scheduler = model.scheduler
-    scheduler.set_timesteps(settings.steps)
+    set_steps(scheduler, settings.steps)
     probe = Probe(record, settings.steps)
     parting = min((step for step in range(settings.steps) for e in edits if e.active(step, settings.steps)), default=0)
     with probe.attached(model, edits):
@@ -91,7 +92,7 @@ def sample(
             uncond, cond = model.unet(torch.cat([latents, latents]), timestep, text).sample.chunk(2)
             guided = uncond + settings.guidance_scale * (cond - uncond)
             latents = scheduler.step(guided, timestep, latents, eta=0.0).prev_sample
-    _check_finite(latents, "the final latent")
+    _check_finite(latents, "the final latent", model.dtype)
     return Samples(_decode(model, latents), probe.taken)
 
 
@@ -116,16 +117,23 @@ def guidance_states(model: DiffusionModel, captions: Sequence[str]) -> Tensor:
 
 
 def _decode(model: DiffusionModel, latents: Tensor) -> np.ndarray:
-    images = model.vae.decode(latents / model.vae.config.scaling_factor).sample
-    images = (images.float() / 2 + 0.5).clamp(0, 1).permute(0, 2, 3, 1)
+    images = model.vae.decode(latents / model.vae.config.scaling_factor).sample.float()
+    _check_finite(images, "the image", model.dtype)  # NaN would become a black pixel like any other
+    images = (images / 2 + 0.5).clamp(0, 1).permute(0, 2, 3, 1)
     return (images.cpu().numpy() * 255).round().astype(np.uint8)
 
 
-def _check_finite(value: Tensor, where: str) -> None:
+def _check_finite(value: Tensor, where: str, dtype: torch.dtype) -> None:
+    """Raise ``NotFiniteError`` for the first row of ``value`` [B, ...] that is not; ``dtype`` tells the remedy."""
     finite = torch.isfinite(value).flatten(1).all(1)
     if not bool(finite.all()):
         row = int((~finite).nonzero()[0, 0])
-        raise DiffusionError(f"{where} of caption {row} in the batch is not finite: set model.dtype to float32")
+        remedy = (
+            "the model gives no usable number there (an edit's strength may be too large): study another one"
+            if dtype == torch.float32
+            else f"model.dtype {str(dtype).removeprefix('torch.')} overflows, set it to float32"
+        )
+        raise NotFiniteError(f"{where} of caption {row} in the batch is not finite: {remedy}", row)
 
 
 class Probe:
@@ -167,7 +175,8 @@ class Probe:
                 if conditioning in record.conditionings:
                     site = (block, times[self.step], conditioning)
                     half16 = half.to(torch.float16)
-                    _check_finite(half16, f"the residual update at {block}, t={site[1]:.2f}, {conditioning}")
+                    where = f"the residual update (kept as float16) at {block}, t={site[1]:.2f}, {conditioning},"
+                    _check_finite(half16, where, half.dtype)
                     self.taken[site] = half16.cpu().numpy()
 
         return hook

@@ -20,13 +20,21 @@ class ModelSettings(BaseModel):
     )
 
 
+_SIZE = (
+    "in pixels; empty takes the model's own. A multiple of 64 for Stable Diffusion (8 for the miniature), so that the "
+    "cells of every block tile the image."
+)
+
+
 class SamplingSettings(BaseModel):
     """Batched DDIM with classifier-free guidance. Defaults are the paper's (section 1)."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    steps: int = Field(50, ge=2, le=1000, description="DDIM steps.")
+    steps: int = Field(
+        50, ge=2, le=1000, description="DDIM steps; fewer than the model has training timesteps, mostly 1000."
+    )
     guidance_scale: float = Field(7.5, ge=1.0, description="Classifier-free guidance scale; 1 is no guidance.")
     batch_size: int = Field(16, ge=1, description="Images in flight at once; bounded by memory.")
-    height: int | None = Field(None, description="Image height in pixels; empty takes the model's own.")
-    width: int | None = Field(None, description="Image width in pixels; empty takes the model's own.")
+    height: int | None = Field(None, description=f"Image height {_SIZE}")
+    width: int | None = Field(None, description=f"Image width {_SIZE}")

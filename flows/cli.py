@@ -85,7 +85,7 @@ def parser() -> argparse.ArgumentParser:
     query.add_argument("--format", choices=("table", "csv", "json", "parquet"), default="table")
     serve = commands.add_parser("serve", help="serve scheduled deployments against a Prefect server")
     serve.add_argument("--config", type=Path, default=Path("configs/mini.yaml"))
-    serve.add_argument("--root", type=Path, default=Path("runs/mini"))
+    serve.add_argument("--root", type=_root, default=Path("runs/mini"))
     serve.add_argument("--cron", default="0 3 * * *", help="schedule of the whole study")
     return top
 
@@ -100,7 +100,7 @@ def _version() -> str:
 def _add_study(command: argparse.ArgumentParser) -> None:
     """What every command takes that reads a configuration."""
     command.add_argument("config", type=Path, help="the study's YAML file")
-    command.add_argument("--root", type=Path, required=True, help="the study folder")
+    command.add_argument("--root", type=_root, required=True, help="the study folder")
     command.add_argument("--set", action="append", default=[], metavar="a.b=value", help="override a setting")
 
 
@@ -115,6 +115,13 @@ def _add_wait(command: argparse.ArgumentParser) -> None:
         metavar="SECONDS",
         help="while another command writes into the folder, wait for it (at most SECONDS) instead of ending",
     )
+
+
+def _root(text: str) -> Path:
+    """A path would take nothing for the current folder, and the shell leaves a ~ after an equals sign as it is."""
+    if not text.strip() or "\0" in text:
+        raise argparse.ArgumentTypeError(f"{text!r} is no folder's name: give the study's folder, as in runs/mini")
+    return Path(os.path.expanduser(text))
 
 
 def _seconds(text: str) -> float:

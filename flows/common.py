@@ -12,6 +12,7 @@ from prefect import Task, runtime
 from prefect.task_runners import TaskRunner
 
 from storage.lock import writing
+from storage.names import refuse_root
 from storage.publish import publish_run
 from storage.records import forget_record
 from tasks.config import load_config
@@ -26,6 +27,7 @@ from tasks.study import Study, git_sha, limit_threads, open_or_create, versions
 def stage(name: str, config_path: str, root: str, overrides: list[str] | None) -> Iterator[Study]:
     """Open the study for one stage, as its only writer, and, when the stage ends well, add its row to ``runs``."""
     config = load_config(config_path, overrides or [])
+    refuse_root(root)
     with writing(root, f"the flow {name}"):
         study = open_or_create(root, config)
         limit_threads(study)

@@ -13,6 +13,7 @@ from flows.label import label_flow
 from flows.layout import layout_flow
 from flows.train import train_flow
 from storage.lock import writing
+from storage.names import refuse_root
 from tasks.config import load_config
 from tasks.draw import draw_all
 
@@ -29,6 +30,7 @@ STAGES = {
 def study_flow(config_path: str, root: str, overrides: list[str] | None = None) -> dict[str, Any]:
     """Run collect, train, label, layout and intervene, then draw ``figures/``. Returns each stage's counts."""
     load_config(config_path, overrides or [])  # a mistake is told before the folder is made
+    refuse_root(root)
     with writing(root, "the flow study"):
         summary = {name: run(config_path, root, overrides) for name, run in STAGES.items()}
         with stage("figures", config_path, root, overrides) as study:

@@ -50,6 +50,13 @@ class SAESettings(BaseModel):
         description="Most prompts of the dictionary split over which the co-activation of concepts of neighbouring "
         "times is counted; the counts' memory does not depend on it, their time does.",
     )
+    buffer_gb: float | None = Field(
+        1.2,
+        gt=0,
+        description="Gigabytes (10^9 bytes) of activations that are held while their vectors are mixed into batches, "
+        "at least one shard; for the SAE of all times, of all its sites together. More mixes further, and reads no "
+        "faster. Empty: 2048 prompts of each site, whatever they weigh, as studies from before this setting have it.",
+    )
     batch_size: int = Field(4096, ge=1, description="Vectors a step, mixed across images.")
     lr: float = Field(1e-4, gt=0, description="Adam's learning rate at its plateau.")
     epochs: int = Field(1, ge=1, description="Passes over the train split; the paper's one is enough at 200k prompts.")

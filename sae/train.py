@@ -168,6 +168,8 @@ class _Run:
 def _identity(settings: SAESettings, members: list[Member], seed: int, source: BatchSource) -> dict[str, object]:
     """What a checkpoint must agree with to be resumed."""
     kept = settings.model_dump(mode="json", exclude={"k", "expansion", "seeds", "frozen_control", "checkpoint_every"})
+    if kept["buffer_gb"] is None:
+        del kept["buffer_gb"]  # checkpoints from before the setting do not name it
     named = [f"k={m.k} n={m.n} seed={m.seed}{' frozen' if m.frozen else ''}" for m in members]
     return {**kept, "members": named, "seed": seed, "data": source.digest()}
 

@@ -2,21 +2,31 @@
 
 from __future__ import annotations
 
-import glob
 import hashlib
+import math
+import re
 import unicodedata
+from array import array
+from collections import Counter
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from storage.captions import CaptionSource
 from storage.errors import StorageError
 from storage.schemas import SCHEMAS
 
-BATCH_ROWS = 2048
+CLIP_CONTEXT = 77
+# Characters that take no ink: a caption of nothing else is blank, however long. Joiners inside words stay.
+INVISIBLE = re.compile(
+    "[\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180e\u200b-\u200f\u202a-\u202e\u2060-\u206f\u2800"
+    "\u3164\ufe00-\ufe0f\ufeff\uffa0\U000e0000-\U000e007f]"
+)
+CONTROL = re.compile("[\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f]")  # without those that Unicode counts as white space
+
+TokenIds = Callable[[list[str]], list[list[int]]]
 
 
 class PromptSettings(BaseModel):
@@ -24,18 +34,27 @@ class PromptSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    source: str = Field(description="Parquet file, or a glob of them; read in sorted order.")
-    caption_column: str = Field("top_caption", description="Column of captions; case does not matter.")
+    source: str = Field(
+        description="Parquet file, a folder of them, or a glob; read in sorted order. Local: fetch what is elsewhere."
+    )
+    caption_column: str = Field("top_caption", description="Column of captions, of strings; case does not matter.")
     splits: dict[str, int] = Field(
         description="Prompts per split, dealt in this order: train (SAEs), dictionary (labels), layout, style (edits)."
     )
     shard_size: int = Field(32, ge=1, description="Prompts one task handles and one Zarr shard holds.")
     max_punsafe: float | None = Field(
-        0.1, description="Rows with a larger `punsafe` are dropped; null keeps all, also for files without the column."
+        0.1,
+        description="Rows with a larger `punsafe`, or without a number there, are dropped; null keeps all, also for "
+        "files without the column.",
     )
     min_words: int = Field(3, ge=1, description="Shorter captions say too little to label anything.")
     max_words: int = Field(40, ge=1, description="Longer ones are mostly scraped page text.")
-    max_tokens: int = Field(77, ge=3, description="CLIP's context, begin and end included: longer ones would be cut.")
+    max_tokens: int = Field(
+        CLIP_CONTEXT,
+        ge=3,
+        description="CLIP's context, begin and end included; longer captions would be cut, so they are dropped. A "
+        "model that reads fewer tokens (the miniature: 32) lowers the default; another value must be within them.",
+    )
 
     @field_validator("splits")
     @classmethod
@@ -45,30 +64,68 @@ class PromptSettings(BaseModel):
             raise ValueError(f"prompts.splits must be at least 1 each, got {bad}")
         return splits
 
+    @model_validator(mode="after")
+    def _some_length_passes(self) -> PromptSettings:
+        if self.min_words > self.max_words:
+            raise ValueError(
+                f"prompts.min_words {self.min_words} is more than max_words {self.max_words}: no caption is both"
+            )
+        return self
 
-def plan_prompts(settings: PromptSettings, count_tokens: Callable[[list[str]], list[int]], seed: int) -> pa.Table:
+    def token_limit(self, context: int) -> int:
+        """Most tokens of a caption, for a model that reads ``context``. Raises ``StorageError`` if more are asked."""
+        if self.max_tokens > context and self.max_tokens != CLIP_CONTEXT:
+            raise StorageError(
+                f"prompts.max_tokens is {self.max_tokens}, but the model reads only {context} tokens of a caption: set "
+                f"it to {context} or less"
+            )
+        return min(self.max_tokens, context)
+
+    def captions(self) -> CaptionSource:
+        """Where the captions are read from. Raises ``StorageError`` as soon as something of it is used."""
+        return CaptionSource(self.source, self.caption_column, self.max_punsafe is not None)
+
+    def check_source(self) -> None:
+        """Raise ``StorageError`` for what can be known of the source without reading a caption."""
+        self.captions().check(sum(self.splits.values()))
+
+
+def plan_prompts(
+    settings: PromptSettings, token_ids: TokenIds, context: int, seed: int, dropped: Counter[str] | None = None
+) -> pa.Table:
     """The ``prompts`` table: the first usable captions of the source, dealt to the splits in order.
 
-    ``count_tokens`` counts CLIP tokens without truncation. Raises ``StorageError`` when a file is missing, damaged,
-    lacks the column, or holds too few usable captions.
+    ``token_ids`` gives the CLIP tokens of captions, nothing cut; the model reads ``context`` of them. ``dropped`` is
+    told how many rows were passed over, by reason. Raises ``StorageError`` when a file is missing, damaged, lacks the
+    column, or holds too few usable captions.
     """
-    wanted = [name for name, size in settings.splits.items() for _ in range(size)]
+    dropped = Counter() if dropped is None else dropped
+    total = sum(settings.splits.values())
+    filters = _Filter(settings, token_ids, settings.token_limit(context), dropped)
     rows: list[dict[str, Any]] = []
-    seen: set[bytes] = set()  # 16 bytes a caption: 250,000 prompts are some 20 MB
     read = 0
-    for batch in _raw_batches(settings):
+    for batch in settings.captions().batches():
         read += len(batch)
-        for row in _usable(batch, settings, count_tokens, seen):
-            prompt_id = len(rows)
-            rows.append(
-                {**row, "prompt_id": prompt_id, "split": wanted[prompt_id], "seed": prompt_seed(seed, prompt_id)}
-            )
-            if len(rows) == len(wanted):
-                return pa.Table.from_pylist(rows, schema=SCHEMAS["prompts"])
-    raise StorageError(
-        f"{settings.source} has {len(rows)} usable captions among {read} rows, but prompts.splits ask for "
-        f"{len(wanted)}: give more files or smaller splits"
-    )
+        rows += filters.usable(batch, total - len(rows))
+        if len(rows) == total:
+            break
+    else:
+        raise StorageError(
+            f"{settings.source} has {len(rows)} usable captions among {read} rows{told(dropped)}, but prompts.splits "
+            f"ask for {total}: give more files, smaller splits or other limits"
+        )
+    splits = (name for name, size in settings.splits.items() for _ in range(size))
+    dealt = [
+        {**row, "prompt_id": prompt_id, "split": split, "seed": prompt_seed(seed, prompt_id)}
+        for prompt_id, (row, split) in enumerate(zip(rows, splits, strict=True))
+    ]
+    return pa.Table.from_pylist(dealt, schema=SCHEMAS["prompts"])
+
+
+def told(dropped: Counter[str]) -> str:
+    """`` (dropped: 3 repeated, ...)``, most frequent reason first; nothing if nothing was dropped."""
+    parts = ", ".join(f"{count} {reason}" for reason, count in dropped.most_common())
+    return f" (dropped: {parts})" if parts else ""
 
 
 def prompt_seed(seed: int, prompt_id: int) -> int:
@@ -82,73 +139,72 @@ def hashed_seed(*parts: object) -> int:
     return int.from_bytes(digest, "big") >> 1
 
 
-def _raw_batches(settings: PromptSettings) -> Iterator[list[dict[str, Any]]]:
-    """Row dictionaries with caption, punsafe, source_file and source_row, one row group streamed at a time."""
-    files = sorted(glob.glob(settings.source)) or [settings.source]
-    for file in files:
-        parquet = _open(file)
-        caption = _column(parquet, settings.caption_column, file)
-        columns = [caption]
+class _Filter:
+    """Passes rows with a usable caption, normalised (NFKC), that the model reads differently from all before it."""
+
+    def __init__(self, settings: PromptSettings, token_ids: TokenIds, most_tokens: int, dropped: Counter[str]) -> None:
+        self.settings, self.token_ids, self.most_tokens, self.dropped = settings, token_ids, most_tokens, dropped
+        self.seen: set[bytes] = set()  # 32 bytes a caption: 250,000 prompts are some 50 MB
+
+    def usable(self, batch: list[dict[str, Any]], most: int) -> list[dict[str, Any]]:
+        """At most ``most`` rows of the batch, with ``n_tokens``."""
+        kept = list(self._of_content(batch))
+        ids = self.token_ids([row["caption"] for row in kept]) if kept else []
+        found: list[dict[str, Any]] = []
+        for row, tokens in zip(kept, ids, strict=True):
+            if len(found) == most:
+                break
+            reason = self._reason_of_tokens(row["caption"], tokens)
+            if reason:
+                self.dropped[reason] += 1
+                continue
+            found.append({key: row[key] for key in ("caption", "source_file", "source_row")})
+            found[-1]["n_tokens"] = len(tokens)
+        return found
+
+    def _of_content(self, batch: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+        for row in batch:
+            caption = row["caption"]
+            if caption is not None:
+                caption = unicodedata.normalize("NFKC", caption).strip()
+            reason = self._reason(caption, row["punsafe"])
+            if reason:
+                self.dropped[reason] += 1
+            else:
+                yield {**row, "caption": caption}
+
+    def _reason(self, caption: str | None, punsafe: Any) -> str | None:
+        """Why a caption is not used, or None."""
+        settings = self.settings
+        if caption is None:
+            return "without a caption"
         if settings.max_punsafe is not None:
-            columns.append(_column(parquet, "punsafe", file))
-        row_number = 0
-        for batch in parquet.iter_batches(BATCH_ROWS, columns=columns):
-            captions = batch.column(0).to_pylist()
-            unsafe = batch.column(1).to_pylist() if len(columns) > 1 else [None] * len(captions)
-            name = Path(file).name
-            yield [
-                {"caption": c, "punsafe": u, "source_file": name, "source_row": row_number + i}
-                for i, (c, u) in enumerate(zip(captions, unsafe, strict=True))
-            ]
-            row_number += len(captions)
+            if punsafe is None or not math.isfinite(punsafe):
+                return "without a number for punsafe"
+            if not punsafe <= settings.max_punsafe:
+                return f"with punsafe above {settings.max_punsafe}"
+        if CONTROL.search(caption):
+            return "with control characters"
+        shown = INVISIBLE.sub("", caption).strip()
+        if not shown:
+            return "blank"
+        # Scripts without spaces have few "words"; the token limit bounds them instead.
+        words = len(shown.split())
+        spaceless = words < settings.min_words and len(shown) >= 4 * settings.min_words and not shown.isascii()
+        if words > settings.max_words:
+            return f"of more than {settings.max_words} words"
+        return None if words >= settings.min_words or spaceless else f"of fewer than {settings.min_words} words"
+
+    def _reason_of_tokens(self, caption: str, tokens: list[int]) -> str | None:
+        if len(tokens) > self.most_tokens:
+            return f"of more than {self.most_tokens} tokens"
+        # The tokenizer folds case and white space in its own way: equal tokens are one caption to the model.
+        keys = {_digest(caption.lower().encode()), _digest(array("q", tokens).tobytes())}
+        if keys & self.seen:
+            return "repeated"
+        self.seen |= keys
+        return None
 
 
-def _open(file: str) -> pq.ParquetFile:
-    try:
-        parquet = pq.ParquetFile(file)
-    except FileNotFoundError as error:
-        raise StorageError(f"no Parquet file {file}: set prompts.source to a file or a glob") from error
-    except (pa.ArrowInvalid, OSError) as error:
-        raise StorageError(f"{file} is not a whole Parquet file ({error}): fetch it again") from error
-    if parquet.metadata.num_rows == 0:
-        raise StorageError(f"{file} holds no rows: set prompts.source to a file with captions")
-    return parquet
-
-
-def _column(parquet: pq.ParquetFile, wanted: str, file: str) -> str:
-    names = parquet.schema_arrow.names
-    for name in names:
-        if name.lower() == wanted.lower():
-            return name
-    field = "prompts.caption_column" if wanted != "punsafe" else "prompts.max_punsafe to null"
-    raise StorageError(f"{file} has no column {wanted!r}; it has {', '.join(names)}: set {field}")
-
-
-def _usable(
-    batch: list[dict[str, Any]],
-    settings: PromptSettings,
-    count_tokens: Callable[[list[str]], list[int]],
-    seen: set[bytes],
-) -> Iterator[dict[str, Any]]:
-    """Rows that pass every filter, normalised (NFKC), duplicates dropped."""
-    kept = [row for row in batch if _passes(row, settings)]
-    for row in kept:
-        row["caption"] = unicodedata.normalize("NFKC", row["caption"]).strip()
-    counts = count_tokens([row["caption"] for row in kept]) if kept else []
-    for row, n_tokens in zip(kept, counts, strict=True):
-        digest = hashlib.blake2b(row["caption"].lower().encode(), digest_size=16).digest()
-        if n_tokens <= settings.max_tokens and digest not in seen:
-            seen.add(digest)
-            yield {key: row[key] for key in ("caption", "source_file", "source_row")} | {"n_tokens": n_tokens}
-
-
-def _passes(row: dict[str, Any], settings: PromptSettings) -> bool:
-    caption = row["caption"]
-    if not isinstance(caption, str):
-        return False
-    if settings.max_punsafe is not None and (row["punsafe"] is None or row["punsafe"] > settings.max_punsafe):
-        return False
-    # Scripts without spaces have few "words"; the token limit bounds them instead.
-    words = len(caption.split())
-    spaceless = words < settings.min_words and len(caption) >= 4 * settings.min_words and not caption.isascii()
-    return bool(caption.strip()) and words <= settings.max_words and (words >= settings.min_words or spaceless)
+def _digest(data: bytes) -> bytes:
+    return hashlib.blake2b(data, digest_size=16).digest()

@@ -9,91 +9,140 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
+import torch
+from torch import Tensor
 
-from storage.activations import ActivationStore
+from storage.activations import ActivationStore, finite_prompts
 from storage.errors import StorageError
 from storage.store_metadata import Site, site_key
+
+Block = tuple[int, int]  # [first, last) of the prompts of a shard, or of what the range has of it
 
 
 class VectorSource:
     """All positions of prompts [start, stop) at a site; ``n_vectors`` vectors of width ``d``.
 
-    ``buffer_prompts`` bounds memory: that many prompts are held, in float16, while their positions are mixed.
+    A buffer of float16 is held while its positions are mixed: of ``buffer_bytes`` at most, but for one shard; or, where
+    that is None, of ``buffer_prompts`` and up to a shard more, whatever they weigh.
     """
 
-    def __init__(self, store: ActivationStore, site: Site, start: int, stop: int, buffer_prompts: int = 2048) -> None:
+    def __init__(
+        self,
+        store: ActivationStore,
+        site: Site,
+        start: int,
+        stop: int,
+        buffer_prompts: int = 2048,
+        buffer_bytes: int | None = None,
+    ) -> None:
         self.store, self.site, self.start, self.stop = store, site, start, stop
         height, width, self.d = store.shape(site)
         self.positions = height * width
-        self.n_vectors = (stop - start) * self.positions
-        self.buffer_prompts = max(buffer_prompts, store.shard_size)
+        self._prompts = stop - start
+        self.n_vectors = self._prompts * self.positions
+        capacity = max(buffer_prompts, store.shard_size)
+        self._enough = capacity  # prompts from which a buffer takes no further shard
+        if buffer_bytes is not None:
+            capacity = buffer_bytes // (2 * self.positions * self.d)
+            self._enough = max(capacity - store.shard_size + 1, 1)
         # A range that fits into one buffer is kept there, so that many epochs over few prompts decode it once.
-        self._kept: dict[tuple[int, int], np.ndarray] | None = {} if stop - start <= self.buffer_prompts else None
+        self._fits = self._prompts <= capacity
+        self._kept: Tensor | None = None
 
     def chunks(self) -> Iterator[np.ndarray]:
         """float32 [n, d] in prompt order, a shard's worth at a time."""
         for first, last in self._blocks():
-            yield self._read(first, last).astype(np.float32)
+            at = slice(*((prompt - self.start) * self.positions for prompt in (first, last)))
+            part = self._whole()[at] if self._fits else torch.from_numpy(self._read(first, last))
+            yield part.float().numpy()
 
     def batches(self, batch_size: int, seed: int, epoch: int, skip: int = 0) -> Iterator[np.ndarray]:
         """Shuffled float32 [batch_size, d]; a last partial batch is dropped. ``skip`` starts at that batch.
 
         Shards that lie wholly before batch ``skip`` are not read, so a resumed run goes on at once.
         """
-        rest = np.empty((0, self.d), np.float16)
+        rest = torch.empty((0, self.d), dtype=torch.float16)
+        scratch = None if self._fits else self._empty(min(self._enough - 1 + self.store.shard_size, self._prompts))
         wanted, end = skip * batch_size, 0
         for blocks, order in self._buffers(seed, epoch):
             start, end = end, end + len(order)
             if end <= wanted:
                 continue
-            buffer = np.concatenate([self._read(first, last) for first, last in blocks])
             order = order[max(wanted - start, 0) :]
+            if scratch is None:
+                buffer, order = self._whole(), self._places(blocks)[order]
+            else:
+                buffer = self._filled(blocks, scratch)
+            rows = torch.from_numpy(order)
             taken = (batch_size - len(rest)) % batch_size  # completes the batch that the buffer before left open
-            if taken > len(order):
-                rest = np.concatenate([rest, buffer[order]])
+            if taken > len(rows):
+                rest = torch.cat([rest, buffer[rows]])
                 continue
             if taken:
-                yield np.concatenate([rest, buffer[order[:taken]]]).astype(np.float32)
-            whole = taken + (len(order) - taken) // batch_size * batch_size
+                yield torch.cat([rest, buffer[rows[:taken]]]).float().numpy()
+            whole = taken + (len(rows) - taken) // batch_size * batch_size
             for at in range(taken, whole, batch_size):
-                yield buffer[order[at : at + batch_size]].astype(np.float32)
-            rest = buffer[order[whole:]]
+                yield buffer.index_select(0, rows[at : at + batch_size]).float().numpy()
+            rest = buffer[rows[whole:]]
 
-    def _blocks(self) -> list[tuple[int, int]]:
-        """Prompt ranges aligned to shards, clipped to [start, stop)."""
-        size = self.store.shard_size
-        edges = sorted({self.start, self.stop, *range(-(-self.start // size) * size, self.stop, size)})
-        return list(zip(edges, edges[1:], strict=False))
+    def _blocks(self) -> list[Block]:
+        return shard_blocks(self.start, self.stop, self.store.shard_size)
 
-    def _buffers(self, seed: int, epoch: int) -> Iterator[tuple[list[tuple[int, int]], np.ndarray]]:
+    def _buffers(self, seed: int, epoch: int) -> Iterator[tuple[list[Block], np.ndarray]]:
         """(blocks to hold at once, order of their vectors), a function of (seed, epoch) alone; nothing is read."""
         rng = np.random.default_rng((seed, epoch))
         blocks = self._blocks()
-        held: list[tuple[int, int]] = []
+        held: list[Block] = []
         for index in rng.permutation(len(blocks)):
             held.append(blocks[index])
-            prompts = sum(last - first for first, last in held)
-            if prompts >= self.buffer_prompts:
+            prompts = _count(held)
+            if prompts >= self._enough and not self._fits:
                 yield held, rng.permutation(prompts * self.positions)
                 held = []
         if held:
-            yield held, rng.permutation(sum(last - first for first, last in held) * self.positions)
+            yield held, rng.permutation(_count(held) * self.positions)
+
+    def _places(self, blocks: list[Block]) -> np.ndarray:
+        """Where the vectors of blocks, laid end to end, lie in the range: int64, one for each vector."""
+        rows = [np.arange(*((prompt - self.start) * self.positions for prompt in block)) for block in blocks]
+        return np.concatenate(rows)
+
+    def _whole(self) -> Tensor:
+        if self._kept is None:
+            self._kept = self._filled(self._blocks(), self._empty(self._prompts))
+        return self._kept
+
+    def _empty(self, prompts: int) -> Tensor:
+        return torch.empty((prompts * self.positions, self.d), dtype=torch.float16)
+
+    def _filled(self, blocks: list[Block], buffer: Tensor) -> Tensor:
+        """The buffer, its first rows the vectors of the blocks: no second copy of them is ever held."""
+        end = 0
+        for block in blocks:
+            part = torch.from_numpy(self._read(*block))
+            start, end = end, end + len(part)
+            buffer[start:end] = part
+        return buffer
 
     def _read(self, first: int, last: int) -> np.ndarray:
-        if self._kept is None:
-            return self._read_checked(first, last)
-        if (first, last) not in self._kept:
-            self._kept[first, last] = self._read_checked(first, last)
-        return self._kept[first, last]
-
-    def _read_checked(self, first: int, last: int) -> np.ndarray:
-        maps = self.store.read(self.site, first, last).reshape(last - first, -1)
-        finite = np.isfinite(maps).all(1)
+        """float16 [n, d] of the prompts of one block."""
+        maps = self.store.read(self.site, first, last)
+        finite = finite_prompts(maps)
         if not finite.all():
             prompt = first + int(np.argmin(finite))
             shard = prompt // self.store.shard_size
             raise StorageError(
-                f"the activations at {site_key(self.site)} are not finite for prompt {prompt} (shard {shard}): delete "
-                f"done/collect/{shard:06d}.json and run `concepts collect` to record that shard again"
+                f"the activations at {site_key(self.site)} are not finite for prompt {prompt} (shard {shard}): run "
+                "`concepts repair`, then `concepts run` to record that shard again"
             )
         return maps.reshape(-1, self.d)
+
+
+def shard_blocks(start: int, stop: int, shard_size: int) -> list[Block]:
+    """What each shard has of the prompts [start, stop), in order."""
+    edges = sorted({start, stop, *range(-(-start // shard_size) * shard_size, stop, shard_size)})
+    return list(zip(edges, edges[1:], strict=False))
+
+
+def _count(blocks: list[Block]) -> int:
+    return sum(last - first for first, last in blocks)

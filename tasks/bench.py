@@ -29,6 +29,7 @@ from concepts.detectors import (
 )
 from diffusion.noised import record_images, signal_to_noise
 from diffusion.sampling import Record
+from storage.names import refuse_name
 from tasks.errors import StudyError
 from tasks.methods import PROBE, Encode, dictionaries, fit_probe, users_sae
 from tasks.parts import publish
@@ -79,6 +80,7 @@ def given_dictionaries(study: Study, arguments: list[str]) -> dict[str, tuple[st
             raise StudyError(
                 f"--dictionary {argument!r}: write NAME=BLOCK/T/COND=FOLDER, as in mine=up/0.00/cond=my_sae"
             )
+        refuse_name(name, "--dictionary")
         if where not in sites:
             raise StudyError(f"--dictionary {name}: the study has no site {where!r}; it has {', '.join(sites)}")
         if not (Path(folder) / "sae_weights.safetensors").exists():

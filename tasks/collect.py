@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import io
+from collections import Counter
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 from PIL import Image
 
-from diffusion.model import count_tokens
-from diffusion.sampling import Record, sample
-from storage.prompts import plan_prompts
+from diffusion.errors import NotFiniteError
+from diffusion.model import DiffusionModel, token_ids
+from diffusion.sampling import Record, Samples, sample
+from storage.prompts import plan_prompts, told
+from storage.records import read_record
 from storage.tables import read_table
 from tasks.errors import StudyError
 from tasks.parts import lacking, publish, read_shards, shard_name
@@ -27,12 +31,18 @@ def plan(study: Study) -> int:
     """
     create_store(study)
     if lacking(study, "plan", ["prompts"]):
+        dropped: Counter[str] = Counter()
         with borrowed_model(study) as model:
-            table = plan_prompts(
-                study.config.prompts, lambda captions: count_tokens(model, captions), study.config.seed
-            )
-        publish(study, "plan", "prompts", {"prompts": table}, part="prompts")
+            tokens = functools.partial(token_ids, model)
+            table = plan_prompts(study.config.prompts, tokens, model.context, study.config.seed, dropped)
+        publish(study, "plan", "prompts", {"prompts": table}, part="prompts", extra={"dropped": dict(dropped)})
     return sum(study.config.prompts.splits.values())
+
+
+def dropped_captions(study: Study) -> str:
+    """What was said when the prompts were planned: how many captions were passed over before the last, by reason."""
+    record = read_record(study.root, "plan", "prompts") or {}
+    return told(Counter(record.get("dropped", {})))
 
 
 def prompts_of(study: Study, start: int, stop: int) -> pa.Table:
@@ -60,17 +70,21 @@ def _sample_all(study: Study, prompts: pa.Table) -> tuple[np.ndarray, dict[Any, 
     """Sample a shard in batches: images uint8 [n, H, W, 3] and float16 [n, h, w, C] per site."""
     sites = study.config.sites
     record = Record(dict(sites.blocks), tuple(sites.times), tuple(sites.conditionings))
-    captions, seeds = prompts["caption"].to_pylist(), prompts["seed"].to_pylist()
     size = study.config.sampling.batch_size
     with borrowed_model(study) as model:
-        batches = [
-            sample(model, captions[i : i + size], seeds[i : i + size], study.config.sampling, record)
-            for i in range(0, len(captions), size)
-        ]
+        batches = [_sample_batch(study, model, prompts.slice(i, size), record) for i in range(0, len(prompts), size)]
     activations = {
         site: np.concatenate([batch.activations[site] for batch in batches]) for site in batches[0].activations
     }
     return np.concatenate([batch.images for batch in batches]), activations
+
+
+def _sample_batch(study: Study, model: DiffusionModel, prompts: pa.Table, record: Record) -> Samples:
+    try:
+        return sample(model, prompts["caption"].to_pylist(), prompts["seed"].to_pylist(), study.config.sampling, record)
+    except NotFiniteError as error:
+        row = prompts.slice(error.row, 1).to_pylist()[0]
+        raise StudyError(f"prompt {row['prompt_id']} ({row['caption'][:60]!r}): {error}") from error
 
 
 def encode_png(image: np.ndarray) -> bytes:

@@ -18,6 +18,8 @@ from concepts.settings import InterventionSettings, LabelSettings, LayoutSetting
 from diffusion.settings import ModelSettings, SamplingSettings
 from diffusion.times import step_of_time
 from sae.settings import SAESettings
+from storage.errors import StorageError
+from storage.names import refuse_names
 from storage.prompts import PromptSettings
 from tasks.errors import StudyError
 from tasks.limits import refuse_unworkable
@@ -109,7 +111,7 @@ class StudyConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    name: str = Field(description="Name of the study, used for Prefect run names and tags.")
+    name: str = Field(description="Name of the study, as `concepts status` shows it; changes no result.")
     seed: int = Field(0, ge=0, description="Root of every random number in the study.")
     model: ModelSettings
     sampling: SamplingSettings
@@ -121,6 +123,31 @@ class StudyConfig(BaseModel):
     layout: LayoutSettings = LayoutSettings()
     interventions: InterventionSettings
     run: RunSettings = RunSettings()
+
+    @model_validator(mode="after")
+    def _named_well(self) -> StudyConfig:
+        """Blocks, splits and windows become parts of paths; so do targets, which are words of a vocabulary first."""
+        if not self.name.strip():
+            raise ValueError("name is blank: give the study a name")
+        refuse_names(self.sites.blocks, "sites.blocks:")
+        refuse_names(self.prompts.splits, "prompts.splits:")
+        refuse_names(self.interventions.windows, "interventions.windows:")
+        if taken := [block for block in self.sites.blocks if f"{block}-".casefold().startswith("shared-")]:
+            raise ValueError(f"sites.blocks: {taken[0]!r} is taken, by the SAEs of all times together: rename it")
+        self._units_differ()
+        return self
+
+    def _units_differ(self) -> None:
+        edits = self.interventions
+        for targets in (edits.objects, edits.styles):
+            pairs: dict[str, tuple[str, str]] = {}
+            for pair in [(target, window) for target in targets for window in edits.windows]:
+                other = pairs.setdefault("-".join(pair).casefold(), pair)
+                if other[1] != pair[1]:  # two of one window are one label, which is said elsewhere
+                    raise ValueError(
+                        f"interventions: target {other[0]!r} in window {other[1]!r} and {pair[0]!r} in {pair[1]!r} "
+                        "would be written to one file: rename a window"
+                    )
 
     @model_validator(mode="after")
     def _consistent(self) -> StudyConfig:
@@ -182,7 +209,9 @@ def _refuse_unreachable(config: StudyConfig, origin: str) -> None:
     edits = config.interventions
     try:
         refuse_unreachable(config.vision, edits.objects, edits.styles)
-    except VisionError as error:
+        refuse_names(edits.objects, "interventions.objects:")
+        refuse_names(edits.styles, "interventions.styles:")
+    except (VisionError, StorageError) as error:
         raise StudyError(f"{origin}: {error}") from error
 
 

@@ -13,8 +13,10 @@ A sixth, ``shuffled_positions``, keeps the trained codes and moves the masks' ce
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,10 +24,12 @@ from torch import Tensor
 
 from sae.io import build, load_sae
 from sae.model import SAE
+from storage.vectors import shard_blocks
 from tasks.study import Site, Study, sae_folder, site_path, split_range, store_of
 from tasks.train import FROZEN, UNTRAINED
 
-FIT_VECTORS = 30_000  # classical decompositions of at most 128 channels do not gain from more
+FIT_VECTORS, FIT_SHARDS = 30_000, 8  # a mean and principal directions do not gain from more
+FITS_KEPT = 8  # sites whose fit a process remembers, 6.6 MB each at the paper's width
 SHUFFLED_DECODER, NEURONS, PCA = "shuffled_decoder", "neurons", "pca"
 
 
@@ -36,25 +40,44 @@ def control_encoders(study: Study, site: Site, k: int, sae: SAE) -> Iterator[tup
     if (folder / FROZEN / "cfg.json").exists():
         yield FROZEN, load_sae(folder / FROZEN)
     yield SHUFFLED_DECODER, shuffled_decoder(sae, k, study.config.seed)
-    x_ND = fit_vectors(study, site)
-    mean_D = torch.from_numpy(x_ND.mean(0))
+    mean_D, principal_DD = classical_fit(study, site)
     origin = Path(site_path(site))
-    yield NEURONS, both_poles(origin, torch.eye(x_ND.shape[1]), mean_D, k)
-    yield PCA, both_poles(origin, principal_directions(x_ND), mean_D, k)
+    yield NEURONS, both_poles(origin, torch.eye(len(mean_D)), mean_D, k)
+    yield PCA, both_poles(origin, principal_DD, mean_D, k)
+
+
+_fits: dict[tuple[Any, ...], tuple[Tensor, Tensor]] = {}
+_fit_lock = threading.Lock()
+
+
+def classical_fit(study: Study, site: Site) -> tuple[Tensor, Tensor]:
+    """Mean [D] and principal directions [D, D] of a site's training vectors, found once for all its k in a process."""
+    key = (study.root, study.hash_of("collect"), study.config.seed, site)
+    with _fit_lock:
+        if key not in _fits:
+            x_ND = fit_vectors(study, site)
+            if len(_fits) >= FITS_KEPT:
+                del _fits[next(iter(_fits))]
+            _fits[key] = torch.from_numpy(x_ND.mean(0)), principal_directions(x_ND)
+        return _fits[key]
 
 
 def fit_vectors(study: Study, site: Site) -> np.ndarray:
-    """float32 [N, D], at most ``FIT_VECTORS``, drawn evenly from the site's ``train`` split."""
-    store, (start, stop) = store_of(study), split_range(study, "train")
+    """float32 [N, D] of the site's ``train`` split, N at most ``FIT_VECTORS``.
+
+    Drawn evenly from as few shards as have them, but from ``FIT_SHARDS`` at the least, which lie evenly over the split:
+    the shards in between are not read.
+    """
+    store = store_of(study)
     height, width, channels = store.shape(site)
-    each = max(1, FIT_VECTORS // (stop - start))
+    blocks = shard_blocks(*split_range(study, "train"), store.shard_size)
+    count = min(len(blocks), max(FIT_SHARDS, -(-FIT_VECTORS // (store.shard_size * height * width))))
     rng = np.random.default_rng(study.config.seed)
-    found = []
-    for first in range(start, stop, store.shard_size):
-        block = store.read(site, first, min(first + store.shard_size, stop))
-        flat = block.reshape(len(block), height * width, channels)
-        rows = np.stack([rng.permutation(height * width)[:each] for _ in range(len(flat))])
-        found.append(np.take_along_axis(flat, rows[..., None], 1).reshape(-1, channels))
+    found, wanted = [], FIT_VECTORS
+    for left, at in zip(range(count, 0, -1), np.linspace(0, len(blocks) - 1, count).round().astype(int), strict=True):
+        flat_ND = store.read(site, *blocks[at]).reshape(-1, channels)
+        found.append(flat_ND[rng.permutation(len(flat_ND))[: wanted // left]])
+        wanted -= len(found[-1])
     return np.concatenate(found).astype(np.float32)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from typing import Any
 
@@ -31,8 +32,13 @@ class LiveCurves:
         if step < total and time.monotonic() - self._last < PERIOD_S:
             return
         self._last = time.monotonic()
-        key = "train-" + self.name.replace("/", "-").replace(".", "")
-        create_markdown_artifact(curve_markdown(self.name, step, total, history), key=key, description="Training curve")
+        curves = curve_markdown(self.name, step, total, history)
+        create_markdown_artifact(curves, key=artifact_key(self.name), description="Training curve")
+
+
+def artifact_key(name: str) -> str:
+    """Prefect's keys are of lower-case letters, digits and dashes; names of blocks need not be."""
+    return "train-" + re.sub("[^a-z0-9]+", "-", name.lower().replace(".", "")).strip("-")
 
 
 def member_name(member: Member) -> str:

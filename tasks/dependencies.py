@@ -23,7 +23,7 @@ from tasks.errors import StudyError
 Config = Any  # StudyConfig or Mapping: this module is imported before anything heavy
 APART = ("name", "run")  # a study's name and how it is executed change no result
 # Dotted setting -> legacy value: hashes leave it out at that value, and a study.yaml without it is read as having it.
-ADDED: dict[str, Any] = {}
+ADDED: dict[str, Any] = {"sae.buffer_gb": None}
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ _TRAINING = _below(
     "sae",
     *("variant", "matryoshka", "k", "expansion", "batch_size", "lr", "epochs", "warmup_fraction", "decay_fraction"),
     *("clip", "aux_alpha", "aux_k", "dead_after_vectors", "dead_check_every", "adam_eps", "precision"),
-    "checkpoint_every",
+    *("checkpoint_every", "buffer_gb"),
 )
 _VISION = (  # of every step that runs a vision model
     *("vision.backend", "vision.plugin", "vision.mini.path", "vision.mini.batch_size"),
@@ -95,6 +95,7 @@ STAGES: dict[str, Stage] = {
         ("labels",),
         ("train", "share", "areas"),
         ("concepts", "concept_labels", "concept_examples", "label_controls", "shared_concepts"),
+        version=2,  # neurons and principal directions are fitted on a few shards
     ),
     "layout": Stage(("layout",), ("label",), ("layout_scores",)),
     "calibrate": Stage(
@@ -114,7 +115,7 @@ STAGES: dict[str, Stage] = {
         version=2,  # as calibrate
     ),
     "effects": Stage(("interventions.bootstrap",), ("intervene",), ("intervention_effects",)),
-    "bench": Stage((), ("train", "share"), ("bench",)),
+    "bench": Stage((), ("train", "share"), ("bench",), version=2),  # classical methods are fitted on a few shards
 }
 FIXED = ("plan", "collect")  # redone in place they would mix new activations with old ones
 WITH_WEIGHTS = ("train", "share")  # write files beside their tables before they publish

@@ -45,6 +45,7 @@ from tasks.dependencies import (
     stage_hash,
 )
 from tasks.errors import StudyError
+from tasks.former import with_former_values
 from tasks.identity import contents_of, settled
 from tasks.parts import part_of
 from tasks.preconditions import units_of
@@ -101,6 +102,7 @@ def plan_revision(root: str | Path, config: StudyConfig) -> Revision:
     Raises ``StorageError`` for a folder that is no study or whose model has other weights, ``StudyError`` for a change
     of what the activations follow from.
     """
+    config = with_former_values(root, config)
     known, contents = read_study(root), contents_of(config)
     new = settled(root, known, config, contents)
     made = known.get("stages", {})

@@ -17,12 +17,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from diffusion.settings import ModelSettings
+from storage.names import refuse_root
 from storage.records import records
 from storage.store_metadata import NoStoreError, read_documents, store_path
 from storage.study import amend_study, check_study, config_hash, has_study, open_study, read_study
 from tasks.config import StudyConfig
 from tasks.dependencies import ADDED, STAGES, refuse_other_versions, revisable, stage_hash, stage_versions
 from tasks.errors import StudyError
+from tasks.former import with_former_values
 from tasks.identity import CONTENTS, contents_of, new_contents, settled
 
 if TYPE_CHECKING:
@@ -59,9 +61,11 @@ class Study:
 def open_or_create(root: str | Path, config: StudyConfig) -> Study:
     """Create the study folder or open the one that is there. The caller holds its lock, for it may be about to be made.
 
+    A setting that came later than the study and that ``config`` does not name has the value the study was made under.
     Raises ``StorageError`` on another configuration or on a store that has lost its metadata, ``StudyError`` on a lost
     store.
     """
+    config = with_former_values(root, config)
     settings, contents = _identified(root, config)
     open_study(root, settings, provenance_of(contents), revisable, ADDED)
     known = read_study(root)
@@ -77,7 +81,7 @@ def may_write(root: str | Path, config: StudyConfig) -> bool:
 
     Writes nothing, so that mistakes are told before a folder is made, and while another command holds it.
     """
-    settings, _ = _identified(root, config)
+    settings, _ = _identified(root, with_former_values(root, config))
     there = check_study(root, settings, revisable, ADDED)
     if there:
         _refuse_unfit(root, read_study(root))
@@ -88,6 +92,7 @@ def open_existing(root: str | Path, config: StudyConfig) -> Study:
     """The study that is there, for reading. Raises ``StorageError`` if there is none, or one of other settings."""
     read_study(root)
     may_write(root, config)
+    config = with_former_values(root, config)
     return study_as(root, config, _identified(root, config)[0])
 
 
@@ -99,6 +104,7 @@ def study_as(root: str | Path, config: StudyConfig, settings: dict[str, Any]) ->
 
 def _identified(root: str | Path, config: StudyConfig) -> tuple[dict[str, Any], dict[str, str]]:
     """The settings as the folder's study names them, and the digests of the files that they name."""
+    refuse_root(root)
     contents = contents_of(config)
     if not has_study(root):
         return config.model_dump(mode="json"), contents

@@ -44,10 +44,16 @@ TRAINED, UNTRAINED, FROZEN, SHARED = "trained", "untrained", "frozen", "shared"
 Progress = Callable[[int, int, Any], None]
 
 
-def source_of(study: Study, site: Site, split: str) -> VectorSource:
-    """Every spatial position of a split at a site, as vectors [n, d]."""
+def source_of(study: Study, site: Site, split: str, buffer_bytes: int | None = 0) -> VectorSource:
+    """Every spatial position of a split at a site, as vectors [n, d]; without a buffer, to be read once in order."""
     start, stop = split_range(study, split)
-    return VectorSource(store_of(study), site, start, stop)
+    return VectorSource(store_of(study), site, start, stop, buffer_bytes=buffer_bytes)
+
+
+def training_source(study: Study, site: Site, sharing: int = 1) -> VectorSource:
+    """The vectors of the train split, in a buffer of ``sae.buffer_gb`` or, where several are read at once, a share."""
+    size = study.config.sae.buffer_gb
+    return source_of(study, site, "train", None if size is None else int(size * 1e9) // sharing)
 
 
 def site_statistics(study: Study, site: Site, source: VectorSource) -> Statistics:
@@ -65,7 +71,7 @@ def train_site(study: Study, site: Site, on_progress: Progress | None = None) ->
 
     A kill in mid-training resumes from the site's checkpoint, bit-identical to an undisturbed run.
     """
-    source = source_of(study, site, "train")
+    source = training_source(study, site)
     statistics = site_statistics(study, site, source)
     members = members_of(study.config.sae, source.d, study.config.seed)
     places = Places(
@@ -194,7 +200,7 @@ def sae_metadata(study: Study, site: Site, kind: str, seed: int) -> dict[str, An
 def train_shared(study: Study, block: str, conditioning: str, on_progress: Progress | None = None) -> dict[str, Any]:
     """Train one SAE per k on all times of a block together; save and measure it at each time."""
     sites: list[Site] = [(block, t, conditioning) for t in study.config.sites.times]
-    sources = {site: source_of(study, site, "train") for site in sites}
+    sources = {site: training_source(study, site, len(sites)) for site in sites}
     statistics = {site: site_statistics(study, site, source) for site, source in sources.items()}
     members = [
         Member(k, study.config.sae.expansion[0] * sources[sites[0]].d, study.config.seed) for k in study.config.sae.k

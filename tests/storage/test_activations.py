@@ -24,6 +24,11 @@ def filled(root, prompts=11, size=4, shape=(2, 3, 5), compression="none"):
     return store, data
 
 
+@pytest.fixture(scope="module")
+def shared_store(tmp_path_factory):
+    return filled(tmp_path_factory.mktemp("vectors"))
+
+
 def test_what_is_written_is_read_back_bit_for_bit(tmp_path):
     store, data = filled(tmp_path)
     assert np.array_equal(store.read(SITE, 0, 11), data)
@@ -137,18 +142,23 @@ def test_a_shard_is_on_the_disk_before_it_has_its_name(tmp_path, monkeypatch):
     assert flushed[0].startswith("/1/0/0/.0.") and flushed[1:] == ["named", "/1/0/0", "/1/0", "/1", ""]
 
 
+def buffers_of(store, start, stop, prompts, size):
+    """A source that mixes within so many prompts, or within so many bytes."""
+    return VectorSource(store, SITE, start, stop, prompts, None if size is None else size * 60)  # 60 bytes a prompt
+
+
 @settings(max_examples=25, deadline=None)
 @given(
     start=st.integers(0, 5),
     stop=st.integers(6, 11),
     batch=st.integers(1, 20),
-    buffer=st.integers(1, 12),
+    prompts=st.integers(1, 12),
+    size=st.none() | st.integers(0, 12),
     skip=st.integers(0, 5),
 )
-def test_batches_hold_every_vector_once_and_skip_exactly(tmp_path_factory, start, stop, batch, buffer, skip):
-    root = tmp_path_factory.mktemp("vectors")
-    store, data = filled(root)
-    source = VectorSource(store, SITE, start, stop, buffer)
+def test_batches_hold_every_vector_once_and_skip_exactly(shared_store, start, stop, batch, prompts, size, skip):
+    store, data = shared_store
+    source = buffers_of(store, start, stop, prompts, size)
     in_order = data[start:stop].reshape(-1, 5).astype(np.float32)
     assert np.array_equal(np.concatenate(list(source.chunks())), in_order)
     batches = list(source.batches(batch, seed=1, epoch=0))
@@ -159,6 +169,49 @@ def test_batches_hold_every_vector_once_and_skip_exactly(tmp_path_factory, start
     resumed = list(source.batches(batch, seed=1, epoch=0, skip=skip))
     assert len(resumed) == max(len(batches) - skip, 0)
     assert all(np.array_equal(a, b) for a, b in zip(resumed, batches[skip:], strict=True))
+
+
+def batches_as_first_written(data, start, stop, prompts, batch, seed, epoch):
+    """The order of the first release, written out: what studies of that time are to be trained on to the end."""
+    edges = sorted({start, stop, *range(-(-start // 4) * 4, stop, 4)})
+    blocks, rng, held, order = list(zip(edges, edges[1:], strict=False)), np.random.default_rng((seed, epoch)), [], []
+    shuffled = rng.permutation(len(blocks))
+    for place, index in enumerate(shuffled):
+        held.append(data[slice(*blocks[index])])
+        if sum(map(len, held)) >= max(prompts, 4) or place == len(shuffled) - 1:
+            vectors = np.concatenate(held).reshape(-1, 5)
+            order.append(vectors[rng.permutation(len(vectors))])
+            held = []
+    vectors = np.concatenate(order).astype(np.float32)
+    return [vectors[at : at + batch] for at in range(0, len(vectors) - batch + 1, batch)]
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    start=st.integers(0, 5),
+    stop=st.integers(6, 11),
+    batch=st.integers(1, 20),
+    prompts=st.integers(1, 12),
+    epoch=st.integers(0, 2),
+)
+def test_the_order_of_batches_never_changes(shared_store, start, stop, batch, prompts, epoch):
+    """By prompts as by bytes, where all fits into one buffer."""
+    store, data = shared_store
+    for size in (None, stop - start):
+        found = list(buffers_of(store, start, stop, prompts, size).batches(batch, seed=5, epoch=epoch))
+        given = prompts if size is None else 2048
+        wanted = batches_as_first_written(data, start, stop, given, batch, 5, epoch)
+        assert len(found) == len(wanted) and all(map(np.array_equal, found, wanted))
+
+
+@settings(max_examples=25, deadline=None)
+@given(start=st.integers(0, 5), stop=st.integers(6, 11), size=st.integers(0, 12))
+def test_a_buffer_holds_no_more_than_its_bytes_or_a_shard(shared_store, start, stop, size):
+    store, _ = shared_store
+    source, held = buffers_of(store, start, stop, 2048, size), []
+    source._empty = lambda prompts: held.append(prompts) or VectorSource._empty(source, prompts)
+    list(source.batches(3, seed=0, epoch=0))
+    assert len(held) == 1 and held[0] <= max(size, 4)
 
 
 def test_a_resumed_reader_does_not_read_what_it_skips(tmp_path, monkeypatch):
@@ -180,6 +233,6 @@ def test_a_value_that_is_not_finite_is_named_by_shard_and_prompt(tmp_path):
     store, _ = filled(tmp_path)
     zarr.open_array(tmp_path / "activations.zarr" / "mid" / "0.50" / "cond", mode="r+")[6, 1, 2, 3] = np.nan
     with pytest.raises(
-        StorageError, match=r"mid/0.50/cond are not finite for prompt 6 \(shard 1\): delete done/collect/000001"
+        StorageError, match=r"mid/0.50/cond are not finite for prompt 6 \(shard 1\): run `concepts repair`"
     ):
         list(VectorSource(store, SITE, 0, 11).chunks())

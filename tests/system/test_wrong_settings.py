@@ -1,5 +1,6 @@
 """What a user can get wrong in a configuration or on the command line: exit code 2, one sentence, nothing written."""
 
+import contextlib
 import subprocess
 import sys
 
@@ -7,6 +8,7 @@ import pytest
 import yaml
 
 from flows.cli import main
+from storage.errors import StorageError
 from tests.paths import ROOT
 
 TINY = ROOT / "configs" / "tiny.yaml"
@@ -150,6 +152,17 @@ WRONG = {
     "interventions.objects=[tree, Tree]": "which are one label: remove one of them",
     "interventions.objects=['']": "has a blank entry",
     "vision.mini.path=/nowhere": "/nowhere/config.json is missing",
+    # names that become parts of paths
+    "sites.blocks={mid: mid_block.attentions.0, ../x: up_blocks.1.attentions.0}": "'../x' cannot be a name",
+    "sites.blocks={mid: mid_block.attentions.0, /abs: up_blocks.1.attentions.0}": "sites.blocks: '/abs' cannot be",
+    "sites.blocks={mid: mid_block.attentions.0, .: up_blocks.1.attentions.0}": "sites.blocks: '.' cannot be a name",
+    "sites.blocks={mid: mid_block.attentions.0, '': up_blocks.1.attentions.0}": "sites.blocks: '' cannot be a name",
+    "sites.blocks={mid: mid_block.attentions.0, shared: up_blocks.1.attentions.0}": "'shared' is taken",
+    "sites.blocks={mid: mid_block.attentions.0, shared-x: up_blocks.1.attentions.0}": "'shared-x' is taken",
+    "sites.blocks={mid: mid_block.attentions.0, Mid: up_blocks.1.attentions.0}": "would be one file",
+    "prompts.splits={train: 4, dictionary: 4, layout: 4, style: 4, ../x: 4}": "prompts.splits: '../x' cannot be a name",
+    "interventions.windows={../w: [0.6, 1.0, 1.0]}": "interventions.windows: '../w' cannot be a name",
+    "name='  '": "name is blank",
 }
 
 
@@ -252,3 +265,37 @@ def test_a_mistake_is_told_before_anything_heavy_is_imported():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
     assert done.stdout.strip() == "[]", done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    ("root", "says"),
+    [
+        ("", "'' is no folder's name"),
+        (" ", "is no folder's name"),
+        (".", "is not empty (notes.txt) and holds no study"),
+        ("/", "is not empty"),
+        ("notes.txt", "is a file"),
+        ("s3://bucket/study", "a study's folder is a local one"),
+    ],
+)
+def test_a_root_that_is_no_folder_for_a_study_is_refused_before_anything_is_written(
+    tmp_path, monkeypatch, capsys, root, says
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "notes.txt").write_text("mine")
+    for command in ("run", "collect"):
+        with contextlib.suppress(SystemExit):  # argparse's own way
+            assert main([command, str(TINY), "--root", root]) == 2
+        assert says in capsys.readouterr().err and [p.name for p in tmp_path.iterdir()] == ["notes.txt"]
+
+
+def test_a_flow_is_no_more_easily_led_astray_than_the_command_line(tmp_path, monkeypatch):
+    from flows.common import stage
+
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "notes.txt").write_text("mine")
+    for root in ("", "."):
+        with pytest.raises(StorageError, match="give (the study's folder|a folder of its own)"):
+            with stage("collect", str(TINY), root, None):
+                pass
+    assert [p.name for p in tmp_path.iterdir()] == ["notes.txt"]

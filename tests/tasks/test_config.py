@@ -63,3 +63,22 @@ def test_missing_and_malformed_files(tmp_path):
     (tmp_path / "c.yaml").write_bytes(b"name: \xff\xfe")
     with pytest.raises(StudyError, match="not valid YAML"):
         load_config(tmp_path / "c.yaml")
+
+
+@pytest.mark.parametrize(("label", "fits"), [("a/b", False), ("../../x", False), ("traffic light", True)])
+def test_a_word_of_the_vocabulary_that_is_no_files_name_is_no_target(label, fits):
+    given = ["vision.backend=transformers", "vision.transformers={tagger: fixed}", "interventions.styles=[]"]
+    given += [f"vision.vocabulary=[{label}]", f"interventions.objects=[{label}]"]
+    if fits:
+        assert load_config(ROOT / "configs" / "tiny.yaml", given).interventions.objects == (label,)
+        return
+    with pytest.raises(StudyError, match=f"interventions.objects: '{label}' cannot be a name"):
+        load_config(ROOT / "configs" / "tiny.yaml", given)
+
+
+def test_targets_and_windows_that_make_one_name_are_refused():
+    windows = "interventions.windows={c: [0.6, 1.0, 1.0], b-c: [0.0, 0.2, 0.0]}"
+    given = ["vision.backend=transformers", "vision.transformers={tagger: fixed}", "interventions.styles=[]"]
+    given += ["vision.vocabulary=[a, a-b]", "interventions.objects=[a, a-b]", windows]
+    with pytest.raises(StudyError, match="'a' in window 'b-c' and 'a-b' in 'c' would be written to one file"):
+        load_config(ROOT / "configs" / "tiny.yaml", given)

@@ -2,13 +2,16 @@
 
 import copy
 import dataclasses
+import json
 from typing import Any, get_args
 
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
+from storage.errors import StorageError
 from storage.inspect import STAGES as SHOWN
 from storage.schemas import SCHEMAS, WRITERS
 from tasks import dependencies
@@ -26,6 +29,8 @@ from tasks.dependencies import (
     stage_versions,
 )
 from tasks.errors import StudyError
+from tasks.revise import plan_revision
+from tasks.study import open_or_create
 from tests.paths import ROOT
 
 TINY = load_config(ROOT / "configs" / "tiny.yaml")
@@ -156,6 +161,32 @@ def test_an_added_setting_is_left_out_at_its_legacy_value(monkeypatch):
     assert stage_hashes(TINY) == stage_hashes(whole) == stage_hashes(changed("sae.new", False)) == before
     assert changed_stages(TINY, changed("labels.new", 1))[0] == "label"
     assert changed_stages(TINY, changed("sae.new", True))[0] == "train"
+
+
+def study_from_before(root, key):
+    """A study made when the setting was not there yet, which the code then did as its legacy value says."""
+    *groups, leaf = key.split(".")
+    former = load_config(ROOT / "configs" / "tiny.yaml", [f"{key}={json.dumps(dependencies.ADDED[key])}"])
+    made = open_or_create(root, former)
+    content = yaml.safe_load((root / "study.yaml").read_text())
+    node = content["config"]
+    for group in groups:
+        node = node[group]
+    del node[leaf]
+    (root / "study.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
+    return made
+
+
+@pytest.mark.parametrize("key", dependencies.ADDED)
+def test_an_older_study_goes_on_under_the_values_it_was_made_with(tmp_path, key):
+    made = study_from_before(tmp_path, key)
+    opened = open_or_create(tmp_path, TINY)
+    assert opened == made  # hash and settings
+    assert not plan_revision(tmp_path, TINY).needed
+    named = load_config(ROOT / "configs" / "tiny.yaml", [f"{key}={json.dumps(_value(key))}"])
+    assert _value(key) != dependencies.ADDED[key]
+    with pytest.raises(StorageError, match=key):
+        open_or_create(tmp_path, named)
 
 
 def test_a_stages_version_undoes_it_and_what_follows(monkeypatch):

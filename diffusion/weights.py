@@ -1,0 +1,147 @@
+"""The weight files of a model's part: which are there, what their headers say, and loading them whole or not at all."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+
+from diffusion.digest import DIFFUSERS
+from diffusion.errors import DiffusionError
+
+SUFFIXES = (".safetensors", ".bin", ".ckpt", ".pt", ".pth", ".msgpack", ".onnx", ".h5")
+FLOATS = ("F64", "F32", "F16", "BF16")
+LFS = b"version https://git-lfs"
+# Buffers of older releases, which are computed now, and the head that Stable Diffusion's text encoder has no use for.
+HARMLESS = ("position_ids", "text_projection.weight")
+NAMED = 3
+
+
+def weight_files(folder: Path, stem: str) -> list[Path]:
+    """The safetensors files of a part: ``<stem>.safetensors``, or the shards that its index names.
+
+    Diffusers looks for the index first, transformers for the single file. Raises ``DiffusionError`` saying which
+    weight files are there instead, and how to make them readable.
+    """
+    single, index = folder / f"{stem}.safetensors", folder / f"{stem}.safetensors.index.json"
+    if single.is_file() and (stem != DIFFUSERS or not index.is_file()):
+        return [single]
+    if not index.is_file():
+        raise DiffusionError(f"{folder} has no {single.name}{_instead(folder, single.name)}")
+    shards = _shards(index)
+    absent = [name for name in shards if not (folder / name).is_file()]
+    if absent:
+        raise DiffusionError(
+            f"{index.name} in {folder} names {len(shards)} files, of which {_some(absent)} "
+            f"{'is' if len(absent) == 1 else 'are'} missing: fetch the whole folder again"
+        )
+    return [folder / name for name in shards]
+
+
+def _shards(index: Path) -> list[str]:
+    try:
+        names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        raise DiffusionError(f"{index} is damaged ({error}): fetch the folder again") from error
+    if not names or any(not isinstance(name, str) or Path(name).name != name for name in names):
+        raise DiffusionError(f"{index} is damaged (weight_map must name files beside it): fetch the folder again")
+    return names
+
+
+def _instead(folder: Path, wanted: str) -> str:
+    there = sorted(f.name for f in folder.iterdir() if f.name.endswith(SUFFIXES))
+    variants = [name for name in there if name.endswith(".safetensors")]
+    if variants:
+        return f"; there is {_some(there)}: copy {variants[0]} to {wanted} to study those weights"
+    if there:
+        return (
+            f"; there is {_some(there)}, and only safetensors are read, for such files can run code: convert them with "
+            "diffusers (load the pipeline with use_safetensors=False, then save_pretrained) or fetch the safetensors"
+        )
+    return " and no other weight file: fetch the whole folder again"
+
+
+def check_header(file: Path) -> None:
+    """Raise ``DiffusionError`` if a file is no whole safetensors file, or a tensor in it does not hold plain floats."""
+    try:
+        with safe_open(file, "np") as opened:
+            kinds = {name: opened.get_slice(name).get_dtype() for name in opened.keys()}
+    except (SafetensorError, OSError, ValueError) as error:
+        with file.open("rb") as raw:
+            pointer = raw.read(len(LFS)) == LFS
+        if pointer:
+            raise DiffusionError(f"{file} is a Git LFS pointer, not the weights: run `git lfs pull` there") from error
+        raise DiffusionError(f"{file} is not a whole safetensors file ({error}): fetch it again") from error
+    odd = [name for name, kind in kinds.items() if kind not in FLOATS and not name.endswith(HARMLESS)]
+    if odd:
+        raise DiffusionError(
+            f"{file}: {_some(odd)} is stored as {kinds[odd[0]]}, of which only a quantiser knows the scale: give "
+            f"weights in {', '.join(FLOATS)}"
+        )
+
+
+def load_part(kind: Any, path: str, part: str, **given: Any) -> Any:
+    """A module with exactly the weights that its config asks for, all finite.
+
+    Raises ``DiffusionError`` naming the tensors that are missing, left over, of another shape or not finite.
+    """
+    module, info = kind.from_pretrained(
+        path,
+        subfolder=part,
+        use_safetensors=True,
+        output_loading_info=True,
+        ignore_mismatched_sizes=True,  # they are refused below, by name
+        **given,
+    )
+    where = f"the weights of {part} in {path}"
+    if mismatched := sorted(tuple(map(_plain, found)) for found in info["mismatched_keys"]):
+        name, stored, asked = mismatched[0]
+        raise DiffusionError(
+            f"{where} do not fit {part}/config.json: {name} is {stored} and should be {asked}"
+            f"{_more(mismatched)}: the two files are not of one model, fetch both again"
+        )
+    if missing := sorted(info["missing_keys"]):
+        raise DiffusionError(
+            f"{where} lack {_some(missing)}, which {part}/config.json asks for: fetch the whole folder again"
+        )
+    if extra := sorted(name for name in info["unexpected_keys"] if not name.endswith(HARMLESS)):
+        raise DiffusionError(
+            f"{where} hold {_some(extra)}, which {part}/config.json has no place for: the two files are not of one "
+            "model, fetch both again"
+        )
+    refuse_not_finite(module.state_dict().items(), where)
+    return module
+
+
+def refuse_not_finite(tensors: Iterable[tuple[str, torch.Tensor]], where: str) -> None:
+    """Raise ``DiffusionError`` naming the tensors that hold NaN or infinities."""
+    bad = [name for name, tensor in tensors if not _finite(tensor)]
+    if bad:
+        raise DiffusionError(
+            f"{where} hold values that are not finite in {_some(bad)}: fetch the file again, or set model.dtype to "
+            "float32 if it was made in a wider type"
+        )
+
+
+def _finite(tensor: torch.Tensor) -> bool:
+    """By the extremes, which are NaN if any value is: 25 times as fast as ``isfinite`` of every value."""
+    if not tensor.is_floating_point() or not tensor.numel():
+        return True
+    return all(bool(torch.isfinite(extreme)) for extreme in tensor.aminmax())
+
+
+def _plain(value: Any) -> Any:
+    return value if isinstance(value, str) else list(value)
+
+
+def _some(names: list[str]) -> str:
+    """The first names, and how many more there are."""
+    return ", ".join(names[:NAMED]) + (f" and {len(names) - NAMED} more" if len(names) > NAMED else "")
+
+
+def _more(found: list[Any]) -> str:
+    return f" (and {len(found) - 1} more)" if len(found) > 1 else ""
