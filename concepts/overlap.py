@@ -14,6 +14,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from concepts.blocks import Blocks
+
 LEVELS = (1, 4, 16, 64)  # cells on from which a concept counts as present: a speck, a thing, stuff, a look
 # Sums over the images where concept and label are both on, for each (label, concept) pair; first one for each level.
 PAIR_SUMS = (
@@ -82,14 +84,14 @@ class OverlapStats:
     """Sums over images, apart for the selection half (even prompt ids) and the held-out half (odd ones).
 
     Labels are picked on the one and their IoU reported on the other: a maximum over hundreds of concepts is biased
-    upwards where it was found. Memory is a block [H, S, C] for each label that occurred, whatever the number of images.
+    upwards where it was found. Memory is bounded (``concepts.blocks``), whatever the number of images and of labels.
     """
 
     def __init__(self, n_concepts: int, grid: tuple[int, int], cell_pixels: int, hit_iou: float = 0.5) -> None:
         self.n, self.grid, self.cell_pixels, self.hit_iou = n_concepts, grid, cell_pixels, hit_iou
         self.n_cells = grid[0] * grid[1]
         # int64 is exact: squared pixels of 40,000 images of 512 px stay below 2^53
-        self.pairs: dict[str, np.ndarray] = {}  # label -> [H, S, C], S as PAIR_SUMS
+        self.pairs = Blocks((2, len(PAIR_SUMS), n_concepts))  # label -> [H, S, C], S as PAIR_SUMS
         self.labels: dict[str, LabelSums] = {}
         self.on, self.on2 = (np.zeros((2, n_concepts), np.int64) for _ in range(2))
         self.on_images = np.zeros((2, len(LEVELS), n_concepts), np.int64)
@@ -123,7 +125,7 @@ class OverlapStats:
         sums = self.labels.get(label)
         if sums is None:
             sums = self.labels[label] = LabelSums.zeros(self.n_cells, self.cell_pixels)
-            self.pairs[label] = np.zeros((2, len(PAIR_SUMS), self.n), np.int64)
+            self.pairs.add(label)
         sums.pixels[half] += size
         sums.pixels2[half] += size * size
         sums.images[half] += 1
@@ -136,9 +138,9 @@ class OverlapStats:
             raise ValueError("only statistics over the same concepts, grid and image size can be merged")
         for label, block in other.pairs.items():
             if label not in self.pairs:
-                self.pairs[label] = np.zeros_like(block)
+                self.pairs.add(label)
                 self.labels[label] = LabelSums.zeros(self.n_cells, self.cell_pixels)
-            self.pairs[label] += block
+            self.pairs[label].__iadd__(block)
             self.labels[label].merge(other.labels[label])
         for name in ("on", "on2", "on_images", "on_cells", "images"):
             getattr(self, name).__iadd__(getattr(other, name))
