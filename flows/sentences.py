@@ -35,9 +35,7 @@ def _of_system(error: OSError) -> str | None:
     if error.errno in (errno.EMFILE, errno.ENFILE):
         return f"too many open files ({error.strerror}): raise the limit (`ulimit -n`) or lower run.max_workers; {KEPT}"
     if error.errno in REFUSED and error.filename:
-        return (
-            f"{_where(error)} cannot be used ({error.strerror}): give it the right permissions, or choose another"
-        )
+        return f"{_where(error)} cannot be used ({error.strerror}): give it the right permissions, or choose another"
     return None
 
 

@@ -6,6 +6,7 @@ last, names the step and so makes all of them current at once: a kill at any mom
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Iterable, Mapping
@@ -16,7 +17,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save
+from safetensors.torch import load, save
 from torch import Tensor
 
 from sae.errors import SAEError
@@ -38,16 +39,20 @@ class Places:
 def save_checkpoint(places: Places, states: list[TrainState], history: History, identity: dict[str, Any]) -> None:
     """Write every SAE's state, commit, then remove what the commit before named."""
     step = states[0].step
+    digests = {}
     for state in states:
         tensors = _tensors(state)
         for index, member in enumerate(state.stack.members):
-            write_atomic(_tensor_file(places, member, step), save(_part(tensors, state, index)))
+            data = save(_part(tensors, state, index))
+            digests[member] = hashlib.sha256(data).hexdigest()
+            write_atomic(_tensor_file(places, member, step), data)
     facts = {
         "identity": identity,
         "step": step,
         "history": [[places.folders[member].name, rows] for member, rows in history.items()],
+        "files": [digests[member] for member in places.folders],
     }
-    write_atomic(places.commit, json.dumps(facts).encode())
+    write_atomic(places.commit, json.dumps({**facts, "sha256": _own_digest(facts)}).encode())
     for folder in places.folders.values():
         for old in (folder / "checkpoint").glob("step-*.safetensors"):
             if old.name != f"step-{step}.safetensors":
@@ -57,25 +62,57 @@ def save_checkpoint(places: Places, states: list[TrainState], history: History, 
 def load_checkpoint(places: Places, states: list[TrainState], history: History, identity: dict[str, Any]) -> bool:
     """Fill states and history from the last commit; False, and nothing changed, if there is none.
 
-    Raises ``SAEError`` if the checkpoint is of another configuration or damaged, naming what to delete.
+    The commit vouches for every tensor file, and for itself. Raises ``SAEError`` if the checkpoint is of another
+    configuration or damaged.
     """
     if not places.commit.exists():
         return False
-    remedy = f"delete {places.commit} to train this site from the start"
+    remedy = "run `concepts repair` on the study, which has this site trained from the start"
     try:
-        facts = json.loads(places.commit.read_text(encoding="utf-8"))
+        facts = read_commit(places.commit)
         step, rows = int(facts["step"]), facts["history"]
-        files = {member: load_file(_tensor_file(places, member, step)) for member in places.folders}
+        digests = facts.get("files") or [None] * len(places.folders)
+        files = {
+            member: load(_checked_bytes(_tensor_file(places, member, step), digest))
+            for member, digest in zip(places.folders, digests, strict=True)
+        }
     except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
         raise SAEError(f"the checkpoint of {places.commit.parent} is damaged ({error}): {remedy}") from error
     if facts["identity"] != json.loads(json.dumps(identity)):
         named = _difference(facts["identity"], json.loads(json.dumps(identity)))
-        raise SAEError(f"the checkpoint {places.commit} is of another configuration ({named}): {remedy}")
+        raise SAEError(
+            f"the checkpoint {places.commit} is of another configuration ({named}): move it away to train this site "
+            "from the start"
+        )
     for state in states:
         _restore(state, [files[member] for member in state.stack.members], step)
     for member, (_, kept) in zip(history, rows, strict=True):
         history[member] = kept
     return True
+
+
+def read_commit(path: Path) -> dict[str, Any]:
+    """What a commit file says. Raises ``OSError``, or ``ValueError`` if it is not what was written."""
+    data = path.read_bytes()
+    facts: dict[str, Any] = json.loads(data)
+    if not isinstance(facts, dict) or data != json.dumps(facts).encode():
+        raise ValueError(f"{path.name} is not as it was written")
+    told = facts.pop("sha256", None)
+    # Checkpoints of an earlier version, which an interrupted training may have left, had neither digest.
+    if ("files" in facts or told is not None) and told != _own_digest(facts):
+        raise ValueError(f"the checksum of {path.name} is not its own")
+    return facts
+
+
+def _own_digest(facts: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
+
+
+def _checked_bytes(path: Path, digest: str | None) -> bytes:
+    data = path.read_bytes()
+    if digest is not None and hashlib.sha256(data).hexdigest() != digest:
+        raise ValueError(f"the checksum of {path.name} is not the committed one")
+    return data
 
 
 def _tensor_file(places: Places, member: Member, step: int) -> Path:

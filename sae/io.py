@@ -6,13 +6,15 @@ codes and reconstructions are equal in both packages whether or not one rescales
 
 from __future__ import annotations
 
+import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save
+from safetensors.torch import load, save
 from torch import Tensor
 
 from sae.checkpoint import write_atomic
@@ -20,6 +22,7 @@ from sae.errors import SAEError
 from sae.model import SAE, ThresholdSAE, TopKSAE
 
 SAELENS_VERSION = "6.54.12"  # the version whose format this is; below 6.0 SAELens drops the metadata
+WEIGHTS, CONFIG = "sae_weights.safetensors", "cfg.json"
 TENSORS = ("W_enc", "b_enc", "W_dec", "b_dec")
 
 
@@ -48,31 +51,30 @@ def save_sae(folder: str | Path, sae: SAE, metadata: dict[str, Any]) -> None:
         config["metadata"]["k"] = sae.k
     elif isinstance(sae, TopKSAE):
         config |= {"k": sae.k, "rescale_acts_by_decoder_norm": False}
-    write_atomic(folder / "sae_weights.safetensors", save(weights))
-    write_atomic(folder / "cfg.json", json.dumps(config, indent=1, sort_keys=True).encode())
+    write_atomic(folder / WEIGHTS, save(weights))
+    write_atomic(folder / CONFIG, json.dumps(config, indent=1, sort_keys=True).encode())
 
 
-def load_sae(folder: str | Path) -> SAE:
-    """Read an SAE of ours or of SAELens 6 (topk or jumprelu).
+def load_sae(folder: str | Path, digests: Mapping[str, str] | None = None) -> SAE:
+    """Read an SAE of ours or of SAELens 6 (topk or jumprelu). ``digests`` maps a file's name to its SHA-256, if known.
 
-    Raises ``SAEError`` naming the file when it is missing or damaged, lacks a tensor or a field, or is of an
-    architecture or a normalisation that has no equal here.
+    Raises ``SAEError`` naming the file when it is missing, damaged or not the one of the digest, lacks a tensor or a
+    field, or is of an architecture or a normalisation that has no equal here.
     """
     folder = Path(folder)
     try:
-        config = json.loads((folder / "cfg.json").read_text(encoding="utf-8"))
-        weights = load_file(folder / "sae_weights.safetensors")
+        config = json.loads(_read(folder / CONFIG, digests))
+        weights = load(_read(folder / WEIGHTS, digests))
     except FileNotFoundError as error:
-        raise SAEError(
-            f"{folder} holds no SAE ({error.filename or 'a file'} is missing): run `concepts train`"
-        ) from error
+        lost, remedy = error.filename or "a file", _remedy(digests) if digests else "run `concepts train`"
+        raise SAEError(f"{folder} holds no SAE ({lost} is missing): {remedy}") from error
+    except SAEError:
+        raise
     except (ValueError, OSError, SafetensorError) as error:
-        raise SAEError(
-            f"{folder}: the SAE's files are damaged: delete the folder's record and run `concepts train`"
-        ) from error
+        raise SAEError(f"{folder}: the SAE's files are damaged ({error}): {_remedy(digests)}") from error
     _check_fields(folder, config)
     wanted = TENSORS + (("threshold",) if config["architecture"] == "jumprelu" else ())
-    check_tensors(folder / "sae_weights.safetensors", weights, wanted)
+    check_tensors(folder / WEIGHTS, weights, wanted)
     weights = {name: weights[name].float() for name in wanted}
     if not config.get("apply_b_dec_to_input", True):
         # SAELens then feeds x itself to the encoder; here b_dec is always subtracted, so its share is added back.
@@ -85,8 +87,23 @@ def load_sae(folder: str | Path) -> SAE:
     return build(folder, weights, int(k))
 
 
+def _read(file: Path, digests: Mapping[str, str] | None) -> bytes:
+    """The bytes of a file; where its digest is known, the very bytes that it was compared with."""
+    data = file.read_bytes()
+    wanted = (digests or {}).get(file.name)
+    if wanted is not None and hashlib.sha256(data).hexdigest() != wanted:
+        raise SAEError(f"{file} is damaged (its checksum is not the recorded one): {_remedy(digests)}")
+    return data
+
+
+def _remedy(digests: Mapping[str, str] | None) -> str:
+    if digests is None:
+        return "give the folder of a whole SAE"
+    return "run `concepts repair` on the study, then run it again"
+
+
 def _check_fields(folder: Path, config: dict[str, Any]) -> None:
-    file = folder / "cfg.json"
+    file = folder / CONFIG
     if not isinstance(config, dict) or config.get("architecture") not in ("topk", "jumprelu"):
         found = config.get("architecture") if isinstance(config, dict) else config
         raise SAEError(f"{file}: architecture {found!r} cannot be read: save it for inference as topk or jumprelu")

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import queue
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -106,17 +107,30 @@ def measure(source: VectorSource) -> Statistics:
 
 
 def save_statistics(path: Path, statistics: Statistics) -> None:
-    """The mean as a tensor, the rest in the file's metadata."""
+    """The mean as a tensor, the rest in the file's metadata, and a digest of both: the file vouches for itself.
+
+    One entry of metadata, since safetensors writes several in an order of its own.
+    """
     facts = {name: getattr(statistics, name) for name in ("scale", "gamma", "rms_norm", "constant", "n_vectors")}
-    write_atomic(path, save({"mean": statistics.mean}, metadata={"statistics": json.dumps(facts)}))
+    told = json.dumps({**facts, "sha256": _own_digest(facts, statistics.mean)})
+    write_atomic(path, save({"mean": statistics.mean}, metadata={"statistics": told}))
+
+
+def _own_digest(facts: dict[str, Any], mean: Tensor) -> str:
+    return hashlib.sha256(json.dumps(facts).encode() + mean.float().contiguous().numpy().tobytes()).hexdigest()
 
 
 def load_statistics(path: Path) -> Statistics | None:
-    """What ``save_statistics`` wrote; None if the file is missing or damaged, since measuring again is cheap."""
+    """What ``save_statistics`` wrote; None if the file is missing or damaged, since measuring again is cheap.
+
+    A file without its digest was written by an earlier version, and is measured again, too.
+    """
     try:
         with safe_open(path, "pt") as file:
-            facts = json.loads(file.metadata()["statistics"])
-            return Statistics(mean=file.get_tensor("mean"), **{**facts, "constant": tuple(facts["constant"])})
+            facts, mean = json.loads(file.metadata()["statistics"]), file.get_tensor("mean")
+            if facts.pop("sha256") != _own_digest(facts, mean):
+                return None
+            return Statistics(mean=mean, **{**facts, "constant": tuple(facts["constant"])})
     except (OSError, ValueError, KeyError, TypeError, SafetensorError):
         return None
 

@@ -14,7 +14,7 @@ import os
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from storage import formats
@@ -64,6 +64,13 @@ class StoreFacts:
         sites = [[block, t, conditioning, list(shape)] for (block, t, conditioning), shape in self.shapes.items()]
         version = {formats.KEY: formats.STORE}
         return {**version, "n_prompts": self.n_prompts, "shard_size": self.shard_size, "sites": sites}
+
+
+def document_files(root: str | Path, facts: StoreFacts) -> list[Path]:
+    """Every metadata file of a store: its root's, each group's and each array's."""
+    folders = {PurePosixPath(site_key(site)) for site in facts.shapes}
+    folders |= {above for folder in list(folders) for above in folder.parents}
+    return sorted(store_path(root) / folder / DOCUMENT for folder in folders)
 
 
 def read_documents(root: str | Path) -> tuple[StoreFacts, dict[Site, Document]]:

@@ -15,11 +15,14 @@ import yaml
 
 from storage.atomic import write_atomic
 from storage.errors import StorageError
-from storage.formats import KEY, STUDY, format_of
+from storage.formats import FIRST, KEY, STUDY, format_of
+from storage.vouch import digest_of_bytes
 
 EXECUTION_KEY = "run"  # how work is executed changes no result, so it may differ between runs of a study
 ORDERED = ("prompts.splits",)  # mappings whose order says something: splits are dealt one after the other
 REVISING = "revising"  # in study.yaml while a revision has not ended: the settings that changed
+SEAL = "sha256"  # of all that follows its line
+DAMAGED = "run `concepts repair` on the study"
 SHOWN, WIDTH = 5, 80
 Differences = dict[str, tuple[Any, Any]]
 Added = Mapping[str, Any]  # dotted setting -> the value under which code that did not know it has worked
@@ -77,18 +80,29 @@ def read_study(root: str | Path) -> dict[str, Any]:
     """The contents of ``study.yaml``. Raises ``StorageError`` if the folder is not a study or is damaged."""
     path = Path(root) / "study.yaml"
     try:
-        found = yaml.safe_load(path.read_text(encoding="utf-8"))
+        data = path.read_bytes()
+        found = yaml.safe_load(data.decode())
     except (FileNotFoundError, NotADirectoryError) as error:
         raise StorageError(f"{root} is not a study folder (no study.yaml): give the --root of a run") from error
     except OSError as error:
         raise StorageError(f"{path} cannot be read ({error.strerror}): make it readable") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise StorageError(f"{path} is damaged: restore it, or start in another --root") from error
-    if isinstance(found, dict):
-        format_of(found.get(KEY), STUDY, path)
-    if not isinstance(found, dict) or "config" not in found:
-        raise StorageError(f"{path} is damaged (no 'config'): restore it, or start in another --root")
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
+        raise StorageError(f"{path} is damaged: {DAMAGED}") from error
+    if not is_sealed(data):
+        raise StorageError(f"{path} is damaged (its checksum is not its own): {DAMAGED}")
+    version = format_of(found.get(KEY), STUDY, path) if isinstance(found, dict) else FIRST
+    if version > FIRST and not data.startswith(SEAL.encode()):
+        raise StorageError(f"{path} is damaged (it lacks its checksum): {DAMAGED}")
+    if not isinstance(found, dict) or not isinstance(found.get("config"), dict):
+        raise StorageError(f"{path} is damaged (no 'config'): {DAMAGED}")
+    found.pop(SEAL, None)
     return found
+
+
+def is_sealed(data: bytes) -> bool:
+    """Whether the bytes of a ``study.yaml`` are those that were written, as far as its first line tells."""
+    first, _, rest = data.partition(b"\n")
+    return not first.startswith(SEAL.encode()) or first == f"{SEAL}: {digest_of_bytes(rest)}".encode()
 
 
 def has_study(root: str | Path) -> bool:
@@ -157,7 +171,9 @@ def end_revision(root: str | Path) -> None:
 
 
 def _write(path: Path, content: dict[str, Any]) -> None:
-    write_atomic(path, yaml.safe_dump(content, sort_keys=False).encode())
+    """With the digest of all the rest as the first line."""
+    text = yaml.safe_dump(content, sort_keys=False).encode()
+    write_atomic(path, f"{SEAL}: {digest_of_bytes(text)}\n".encode() + text)
 
 
 def differences(old: Any, new: Any, prefix: str = "") -> Differences:

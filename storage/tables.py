@@ -27,6 +27,7 @@ Filters = list[tuple[str, str, Any]]
 
 ROW_GROUP_ROWS = 32_768  # measured by benchmarks/queries.py: half costs scans more, four times as many label look-ups
 DICTIONARY_BYTES = 8 * 2**20  # the captions of a row group: beyond the default of 1 MB they would be left plain
+PROMPT = "prompt_id"
 RUN_PART = re.compile(r"[a-z]+-[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")  # of `runs`: stage and flow run
 # Pages carry checksums of their own, which the reader compares: what changes between a part's check and its reading.
 FORMAT = ds.ParquetFileFormat(
@@ -58,7 +59,14 @@ def store_part(root: str | Path, table: str, part: str, rows: list[dict[str, Any
     pq.write_table(data, buffer, **_parquet_options(table))
     encoded = buffer.getvalue()
     write_atomic(part_path(root, table, part), encoded)
-    return {"part": part, "rows": data.num_rows, "sha256": digest_of_bytes(encoded)}
+    return {"part": part, "rows": data.num_rows, "sha256": digest_of_bytes(encoded), **_range_of(table, data)}
+
+
+def _range_of(table: str, data: pa.Table) -> dict[str, int]:
+    """The first and last prompt of a part whose rows are in their order: what a reader can leave unopened by."""
+    if SORTS[table][0] != PROMPT or not data.num_rows:
+        return {}
+    return {"first": data[PROMPT][0].as_py(), "last": data[PROMPT][-1].as_py()}
 
 
 def part_path(root: str | Path, table: str, part: str) -> Path:
@@ -142,26 +150,42 @@ def parts(root: str | Path, table: str) -> list[Path]:
     return list(named_parts(root, table))
 
 
-def checked_parts(root: str | Path, table: str) -> list[Path]:
+def checked_parts(root: str | Path, table: str, filters: Filters | None = None) -> list[Path]:
     """The part files of a table, each compared with the digest in its record.
 
-    Raises ``StorageError`` for one that is missing or damaged.
+    With ``filters``, those that hold no prompt that passes them, by their records, are left out and not read. Raises
+    ``StorageError`` for a part that is missing or damaged.
     """
     table_folder(root, table)
-    found = named_parts(root, table)
     try:
-        _check_parts(found)
+        return _check_parts(root, table, filters)
     except StorageError:
         # A unit that is written anew right now has replaced the part before its record: look again, once.
-        found = named_parts(root, table)
-        _check_parts(found)
-    return list(found)
+        return _check_parts(root, table, filters)
 
 
-def _check_parts(found: dict[Path, dict[str, Any]]) -> None:
+def _check_parts(root: str | Path, table: str, filters: Filters | None) -> list[Path]:
+    found = {path: facts for path, facts in named_parts(root, table).items() if _may_hold(facts, filters or [])}
     for path, facts in found.items():
         if "sha256" in facts:
             check(path, facts["sha256"])
+    return list(found)
+
+
+def _may_hold(facts: dict[str, Any], filters: Filters) -> bool:
+    """Whether a part can hold a row that passes all filters, from its record's range of prompts."""
+    if "first" not in facts:
+        return True
+    first, last = facts["first"], facts["last"]
+    passes = {
+        "==": lambda value: first <= value <= last,
+        "in": lambda values: any(first <= value <= last for value in values),
+        ">=": lambda value: last >= value,
+        ">": lambda value: last > value,
+        "<=": lambda value: first <= value,
+        "<": lambda value: first < value,
+    }
+    return all(passes[op](value) for name, op, value in filters if name == PROMPT and op in passes)
 
 
 def scan_batches(
@@ -171,7 +195,7 @@ def scan_batches(
 
     Raises ``StorageError`` for a part that is missing or damaged.
     """
-    files = checked_parts(root, table)
+    files = checked_parts(root, table, filters)
     if not files:
         return
     try:

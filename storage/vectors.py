@@ -133,7 +133,7 @@ class VectorSource:
             shard = prompt // self.store.shard_size
             raise StorageError(
                 f"the activations at {site_key(self.site)} are not finite for prompt {prompt} (shard {shard}): run "
-                "`concepts repair`, then `concepts run` to record that shard again"
+                f"`concepts repair` on the study with --unit collect/{shard:06d}, then run it again"
             )
         return maps.reshape(-1, self.d)
 

@@ -14,8 +14,8 @@ from figures.cards import Card, Example, LabelLine, concept_card, number
 from storage.tables import Filters, read_table
 from tasks.collect import decode_png
 from tasks.errors import StudyError
+from tasks.saes import TRAINED
 from tasks.study import Site, Study, site_path, split_range, unit_name
-from tasks.train import TRAINED
 
 SITE = ("block", "t", "conditioning", "k")
 LABEL_LINES = 14  # a page's table; the paper's rule lists hundreds of labels of some concepts

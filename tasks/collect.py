@@ -17,6 +17,7 @@ from diffusion.model import DiffusionModel, token_ids
 from diffusion.sampling import Record, Samples, sample
 from storage.prompts import plan_prompts, told
 from storage.records import read_record
+from storage.store_metadata import document_files
 from storage.tables import read_table
 from tasks.errors import StudyError
 from tasks.parts import lacking, publish, read_shards, shard_name
@@ -29,13 +30,15 @@ def plan(study: Study) -> int:
     The plan is drawn once; a study folder that has it never reads the caption source again. No other stage makes a
     store: where one is missing later, its shards are lost, and an empty one would pass for them.
     """
-    create_store(study)
+    store = create_store(study)
     if lacking(study, "plan", ["prompts"]):
         dropped: Counter[str] = Counter()
         with borrowed_model(study) as model:
             tokens = functools.partial(token_ids, model)
             table = plan_prompts(study.config.prompts, tokens, model.context, study.config.seed, dropped)
-        publish(study, "plan", "prompts", {"prompts": table}, part="prompts", extra={"dropped": dict(dropped)})
+        extra = {"dropped": dict(dropped), "store": store.facts.attributes()}
+        metadata = document_files(study.root, store.facts)
+        publish(study, "plan", "prompts", {"prompts": table}, part="prompts", files=metadata, extra=extra)
     return sum(study.config.prompts.splits.values())
 
 
@@ -147,6 +150,6 @@ def _decoded(study: Study, found: pa.Table) -> dict[int, np.ndarray]:
             shard = shard_name(prompt_id // study.config.prompts.shard_size)
             raise StudyError(
                 f"{study.root}: table images holds for prompt {prompt_id} bytes that are no image ({error}): "
-                f"run `concepts repair`, then `concepts run` to sample shard {shard} again"
+                f"run `concepts repair {study.root} --unit collect/{shard}`, then the study again"
             ) from error
     return images

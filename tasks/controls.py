@@ -22,11 +22,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sae.io import build, load_sae
+from sae.io import build
 from sae.model import SAE
 from storage.vectors import shard_blocks
-from tasks.study import Site, Study, sae_folder, site_path, split_range, store_of
-from tasks.train import FROZEN, UNTRAINED
+from tasks.saes import FROZEN, UNTRAINED, has_sae, sae_of
+from tasks.study import Site, Study, site_path, split_range, store_of
 
 FIT_VECTORS, FIT_SHARDS = 30_000, 8  # a mean and principal directions do not gain from more
 FITS_KEPT = 8  # sites whose fit a process remembers, 6.6 MB each at the paper's width
@@ -35,10 +35,9 @@ SHUFFLED_DECODER, NEURONS, PCA = "shuffled_decoder", "neurons", "pca"
 
 def control_encoders(study: Study, site: Site, k: int, sae: SAE) -> Iterator[tuple[str, SAE]]:
     """Every control of one trained SAE by name, each made when it is asked for."""
-    folder = sae_folder(study, site, k)
-    yield UNTRAINED, load_sae(folder / UNTRAINED)
-    if (folder / FROZEN / "cfg.json").exists():
-        yield FROZEN, load_sae(folder / FROZEN)
+    yield UNTRAINED, sae_of(study, site, k, UNTRAINED)
+    if has_sae(study, site, k, FROZEN):
+        yield FROZEN, sae_of(study, site, k, FROZEN)
     yield SHUFFLED_DECODER, shuffled_decoder(sae, k, study.config.seed)
     mean_D, principal_DD = classical_fit(study, site)
     origin = Path(site_path(site))

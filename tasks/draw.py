@@ -9,14 +9,13 @@ import numpy as np
 
 from concepts.effects import region_mask
 from figures import draw
-from sae.io import load_sae
 from storage.tables import read_table
 from tasks.codes import image_codes
 from tasks.collect import decode_png, images_of, prompts_of
 from tasks.layout import ALL_LABELS, Predictor
+from tasks.saes import SHARED, sae_of
 from tasks.segment import label_masks
-from tasks.study import Study, sae_folder, split_range, store_of
-from tasks.train import SHARED
+from tasks.study import Study, split_range, store_of
 
 COLUMNS, CARDS = 8, 10
 FOLLOWED, FOLLOWED_IMAGES = 6, 3  # concepts followed through time, and images of each
@@ -143,7 +142,7 @@ def shared_maps(study: Study, block: str, k: int, cids: list[int]) -> dict[int, 
     found: dict[int, dict[float, np.ndarray]] = {cid: {} for cid in cids}
     for t in study.config.sites.times:
         site = (block, t, "cond")
-        sae = load_sae(sae_folder(study, site, k) / SHARED)
+        sae = sae_of(study, site, k, SHARED)
         height, width, _ = store_of(study).shape(site)
         parts: dict[int, list[np.ndarray]] = {cid: [] for cid in cids}
         for _ids, values, latents in image_codes(study, site, sae, "dictionary"):

@@ -12,12 +12,12 @@ from concepts.effects import region_mask
 from concepts.interventions import contribution, edit_direction, global_edit, random_direction, spatial_edit
 from concepts.settings import REGIONS
 from diffusion.sampling import Edit, sample
-from sae.io import load_sae
 from storage.prompts import hashed_seed
 from storage.tables import read_table
 from tasks.collect import images_by_id, prompts_of
 from tasks.plans import Unit
-from tasks.study import Site, Study, borrowed_model, sae_folder, split_range, store_of
+from tasks.saes import sae_of
+from tasks.study import Site, Study, borrowed_model, split_range, store_of
 from vision.words import mentions
 
 CONCEPTS, RANDOM, UNEDITED = "none", "random_direction", "unedited"
@@ -88,7 +88,7 @@ class Editor:
     def __init__(self, study: Study, unit: Unit, cids: list[int], strength: float, control: str) -> None:
         self.study, self.unit, self.control = study, unit, control
         self.site, k = site_of(study, unit.window)
-        self.sae = load_sae(sae_folder(study, self.site, k))
+        self.sae = sae_of(study, self.site, k)
         self.cids = torch.tensor(cids)
         self.size = strength * rms_norm(study, self.site)
 

@@ -18,7 +18,6 @@ from concepts.label_summary import summarise
 from concepts.label_table import LabelTable, label_table, labels_met, taken, top_labels, worth_keeping
 from concepts.overlap import OverlapStats
 from concepts.properties import ColourSums, cohesion, coverage, position_selectivity, separability
-from sae.io import load_sae
 from sae.model import SAE
 from storage.tables import scan_batches
 from tasks.codes import spooled
@@ -27,9 +26,9 @@ from tasks.controls import control_encoders
 from tasks.embedder import label_vectors
 from tasks.overlaps import SHUFFLED_POSITIONS, overlap_sums
 from tasks.parts import publish
+from tasks.saes import FROZEN, SHARED, TRAINED, UNTRAINED, sae_of
 from tasks.scan import ConceptScan, find_examples, scan_concepts, scan_ranges
-from tasks.study import Site, Study, part_name, sae_folder, site_columns, split_range, store_of, unit_name
-from tasks.train import FROZEN, SHARED, TRAINED, UNTRAINED
+from tasks.study import Site, Study, part_name, site_columns, split_range, store_of, unit_name
 
 WHOLE = (TRAINED, SHARED, UNTRAINED, FROZEN)  # of the other controls only what a rule takes is kept
 
@@ -53,7 +52,7 @@ class Labelling:
 
     def __init__(self, study: Study, site: Site, k: int) -> None:
         self.study, self.site, self.k = study, site, k
-        self.sae = load_sae(sae_folder(study, site, k))
+        self.sae = sae_of(study, site, k)
         self.columns = site_columns(site, k)
         self.grid = store_of(study).shape(site)[:2]
         self.labels = study_labels(study)
@@ -82,7 +81,7 @@ class Labelling:
         """The SAE of all times, as it is at this site; nothing without such an SAE."""
         if not self.study.config.sae.across_time:
             return
-        sae = load_sae(sae_folder(self.study, self.site, self.k) / SHARED)
+        sae = sae_of(self.study, self.site, self.k, SHARED)
         with spooled(self.study, self.site, sae, "dictionary") as codes:
             scan = scan_concepts(codes, self.grid)
             stats = overlap_sums(self.study, self.site, codes, scan.act_max)

@@ -11,7 +11,6 @@ import numpy as np
 from concepts.effects import bootstrap_interval
 from concepts.embeddings import centre, concept_embeddings
 from concepts.layout import conceptual_map, cosine_scores, evidence_scores, fit_threshold, ious, position_scores
-from sae.io import load_sae
 from sae.model import SAE
 from storage.tables import read_table
 from tasks.codes import image_codes
@@ -20,8 +19,9 @@ from tasks.embedder import label_vectors
 from tasks.label import study_labels
 from tasks.overlaps import image_area
 from tasks.parts import publish
+from tasks.saes import sae_of
 from tasks.segment import label_areas
-from tasks.study import Site, Study, part_name, sae_folder, site_columns, split_range, store_of, unit_name
+from tasks.study import Site, Study, part_name, site_columns, split_range, store_of, unit_name
 from vision.words import mentions
 
 METHODS = ("concepts", "evidence", "posterior", "position", "shuffled")
@@ -78,7 +78,7 @@ class Predictor:
 
     def __init__(self, study: Study, site: Site, k: int) -> None:
         self.study, self.site, self.k = study, site, k
-        self.sae: SAE = load_sae(sae_folder(study, site, k))
+        self.sae: SAE = sae_of(study, site, k)
         self.labels = study_labels(study)
         self.grid = store_of(study).shape(site)[:2]
         self.image_area = image_area(study)

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from concepts.matching import CoActivation, cosines, firing, match_rows
-from sae.io import load_sae
 from sae.model import SAE
 from tasks.codes import encode_maps
 from tasks.parts import publish
 from tasks.plans import match_unit
-from tasks.study import Site, Study, sae_folder, split_range, store_of
-from tasks.train import SHARED, TRAINED
+from tasks.saes import SHARED, TRAINED, sae_of
+from tasks.study import Site, Study, split_range, store_of
 
 
 def match_times(study: Study, block: str, conditioning: str, k: int) -> dict[str, Any]:
@@ -34,7 +32,7 @@ def match_times(study: Study, block: str, conditioning: str, k: int) -> dict[str
 
 def match_pair(study: Study, first: Site, second: Site, k: int, kind: str) -> list[dict[str, Any]]:
     """Matches from one site's concepts to another's, counted over the dictionary split."""
-    saes = [load_sae(kind_folder(study, site, k, kind)) for site in (first, second)]
+    saes = [sae_of(study, site, k, kind) for site in (first, second)]
     counts = CoActivation(saes[0].n, saes[1].n)
     store = store_of(study)
     start, stop = split_range(study, "dictionary")
@@ -46,12 +44,6 @@ def match_pair(study: Study, first: Site, second: Site, k: int, kind: str) -> li
         counts.add(fired[0], fired[1], cells)
     vectors = [sae.concept_vectors().detach().numpy() for sae in saes]
     return match_rows(counts, cosines(vectors[0], vectors[1]), shared=kind == SHARED)
-
-
-def kind_folder(study: Study, site: Site, k: int, kind: str) -> Path:
-    """Folder of a dictionary or of its shared relative."""
-    folder = sae_folder(study, site, k)
-    return folder if kind == TRAINED else folder / kind
 
 
 def _firing(sae: SAE, maps: np.ndarray) -> Any:

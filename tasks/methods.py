@@ -18,8 +18,8 @@ from sae.io import load_sae
 from sae.model import SAE
 from tasks.controls import SHUFFLED_DECODER, fit_vectors, shuffled_decoder
 from tasks.errors import StudyError
-from tasks.study import Site, Study, sae_folder, site_path, store_of
-from tasks.train import FROZEN, SHARED, TRAINED, UNTRAINED
+from tasks.saes import FROZEN, SHARED, TRAINED, UNTRAINED, has_sae, sae_of
+from tasks.study import Site, Study, site_path, store_of
 
 Encode = Callable[[np.ndarray], np.ndarray]  # float32 [N, D] -> float32 [N, C], >= 0
 PROBE = "probe"
@@ -30,16 +30,10 @@ def dictionaries(study: Study, site: Site, k: int, given: dict[str, tuple[str, s
 
     ``given`` maps a name to (site path, folder). Raises ``StudyError`` for one that does not fit the site.
     """
-    folder = sae_folder(study, site, k)
-    for kind, place in (
-        (TRAINED, folder),
-        (SHARED, folder / SHARED),
-        (FROZEN, folder / FROZEN),
-        (UNTRAINED, folder / UNTRAINED),
-    ):
-        if (place / "cfg.json").exists():
-            yield kind, sae_features(load_sae(place))
-    yield SHUFFLED_DECODER, sae_features(shuffled_decoder(load_sae(folder), k, study.config.seed))
+    for kind in (TRAINED, SHARED, FROZEN, UNTRAINED):
+        if has_sae(study, site, k, kind):
+            yield kind, sae_features(sae_of(study, site, k, kind))
+    yield SHUFFLED_DECODER, sae_features(shuffled_decoder(sae_of(study, site, k), k, study.config.seed))
     channels = store_of(study).shape(site)[-1]
     for name, (where, path) in given.items():
         if where == site_path(site):

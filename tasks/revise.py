@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from sae.io import CONFIG, WEIGHTS
 from sae.members import members_of
 from storage.formats import FIRST, KEY
 from storage.inspect import OPTIONAL
@@ -49,6 +50,7 @@ from tasks.former import with_former_values
 from tasks.identity import contents_of, settled
 from tasks.parts import part_of
 from tasks.preconditions import units_of
+from tasks.saes import SHARED, UNTRAINED
 from tasks.study import (
     Site,
     Study,
@@ -60,7 +62,7 @@ from tasks.study import (
     study_as,
     time_series,
 )
-from tasks.train import SHARED, UNTRAINED, WEIGHTS, member_folder
+from tasks.train import member_folder
 
 CHECKPOINT = "checkpoint"
 STAGE = "stages."  # before the name of a stage whose version changed, among the settings that did
@@ -212,7 +214,7 @@ def _stale_weights(study: Study) -> list[Path]:
     if study.config.sae.across_time:
         expected |= {home / f"k{k}" for home in homes for k in study.config.sae.k}
     places = [*(site_folder(study, site) for site in sites), *homes]
-    marks = (WEIGHTS, "cfg.json", CHECKPOINT)
+    marks = (WEIGHTS, CONFIG, CHECKPOINT)
     found = {path.parent for place in places for mark in marks for path in place.rglob(mark)}
     return sorted(found - expected)
 

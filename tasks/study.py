@@ -18,9 +18,10 @@ from typing import TYPE_CHECKING, Any
 
 from diffusion.settings import ModelSettings
 from storage.names import refuse_root
-from storage.records import records
+from storage.records import read_record, records
 from storage.store_metadata import NoStoreError, read_documents, store_path
 from storage.study import amend_study, check_study, config_hash, has_study, open_study, read_study
+from storage.vouch import check, vouched_files
 from tasks.config import StudyConfig
 from tasks.dependencies import ADDED, STAGES, refuse_other_versions, revisable, stage_hash, stage_versions
 from tasks.errors import StudyError
@@ -201,10 +202,16 @@ def backend_of(study: Study) -> Backend:
 
 
 def store_of(study: Study) -> ActivationStore:
-    """The activation store that planning made. Raises ``StorageError`` if it is not there or lacks metadata."""
+    """The activation store that planning made.
+
+    Raises ``StorageError`` if it is not there, or if its metadata are not those that the plan's record names.
+    """
     from storage.activations import ActivationStore
 
-    return ActivationStore.open(study.root)
+    store = ActivationStore.open(study.root)
+    for name, digest in vouched_files(read_record(study.root, "plan", "prompts") or {}).items():
+        check(Path(study.root) / name, digest)
+    return store
 
 
 def refuse_lost_store(root: str | Path) -> None:

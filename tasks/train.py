@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from sae.checkpoint import Places
-from sae.io import save_sae
+from sae.io import CONFIG, WEIGHTS, save_sae
 from sae.members import Member, fold, members_of, untrained
 from sae.metrics import Metrics, evaluate_all, stability
 from sae.model import SAE
@@ -23,6 +23,7 @@ from sae.source import Conditioned, Statistics, Together, load_statistics, measu
 from sae.train import Trained, train
 from storage.vectors import VectorSource
 from tasks.parts import publish
+from tasks.saes import FROZEN, SHARED, TRAINED, UNTRAINED
 from tasks.study import (
     Site,
     Study,
@@ -38,9 +39,7 @@ from tasks.study import (
     unit_name,
 )
 
-WEIGHTS, CONFIG, LOG = "sae_weights.safetensors", "cfg.json", "log.jsonl"
-STATISTICS = "statistics.safetensors"
-TRAINED, UNTRAINED, FROZEN, SHARED = "trained", "untrained", "frozen", "shared"
+LOG, STATISTICS = "log.jsonl", "statistics.safetensors"
 Progress = Callable[[int, int, Any], None]
 
 

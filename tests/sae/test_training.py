@@ -152,12 +152,12 @@ class TestBadInput:
         members = [Member(2, 16, 0)]
         places = place(tmp_path, members)
         train_on(Synthetic(8, 640, 0), SHORT, members, places=places)
-        with pytest.raises(SAEError, match=r"another configuration \(lr: then 0.003, now 0.5\): delete"):
+        with pytest.raises(SAEError, match=r"another configuration \(lr: then 0.003, now 0.5\): move it away"):
             train_on(Synthetic(8, 640, 0), SHORT.model_copy(update={"lr": 0.5}), members, places=places)
         with pytest.raises(SAEError, match="another configuration .*data"):
             train_on(Synthetic(8, 640, 4), SHORT, members, places=places)
         next(tmp_path.rglob("step-*.safetensors")).write_bytes(b"x")
-        with pytest.raises(SAEError, match="is damaged .* delete"):
+        with pytest.raises(SAEError, match="is damaged .* run `concepts repair`"):
             train_on(Synthetic(8, 640, 0), SHORT, members, places=places)
 
     def test_a_folder_that_cannot_be_written(self, tmp_path):

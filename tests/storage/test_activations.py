@@ -233,6 +233,6 @@ def test_a_value_that_is_not_finite_is_named_by_shard_and_prompt(tmp_path):
     store, _ = filled(tmp_path)
     zarr.open_array(tmp_path / "activations.zarr" / "mid" / "0.50" / "cond", mode="r+")[6, 1, 2, 3] = np.nan
     with pytest.raises(
-        StorageError, match=r"mid/0.50/cond are not finite for prompt 6 \(shard 1\): run `concepts repair`"
+        StorageError, match=r"mid/0.50/cond are not finite for prompt 6 \(shard 1\): run .* --unit collect/000001,"
     ):
         list(VectorSource(store, SITE, 0, 11).chunks())

@@ -6,13 +6,15 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from storage import vouch
 from storage.errors import StorageError
 from storage.publish import publish_run
 from storage.query import query
 from storage.records import is_done, read_record, record_path, records, whole_records, write_record
-from storage.study import open_study
+from storage.study import open_study, read_study
 from storage.tables import checked_parts, count_rows, open_parts, parts, read_table, store_part
 from tests.parts import add_part, make_old
 
@@ -157,3 +159,48 @@ def test_rows_of_runs_have_records_and_those_of_before_get_them(root):
     (root / "tables" / "runs" / f"{RUN}.parquet").write_bytes(flipped)
     with pytest.raises(StorageError, match="runs/collect-.* is damaged"):
         read_table(root, "runs")
+
+
+@given(
+    at=st.lists(st.integers(0, 60), min_size=1, max_size=12, unique=True),
+    cut=st.integers(1, 5),
+    op=st.sampled_from(["==", "in", ">=", ">", "<=", "<", "!="]),
+    value=st.integers(-2, 62),
+)
+@settings(max_examples=40, deadline=None)
+def test_parts_left_unopened_hold_nothing_that_was_asked_for(tmp_path_factory, at, cut, op, value):
+    root = tmp_path_factory.mktemp("study")
+    ids = sorted(at)
+    for low in range(0, len(ids), cut):
+        add_part(root, "tags", f"{low:06d}", [{**TAG, "prompt_id": i} for i in ids[low : low + cut]])
+    given_value = [value, value + 3] if op == "in" else value
+    compare = {
+        "==": value.__eq__, "in": [value, value + 3].__contains__, ">=": value.__le__, ">": value.__lt__,
+        "<=": value.__ge__, "<": value.__gt__, "!=": value.__ne__,
+    }  # fmt: skip
+    found = read_table(root, "tags", ["prompt_id"], [("prompt_id", op, given_value)])["prompt_id"].to_pylist()
+    assert found == [i for i in ids if compare[op](i)]
+
+
+def test_a_part_out_of_range_is_not_read(root):
+    other = add_part(root, "tags", "000001", [{**TAG, "prompt_id": 9}])
+    other.write_bytes(b"damaged")
+    assert read_table(root, "tags", filters=[("prompt_id", "in", [0, 1])]).num_rows == 1
+    with pytest.raises(StorageError, match="000001.parquet is damaged"):
+        read_table(root, "tags", filters=[("prompt_id", "in", [1, 9])])
+
+
+def test_every_flip_of_study_yaml_is_noticed(tmp_path):
+    open_study(
+        tmp_path, {"name": "x", "seed": 0, "run": {"max_workers": 2}}, {"git_sha": "a", "versions": {"torch": "2"}}
+    )
+    path = tmp_path / "study.yaml"
+    whole = path.read_bytes()
+    assert "sha256" not in read_study(tmp_path) and whole.startswith(b"sha256: ")
+    for at in range(len(whole)):
+        path.write_bytes(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :])
+        with pytest.raises(StorageError):
+            read_study(tmp_path)
+    path.write_bytes(whole.partition(b"\n")[2])
+    with pytest.raises(StorageError, match="study.yaml is damaged .* run `concepts repair`"):
+        read_study(tmp_path)

@@ -119,7 +119,7 @@ def test_bytes_that_are_no_image_name_table_prompt_and_remedy(tmp_path, kind):
     data = {prompt_id: encode_png(RGB) for prompt_id in range(8, 16)} | {11: damaged()[kind]}
     rows = [{"prompt_id": i, "image": d, "width": 7, "height": 5, "sha256": ""} for i, d in data.items()]
     add_part(tmp_path, "images", "000001", rows)
-    says = r"table images holds for prompt 11 .* no image .*: run `concepts repair`, then .* shard 000001 again"
+    says = r"table images holds for prompt 11 .* no image .*: run `concepts repair .* --unit collect/000001`"
     with pytest.raises(StudyError, match=says):
         images_of(study, 8, 16)
     with pytest.raises(StudyError, match=says):
