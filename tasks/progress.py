@@ -32,6 +32,10 @@ class StageProgress:
         self._last = time.monotonic()
         self._tell()
 
+    def set_done(self, done: int) -> None:
+        """Count anew: units that ended unseen, on a cluster that was lost, are done as well."""
+        self.done = done
+
     def step(self, units: int = 1) -> None:
         """Record ``units`` more finished units."""
         self.done += units

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 from prefect import Task
@@ -11,22 +11,26 @@ from prefect.futures import as_completed
 from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 
 from tasks.config import RunSettings
-from tasks.errors import StudyError
 from tasks.progress import StageProgress
 
+FIRST_SECONDS = 20.0  # for a cluster that should be there; one that was lost is given longer
 
-def make_runner(settings: RunSettings) -> TaskRunner[Any]:
-    """The task runner of ``run.task_runner``: bounded threads, a running Dask cluster or a local one."""
+
+@contextmanager
+def started_runner(settings: RunSettings, patience: float = FIRST_SECONDS) -> Iterator[TaskRunner[Any]]:
+    """The task runner of ``run.task_runner``: bounded threads, a running Dask cluster or a local one.
+
+    ``patience`` is how many seconds a running cluster is given to answer. Raises ``StudyError`` if it does not, and
+    ``ClusterLost`` if its scheduler goes away while the context is open.
+    """
     if settings.task_runner == "thread":
-        return ThreadPoolTaskRunner(max_workers=settings.max_workers)
-    try:
-        from prefect_dask import DaskTaskRunner
-    except ImportError as error:
-        raise StudyError("run.task_runner is 'dask': install it with `pip install prefect-dask`") from error
-    logging.getLogger("distributed").setLevel(logging.WARNING)
-    if settings.dask_address:
-        return DaskTaskRunner(address=settings.dask_address)
-    return DaskTaskRunner(cluster_kwargs={"n_workers": settings.max_workers, "threads_per_worker": 1})
+        with ThreadPoolTaskRunner(max_workers=settings.max_workers) as threads:  # type: ignore[var-annotated]
+            yield threads
+        return
+    from tasks.cluster import dask_runner
+
+    with dask_runner(settings, patience) as runner:
+        yield runner
 
 
 def with_retries(task: Task[..., Any], settings: RunSettings) -> Task[..., Any]:
@@ -50,6 +54,7 @@ def run_units(
     progress: StageProgress,
     submit: Callable[[TaskRunner[Any], Any], Any],
     units: Iterable[Any],
+    patience: float = FIRST_SECONDS,
 ) -> list[Any]:
     """Submit every unit, count each as it finishes, return the results in completion order.
 
@@ -57,7 +62,7 @@ def run_units(
     each waiting for the one before. A unit is finished with its last task, whose result counts. The first failure is
     raised after what is under way has ended; what it wrote is kept.
     """
-    with make_runner(settings) as runner:
+    with started_runner(settings, patience) as runner:
         chains = [_chain(submit(runner, unit)) for unit in units]
         last = {id(chain[-1]) for chain in chains}
         found = []
@@ -76,7 +81,7 @@ class Step(NamedTuple):
     progress: StageProgress
 
 
-def run_chains(settings: RunSettings, chains: list[list[Step]]) -> int:
+def run_chains(settings: RunSettings, chains: list[list[Step]], patience: float = FIRST_SECONDS) -> int:
     """Run chains of tasks, each task after the one before it in its chain. Returns how many ran.
 
     All first tasks are submitted before the second ones: a task that waits for another holds a worker meanwhile.
@@ -84,7 +89,7 @@ def run_chains(settings: RunSettings, chains: list[list[Step]]) -> int:
     """
     futures: list[list[Any]] = [[] for _ in chains]
     progress_of: dict[int, StageProgress] = {}
-    with make_runner(settings) as runner:
+    with started_runner(settings, patience) as runner:
         for depth in range(max(map(len, chains), default=0)):
             for chain, before in zip(chains, futures, strict=True):
                 if depth < len(chain):
@@ -112,3 +117,11 @@ def _finished(chains: list[list[Any]]) -> Iterator[Any]:
         for step in chain[: chain.index(future) + 1]:
             step.result()
         yield future
+        _release(future)
+
+
+def _release(future: Any) -> None:
+    """Let a cluster forget a task that has been counted: what it remembers it does again when a worker dies."""
+    release = getattr(future.wrapped_future, "release", None)
+    if release is not None:
+        release()

@@ -6,6 +6,7 @@ What loads a model imports its libraries itself: whether anything is left to do 
 from __future__ import annotations
 
 import functools
+import os
 import platform
 import subprocess
 import threading
@@ -140,12 +141,15 @@ def versions() -> dict[str, str]:
 
 @functools.cache
 def git_sha() -> str | None:
-    """Commit of the source tree the code runs from, or None outside a git checkout."""
+    """Commit of the source tree the code runs from, or None where it is not known.
+
+    Where there is no checkout, as in the image, CONCEPT_ATLAS_GIT_SHA says what it was built of.
+    """
     command = ["git", "-C", str(Path(__file__).resolve().parent), "rev-parse", "HEAD"]
     try:
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
     except (OSError, subprocess.CalledProcessError):
-        return None
+        return os.environ.get("CONCEPT_ATLAS_GIT_SHA") or None
 
 
 _idle: dict[ModelSettings, list[DiffusionModel]] = {}

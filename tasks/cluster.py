@@ -1,0 +1,87 @@
+"""Dask clusters: one of this run's own, on loopback, or one that runs already and may go away and come back."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from prefect.task_runners import TaskRunner
+
+from tasks.config import RunSettings
+from tasks.errors import StudyError
+
+WORKER_SECONDS = 60.0  # a worker may be starting as well
+BUSY_SECONDS = "300s"  # a scheduler that reads our tasks imports torch, deaf meanwhile, for a minute where it is slow
+
+
+class ClusterLost(StudyError):
+    """The scheduler of a running cluster went away; what its workers had published is kept."""
+
+
+@contextmanager
+def dask_runner(settings: RunSettings, patience: float) -> Iterator[TaskRunner[Any]]:
+    """Prefect's runner on ``run.dask_address``, or on a local cluster of ``run.max_workers`` processes.
+
+    Raises ``StudyError`` if no scheduler answers within ``patience`` seconds or it has no worker, and ``ClusterLost``
+    if the scheduler goes away.
+    """
+    try:
+        import dask
+        from distributed.comm import CommClosedError
+        from prefect_dask import DaskTaskRunner
+    except ImportError as error:
+        raise StudyError("run.task_runner is 'dask': install it with `pip install prefect-dask`") from error
+    from concurrent.futures import CancelledError
+
+    from distributed.scheduler import KilledWorker
+
+    for name in ("distributed", "tornado"):
+        logging.getLogger(name).setLevel(logging.CRITICAL if settings.dask_address else logging.WARNING)
+    given = {"address": settings.dask_address} if settings.dask_address else {"cluster_kwargs": local_cluster(settings)}
+    runner = DaskTaskRunner(**given, client_kwargs={"timeout": patience})
+    try:
+        with dask.config.set({"distributed.comm.timeouts.tcp": BUSY_SECONDS}), runner:
+            _join(runner, settings)
+            yield runner
+    except KilledWorker as error:
+        raise StudyError(
+            f"a Dask worker died each time it was given {error.task}, which is most often want of memory: lower "
+            "run.max_workers or sampling.batch_size, and run the same command again; what was finished is kept"
+        ) from error
+    except (CancelledError, CommClosedError) as error:
+        raise ClusterLost(
+            f"the Dask scheduler {settings.dask_address or 'of this run'} went away: start it and its workers, and run "
+            "the same command again; what was finished is kept"
+        ) from error
+
+
+def local_cluster(settings: RunSettings) -> dict[str, Any]:
+    """What a local cluster is made of: everything on loopback, every port free, so that two studies never meet."""
+    return {
+        "n_workers": settings.max_workers,
+        "threads_per_worker": 1,
+        "host": "127.0.0.1",
+        "dashboard_address": "127.0.0.1:0",  # Dask's own default is port 8787 of every interface
+    }
+
+
+def _join(runner: Any, settings: RunSettings) -> None:
+    """Connect, and see that somebody is there to work: tasks of a cluster without workers wait for ever."""
+    try:
+        client = runner.client
+    except OSError as error:
+        if not settings.dask_address:
+            raise
+        raise StudyError(
+            f"run.dask_address is {settings.dask_address!r}, and no Dask scheduler answers there ({error}): start it, "
+            "or leave the setting empty for a local cluster"
+        ) from error
+    try:
+        client.wait_for_workers(1, timeout=WORKER_SECONDS)
+    except TimeoutError as error:
+        where = settings.dask_address or "of this run"
+        raise StudyError(
+            f"the Dask scheduler {where} has had no worker for {WORKER_SECONDS:.0f} s: start one with `dask worker`"
+        ) from error

@@ -1,0 +1,137 @@
+"""Dask clusters that lose a worker or their scheduler, with real processes, and what they listen on."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+from prefect import flow, task
+from prefect.cache_policies import NO_CACHE
+from prefect.settings import PREFECT_HOME, temporary_settings
+
+from flows.common import run_each
+from flows.server import free_port, prefect_server
+from storage.records import records
+from tasks.config import RunSettings, load_config
+from tasks.errors import StudyError
+from tasks.parts import publish, shard_name
+from tasks.progress import StageProgress, listening
+from tasks.runner import run_units, started_runner
+from tasks.study import Study
+from tasks.units import once
+from tests.paths import ROOT
+
+pytestmark = pytest.mark.system
+DASK = RunSettings(task_runner="dask", max_workers=2, retries=0)
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    home = {PREFECT_HOME: tmp_path_factory.mktemp("prefect")}
+    with pytest.MonkeyPatch.context() as patch, temporary_settings(home):
+        patch.setenv("PREFECT_HOME", str(home[PREFECT_HOME]))
+        with prefect_server():
+            yield
+
+
+def unit(study: Study, shard: int) -> dict:
+    """Takes a tenth of a second, and leaves a line a time that it was really done."""
+    with (Path(study.root) / "done.txt").open("a") as lines:
+        lines.write(f"{shard} {os.getpid()}\n")
+    time.sleep(0.1)
+    publish(study, "collect", shard_name(shard), {})
+    return {"shard": shard}
+
+
+@task(cache_policy=NO_CACHE)
+@once("collect", lambda study, shard: shard_name(shard))
+def unit_task(study: Study, shard: int) -> dict:
+    return unit(study, shard)
+
+
+def test_what_a_killed_worker_had_finished_is_not_done_again(server, tmp_path):
+    config = load_config(ROOT / "configs" / "tiny.yaml")
+    study, shards = Study(str(tmp_path), config, "hash"), 40
+    killed = []
+
+    def kill_one_when_half_is_done() -> None:
+        if len(records(tmp_path, "collect")) >= shards // 2 and not killed:
+            killed.append(int((tmp_path / "done.txt").read_text().split()[1]))
+            os.kill(killed[0], signal.SIGKILL)
+
+    @flow
+    def stage() -> int:
+        progress = StageProgress("collect", 0, shards)
+        progress.step = lambda units=1: kill_one_when_half_is_done()
+        return len(
+            run_units(DASK, progress, lambda r, s: r.submit(unit_task, {"study": study, "shard": s}), range(shards))
+        )
+
+    assert stage() == shards and killed
+    times = [line.split()[0] for line in (tmp_path / "done.txt").read_text().splitlines()]
+    assert set(times) == {str(shard) for shard in range(shards)}
+    assert len(times) <= shards + 1  # the one that the worker was at
+
+
+def test_a_local_cluster_listens_on_loopback_alone_and_beside_another(server):
+    @flow
+    def listening() -> list:
+        with started_runner(DASK) as one, started_runner(DASK) as other:
+            assert one.client.scheduler.address != other.client.scheduler.address
+            me = psutil.Process()
+            ours = [me, *me.children(recursive=True)]
+            return [c.laddr.ip for p in ours for c in p.net_connections("tcp") if c.status == psutil.CONN_LISTEN]
+
+    found = listening()
+    assert len(found) >= 6 and set(found) == {"127.0.0.1"}
+
+
+def test_a_scheduler_that_is_not_there_is_one_sentence(server):
+    @flow
+    def nowhere() -> None:
+        with started_runner(DASK.model_copy(update={"dask_address": f"tcp://127.0.0.1:{free_port()}"}), 1.0):
+            pass
+
+    with pytest.raises(StudyError, match="no Dask scheduler answers there .*: start it, or leave the setting empty"):
+        nowhere()
+
+
+def test_a_stage_outlives_its_clusters_scheduler(server, tmp_path):
+    port = free_port()
+    address = f"tcp://127.0.0.1:{port}"
+    config = load_config(ROOT / "configs" / "tiny.yaml")
+    settings = DASK.model_copy(update={"dask_address": address})
+    study = Study(str(tmp_path), config.model_copy(update={"run": settings}), "hash")
+    processes: list[subprocess.Popen] = []
+
+    def start_cluster() -> None:
+        scheduler = ("scheduler", "--host", "127.0.0.1", "--port", str(port), "--dashboard-address", "127.0.0.1:0")
+        for arguments in (scheduler, ("worker", address, "--nthreads", "1", "--no-dashboard")):
+            command = [sys.executable, "-m", "dask", *arguments]
+            processes.append(subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL))
+
+    def lose_it_when_half_is_done(stage: str, done: int, total: int) -> None:
+        if done >= 10 and len(processes) == 2:
+            for process in processes:
+                process.kill()
+            start_cluster()
+
+    @flow
+    def stage() -> list[str]:
+        units = {shard_name(shard): {"shard": shard} for shard in range(20)}
+        return run_each(study, "collect", unit_task, units)
+
+    start_cluster()
+    try:
+        with listening(lose_it_when_half_is_done):
+            assert len(stage()) == 20
+    finally:
+        for process in processes:
+            process.kill()
+    assert len(processes) == 4 and len(records(tmp_path, "collect")) == 20
+    times = [line.split()[0] for line in (tmp_path / "done.txt").read_text().splitlines()]
+    assert len(times) <= 21  # the one that was under way
