@@ -16,6 +16,7 @@ from flows.sentences import print_in_any_encoding, sentence_of
 
 STAGES = ("collect", "train", "label", "layout", "intervene")
 DAMAGED, INTERRUPTED = 1, 130
+SERVE_GRACE = 6.0  # seconds in which an interrupted `serve` pauses its schedules
 # Set before Prefect is imported: quiet by default, and nothing leaves the machine.
 QUIET = {
     "PREFECT_LOGGING_LEVEL": "CRITICAL",
@@ -87,6 +88,13 @@ def parser() -> argparse.ArgumentParser:
     serve.add_argument("--config", type=Path, default=Path("configs/mini.yaml"))
     serve.add_argument("--root", type=_root, default=Path("runs/mini"))
     serve.add_argument("--cron", default="0 3 * * *", help="schedule of the whole study")
+    server = commands.add_parser(
+        "server", help="a Prefect server with its UI, for all commands; nothing leaves the machine"
+    )
+    for command in (serve, server):
+        command.add_argument(
+            "--port", type=_port, default=4200, help="of a server of this command's own; 0 takes any that is free"
+        )
     return top
 
 
@@ -95,6 +103,12 @@ def _version() -> str:
         return metadata.version("concept-atlas")
     except metadata.PackageNotFoundError:
         return "(not installed as a package)"
+
+
+def _port(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or int(text) > 65535:
+        raise argparse.ArgumentTypeError(f"{text!r} is no port: give a number from 0 to 65535")
+    return int(text)
 
 
 def _add_study(command: argparse.ArgumentParser) -> None:
@@ -141,12 +155,15 @@ def main(arguments: list[str] | None = None) -> int:
     if not getattr(options, "verbose", False):
         for name, value in QUIET.items():
             os.environ.setdefault(name, value)
+    from flows.interrupts import MESSAGE, ended_by_signals
+
     try:
-        code = _dispatch(options)
-        sys.stdout.flush()  # here, where a full disk behind it can be told in a sentence
-        return code
-    except KeyboardInterrupt:
-        print("interrupted; what was finished is kept: run the same command again", file=sys.stderr)
+        with ended_by_signals(SERVE_GRACE if options.command == "serve" else 0.0):
+            code = _dispatch(options)
+            sys.stdout.flush()  # here, where a full disk behind it can be told in a sentence
+            return code
+    except KeyboardInterrupt:  # not in the main thread of a process, where signals are heard
+        print(MESSAGE, file=sys.stderr)
         return INTERRUPTED
     except BrokenPipeError:
         _drop_output()
@@ -179,15 +196,18 @@ def _dispatch(options: argparse.Namespace) -> int:
         "verify": _verify,
         "query": _query,
         "serve": _serve,
+        "server": _server,
     }
     return commands[options.command](options)
 
 
 def _run(options: argparse.Namespace) -> int:
+    from flows.environment import prepare
     from storage.lock import writing
     from tasks.config import load_config
 
     config = load_config(options.config, options.set)  # a mistake is told before the heavy imports, in a moment
+    prepare()
     from tasks.study import may_write, open_or_create
 
     # Refuse a bad configuration before a folder is made, a server is started and a flow run exists.
@@ -198,13 +218,13 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _run_flow(options: argparse.Namespace) -> int:
-    from flows.server import prefect_server
+    from flows.server import prefect_server, though_the_api_goes
     from flows.study import STAGES as STAGE_FLOWS
     from flows.study import study_flow
 
     flow = study_flow if options.command == "run" else STAGE_FLOWS[options.command]
     with prefect_server(), _progress_bars():
-        summary = flow(str(options.config), str(options.root), options.set or None)
+        summary = though_the_api_goes(lambda: flow(str(options.config), str(options.root), options.set or None))
     for name, counts in summary.items():
         shown = ", ".join(f"{k} {v}" for k, v in counts.items()) if isinstance(counts, dict) else counts
         print(f"{name}: {shown}")
@@ -212,10 +232,12 @@ def _run_flow(options: argparse.Namespace) -> int:
 
 
 def _bench(options: argparse.Namespace) -> int:
+    from flows.environment import prepare
     from storage.lock import writing
     from tasks.config import load_config
 
     config = load_config(options.config, options.set)
+    prepare()
     from tasks.bench import given_dictionaries
     from tasks.study import open_existing
     from tasks.truth import read_truth
@@ -224,11 +246,12 @@ def _bench(options: argparse.Namespace) -> int:
     read_truth(options.truth)
     given = given_dictionaries(study, options.dictionary)
     from flows.bench import bench_flow
-    from flows.server import prefect_server
+    from flows.server import prefect_server, though_the_api_goes
     from tasks.artifacts import bench_summary
 
+    arguments = (str(options.config), str(options.root), options.set or None, str(options.truth), given)
     with writing(options.root, "concepts bench", options.wait), prefect_server(), _progress_bars():
-        bench_flow(str(options.config), str(options.root), options.set or None, str(options.truth), given)
+        though_the_api_goes(lambda: bench_flow(*arguments))
     import pyarrow as pa
 
     from storage.query import render
@@ -244,6 +267,7 @@ def _progress_bars() -> Iterator[None]:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+    from flows.interrupts import farewell
     from tasks.progress import listening
 
     console = Console(stderr=True)
@@ -253,7 +277,7 @@ def _progress_bars() -> Iterator[None]:
         return
     columns = (TextColumn("{task.description:>10}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     bars: dict[str, Any] = {}
-    with Progress(*columns, console=console) as progress:
+    with farewell(lambda: _leave_terminal(console)), Progress(*columns, console=console) as progress:
 
         def listener(stage: str, done: int, total: int) -> None:
             if stage not in bars:
@@ -262,6 +286,12 @@ def _progress_bars() -> Iterator[None]:
 
         with listening(listener):
             yield
+
+
+def _leave_terminal(console: Any) -> None:
+    """A new line for the last words, and the cursor that the bars hide."""
+    console.line()
+    console.show_cursor(True)
 
 
 def _log_line(stage: str, done: int, total: int) -> None:
@@ -403,16 +433,28 @@ def _for_terminal(text: bytes) -> bytes:
 
 
 def _serve(options: argparse.Namespace) -> int:
+    from flows.environment import prepare
     from tasks.config import load_config
 
     load_config(options.config)
     os.environ["PREFECT_LOGGING_LEVEL"] = "INFO"
+    prepare()
     from flows.schedule import study_schedule
 
     study_schedule(options.cron, "UTC")
     from flows.serve import serve_all
 
-    serve_all(str(options.config), str(options.root), options.cron)
+    serve_all(str(options.config), str(options.root), options.cron, options.port)
+    return 0
+
+
+def _server(options: argparse.Namespace) -> int:
+    from flows.environment import prepare
+
+    prepare(with_api=False)
+    from flows.serve import run_server
+
+    run_server(options.port)
     return 0
 
 

@@ -7,20 +7,28 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
+from uuid import UUID
 
 from prefect import Task, runtime
+from prefect.client.orchestration import get_client
+from prefect.states import Cancelled
 from prefect.task_runners import TaskRunner
 
+from flows.interrupts import farewell
 from storage.lock import writing
 from storage.names import refuse_root
 from storage.publish import publish_run
 from storage.records import forget_record
+from tasks.cluster import ClusterLost
 from tasks.config import load_config
 from tasks.dependencies import WITH_WEIGHTS
 from tasks.parts import lacking
 from tasks.progress import StageProgress
-from tasks.runner import Step, run_chains, run_units, with_retries
+from tasks.runner import FIRST_SECONDS, Step, run_chains, run_units, with_retries
 from tasks.study import Study, git_sha, limit_threads, open_or_create, versions
+
+CLUSTER_RETURNS = 3  # times that one stage outlives its cluster's scheduler
+RETURN_SECONDS = 300.0  # that a lost scheduler is waited for: a machine restarts in less
 
 
 @contextmanager
@@ -32,7 +40,8 @@ def stage(name: str, config_path: str, root: str, overrides: list[str] | None) -
         study = open_or_create(root, config)
         limit_threads(study)
         started = datetime.now(UTC)
-        yield study
+        with cancelled_if_ended():
+            yield study
         _add_run(study, name, started)
 
 
@@ -50,25 +59,49 @@ def _add_run(study: Study, name: str, started: datetime) -> None:
     publish_run(study.root, f"{name}-{run_id}", row)
 
 
+@contextmanager
+def cancelled_if_ended() -> Iterator[None]:
+    """Have the server know, if a signal ends the command meanwhile, that the present flow run has ended with it."""
+    flow_run_id = runtime.flow_run.id
+    with farewell(lambda: _cancel(flow_run_id)):
+        yield
+
+
+def _cancel(flow_run_id: str | None) -> None:
+    if flow_run_id is None:
+        return
+    with get_client(sync_client=True) as client:
+        client.set_flow_run_state(UUID(flow_run_id), Cancelled(message="The command was interrupted."), force=True)
+
+
 def run_missing(
     study: Study,
     record_stage: str,
     units: dict[str, Any],
     submit: Callable[[TaskRunner[Any], Any], Any],
-) -> list[Any]:
-    """Run the units without a completion record. ``units`` maps a record's name to what ``submit`` receives."""
+) -> list[str]:
+    """Run the units without a completion record, and return their names, the record's.
+
+    ``units`` maps the name to what ``submit`` receives.
+    """
     todo = lacking(study, record_stage, list(units))
     if record_stage in WITH_WEIGHTS:
         # Weights are replaced long before the unit is published: the record of former settings must not vouch for them.
         for name in todo:
             forget_record(study.root, record_stage, name)
     progress = StageProgress(record_stage, len(units) - len(todo), len(units))
-    if not todo:
-        return []
-    return run_units(study.config.run, progress, submit, [units[name] for name in todo])
+
+    def run_the_rest(patience: float) -> None:
+        rest = lacking(study, record_stage, todo)
+        progress.set_done(len(units) - len(rest))
+        run_units(study.config.run, progress, submit, [units[name] for name in rest], patience)
+
+    if todo:
+        though_the_cluster_goes(run_the_rest)
+    return todo
 
 
-def run_each(study: Study, record_stage: str, task: Task[..., Any], units: dict[str, dict[str, Any]]) -> list[Any]:
+def run_each(study: Study, record_stage: str, task: Task[..., Any], units: dict[str, dict[str, Any]]) -> list[str]:
     """Run one task for every unit without a completion record; ``units`` maps a record's name to its parameters."""
     retried = with_retries(task, study.config.run)
     return run_missing(
@@ -76,22 +109,46 @@ def run_each(study: Study, record_stage: str, task: Task[..., Any], units: dict[
     )
 
 
-def run_steps(study: Study, steps: dict[str, Task[..., Any]], units: dict[str, dict[str, Any]]) -> int:
+def run_steps(study: Study, steps: dict[str, Task[..., Any]], units: dict[str, dict[str, Any]]) -> None:
     """Run several stages over the same units, each unit's steps one after the other, leaving out those that are done.
 
-    ``steps`` maps a stage to its task, in order. Returns how many tasks ran.
+    ``steps`` maps a stage to its task, in order.
     """
     undone = {stage: set(lacking(study, stage, list(units))) for stage in steps}
     progress = {stage: StageProgress(stage, len(units) - len(undone[stage]), len(units)) for stage in steps}
-    chains = [
-        [
-            Step(task, {"study": study, **given}, progress[stage])
-            for stage, task in steps.items()
-            if name in undone[stage]
+
+    def run_the_rest(patience: float) -> None:
+        rest = {stage: set(lacking(study, stage, sorted(undone[stage]))) for stage in steps}
+        for stage, counted in progress.items():
+            counted.set_done(len(units) - len(rest[stage]))
+        chains = [
+            [
+                Step(task, {"study": study, **given}, progress[stage])
+                for stage, task in steps.items()
+                if name in rest[stage]
+            ]
+            for name, given in units.items()
         ]
-        for name, given in units.items()
-    ]
-    return run_chains(study.config.run, chains) if any(chains) else 0
+        run_chains(study.config.run, chains, patience)
+
+    if any(undone.values()):
+        though_the_cluster_goes(run_the_rest)
+
+
+def though_the_cluster_goes(run_the_rest: Callable[[float], None]) -> None:
+    """Run units, and run the rest of them again when a cluster's scheduler went away and came back.
+
+    ``run_the_rest`` receives the seconds that the cluster is given to answer. Raises ``ClusterLost`` when it has been
+    lost too often, and ``StudyError`` when it does not come back.
+    """
+    patience = FIRST_SECONDS
+    for left in reversed(range(CLUSTER_RETURNS + 1)):
+        try:
+            return run_the_rest(patience)
+        except ClusterLost:
+            if not left:
+                raise
+            patience = RETURN_SECONDS
 
 
 def flow_run_name() -> str:

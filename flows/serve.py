@@ -1,19 +1,85 @@
-"""Laptop mode: one process that serves every deployment, the whole study on a schedule."""
+"""Laptop mode: one process that serves every deployment, the whole study on a schedule, and a server if need be."""
 
 from __future__ import annotations
 
-from prefect import serve
+import os
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+from uuid import UUID
 
+from prefect import serve
+from prefect.deployments.runner import EntrypointType
+from prefect.settings import PREFECT_API_URL
+
+from flows import automations
 from flows.bench import bench_flow
+from flows.interrupts import end_children, end_if_told, farewell
+from flows.server import own_server, prefect_server
 from flows.study import STAGES, study_flow
 
 
-def serve_all(config_path: str, root: str, cron: str) -> None:
-    """Serve until interrupted, against the server that PREFECT_API_URL names."""
-    parameters = {"config_path": config_path, "root": root}
-    deployments = [study_flow.to_deployment("study", parameters=parameters, cron=cron, tags=["concept-atlas"])]
-    deployments += [
-        flow.to_deployment(name, parameters=parameters, tags=["concept-atlas"]) for name, flow in STAGES.items()
+def serve_all(config_path: str, root: str, cron: str, port: int) -> None:
+    """Serve until interrupted, against the server that PREFECT_API_URL names or one of our own on ``port``.
+
+    Raises ``StudyError`` if there is no server to be had.
+    """
+    own = not PREFECT_API_URL.value()
+    with prefect_server(ui_port=port) as url:
+        os.environ.setdefault("PREFECT_FLOWS_HEARTBEAT_FREQUENCY", str(automations.HEARTBEAT_SECONDS))
+        automations.install()
+        _say(url, own, config_path, root, cron)
+        with farewell(_cancel_what_runs):
+            # One study folder, one writer.
+            serve(*deployments(config_path, root, cron), limit=1, print_starting_message=False)
+            end_if_told()  # Prefect swallows the interruption
+
+
+def deployments(config_path: str, root: str, cron: str) -> list[Any]:
+    """Every stage and the bench without, the whole study with a schedule; paths hold wherever the runs are started."""
+    common: dict[str, Any] = {
+        "parameters": {"config_path": str(Path(config_path).absolute()), "root": str(Path(root).absolute())},
+        "tags": [automations.TAG],
+        "entrypoint_type": EntrypointType.MODULE_PATH,
+    }
+    flows: dict[str, Any] = {**STAGES, "bench": bench_flow}
+    return [
+        study_flow.to_deployment("study", cron=cron, **common),
+        *(flow.to_deployment(name, **common) for name, flow in flows.items()),
     ]
-    deployments.append(bench_flow.to_deployment("bench", parameters=parameters, tags=["concept-atlas"]))
-    serve(*deployments, limit=1)  # type: ignore[arg-type]  # one study folder, one writer
+
+
+def _cancel_what_runs() -> None:
+    """Tell the server that the runs of our processes end with us: they would stay Running there."""
+    import psutil
+    from prefect.client.orchestration import get_client
+    from prefect.states import Cancelled
+
+    ids = {p.environ().get("PREFECT__FLOW_RUN_ID") for p in psutil.Process().children(recursive=True)} - {None}
+    end_children()  # first: a process whose run is cancelled under its hands fails loudly
+    with get_client(sync_client=True) as client:
+        for flow_run_id in ids:
+            client.set_flow_run_state(
+                UUID(flow_run_id), Cancelled(message="`concepts serve` ended."), force=True
+            )
+
+
+def run_server(port: int) -> None:
+    """Keep a server with UI and schedules on loopback until interrupted. Raises ``StudyError`` if there is none."""
+    with own_server(ui_port=port) as url:
+        page = url.removesuffix("/api")
+        print(
+            f"Prefect's UI: {page}\nfor the commands that shall use this server: export PREFECT_API_URL={url}",
+            flush=True,
+        )
+        threading.Event().wait()
+
+
+def _say(url: str, own: bool, config_path: str, root: str, cron: str) -> None:
+    page = url.removesuffix("/api")
+    whose = "a server of this command's own, which ends with it" if own else "the server of PREFECT_API_URL"
+    print(f"Prefect's UI: {page} ({whose})", file=sys.stderr)
+    names = f"study (scheduled {cron!r}, UTC), {', '.join(STAGES)}, bench"
+    print(f"deployments of {config_path} into {root}: {names}", file=sys.stderr)
+    sys.stderr.flush()

@@ -1,57 +1,227 @@
-"""The Prefect server of a run that has none: temporary, on loopback, and gone when the run is, however it ends.
+"""The Prefect server of a command that has none: on loopback, and gone when the command is, however it ends.
 
 Prefect would start one by itself, but in every process of its own (each Dask worker), would leave it behind when the
-run is killed, and would let Ctrl-C end it before the run, which then waits for it in vain.
-
-    python -m flows.server PORT     serves until its standard input closes
+run is killed, and would let Ctrl-C end it before the run, which then waits for it in vain. The server is a process
+(``flows/api.py``); the socket that it listens on stays ours, so that one that dies is replaced on the same address, and
+those who call meanwhile wait for it instead of being refused.
 """
 
 from __future__ import annotations
 
+import collections
 import os
-import signal
 import socket
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
+from typing import TypeVar
 
 import httpx
-from prefect.settings import PREFECT_API_URL, temporary_settings
+from prefect.settings import PREFECT_API_URL, get_current_settings, temporary_settings
 
+from flows.environment import check_api
 from tasks.errors import StudyError
 
+T = TypeVar("T")
 START_SECONDS, STOP_SECONDS = 120, 10
+RUNS_AGAIN, RETURN_SECONDS = 3, 300  # of a flow whose server was gone
+AGAIN = "start it and run the same command again; what was finished is kept"
+REPLACEMENTS = 5  # of a server that dies: more often, and something is wrong with it
+API = Path(__file__).with_name("api.py")
+# Nothing leaves the machine, and no page of another site may talk to the server from a browser.
+QUIET = {
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
+    "DO_NOT_TRACK": "1",
+}
 
 
 @contextmanager
-def prefect_server() -> Iterator[str]:
-    """Yield the URL of the configured server's API, or of a temporary server's while the context is open.
+def prefect_server(ui_port: int | None = None) -> Iterator[str]:
+    """Yield the URL of the configured server's API, or of a server of our own while the context is open.
 
-    Raises ``StudyError`` if the temporary server does not come up.
+    With ``ui_port`` our own has the UI and makes scheduled runs, and listens there (0: on any free port). Raises
+    ``StudyError`` if our own does not come up.
     """
-    if url := PREFECT_API_URL.value():
+    if url := PREFECT_API_URL.value():  # ``flows.environment`` has asked it
         yield url
         return
-    port = free_port()
+    with own_server(ui_port) as url:
+        os.environ["PREFECT_API_URL"] = url  # for processes that the run starts
+        try:
+            with temporary_settings({PREFECT_API_URL: url}):
+                yield url
+        finally:
+            del os.environ["PREFECT_API_URL"]
+
+
+@contextmanager
+def own_server(ui_port: int | None = None) -> Iterator[str]:
+    """Yield the URL of the API of a server that lives while the context is open. Raises ``StudyError``."""
+    listener = _listen(ui_port or 0)
+    port = listener.getsockname()[1]
     url = f"http://127.0.0.1:{port}/api"
-    # The pipe is the run's lifeline: the system closes it also after kill -9. The session keeps Ctrl-C away.
-    process = subprocess.Popen(
-        [sys.executable, "-m", "flows.server", str(port)],
-        stdin=subprocess.PIPE,
-        start_new_session=True,
-        env=os.environ | {"PREFECT_UI_ENABLED": "0"},
-    )
-    os.environ["PREFECT_API_URL"] = url  # for processes that the run starts
+    server = _Server(listener, ui_port is not None, port)
     try:
-        _wait_until_healthy(process, url)
-        with temporary_settings({PREFECT_API_URL: url}):
-            yield url
+        server.wait_until_healthy(url)
+        threading.Thread(target=server.keep_alive, name="prefect-server", daemon=True).start()
+        yield url
     finally:
-        del os.environ["PREFECT_API_URL"]
-        _stop(process)
+        server.stop()
+        listener.close()
+
+
+def _listen(port: int) -> socket.socket:
+    """A listening socket on loopback; 0 takes any free port."""
+    listener = socket.socket()
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind(("127.0.0.1", port))
+        listener.listen(2048)
+    except OSError as error:
+        listener.close()
+        if port:
+            raise StudyError(
+                f"port {port} of this machine is taken ({error.strerror}): if a Prefect server has it, set "
+                f"PREFECT_API_URL=http://127.0.0.1:{port}/api, else name another with --port (0: any that is free)"
+            ) from error
+        raise StudyError(
+            f"no port of this machine is free for a Prefect server ({error.strerror}): end what holds them, or set "
+            "PREFECT_API_URL to a server that runs"
+        ) from error
+    return listener
+
+
+class _Server:
+    """The server's process, its successors, and what the last one said."""
+
+    def __init__(self, listener: socket.socket, ui: bool, port: int) -> None:
+        self._listener, self._ui, self._port = listener, ui, port
+        self._stopping = threading.Event()
+        self._lines: collections.deque[str] = collections.deque(maxlen=20)
+        self._process = self._start()
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        descriptor = self._listener.fileno()
+        # The pipe is the command's lifeline: the system closes it also after kill -9. The session keeps Ctrl-C away.
+        process = subprocess.Popen(
+            [sys.executable, "-P", str(API), str(descriptor), *(["--ui"] if self._ui else [])],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
+            pass_fds=(descriptor,),
+            env=os.environ | QUIET | (_ui_variables(self._port) if self._ui else {"PREFECT_UI_ENABLED": "0"}),
+        )
+        threading.Thread(target=self._hear, args=(process,), daemon=True).start()
+        return process
+
+    def _hear(self, process: subprocess.Popen[bytes]) -> None:
+        assert process.stderr is not None
+        for line in process.stderr:
+            self._lines.append(line.decode("utf-8", "replace").strip())
+
+    def wait_until_healthy(self, url: str) -> None:
+        """Return when the server answers. Raises ``StudyError`` with what it said if it ends or is too slow."""
+        end = time.monotonic() + START_SECONDS
+        with httpx.Client(trust_env=False, timeout=2.0) as client:  # no proxy leads to loopback
+            while self._process.poll() is None and time.monotonic() < end:
+                try:
+                    if client.get(f"{url}/health").is_success:
+                        return
+                except httpx.HTTPError:
+                    pass
+                time.sleep(0.05)
+        time.sleep(0.1)  # for its last line
+        raise StudyError(_why(list(self._lines), self._process.poll()))
+
+    def keep_alive(self) -> None:
+        """Replace the server when it dies, while the context is open."""
+        for _ in range(REPLACEMENTS):
+            self._process.wait()
+            if self._stopping.is_set():
+                return
+            self._process = self._start()
+
+    def stop(self) -> None:
+        """End the server, and wait for its end."""
+        self._stopping.set()
+        process = self._process
+        assert process.stdin is not None
+        process.stdin.close()
+        try:
+            process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _ui_variables(port: int) -> dict[str, str]:
+    """What makes the UI talk to this server on its port, from a folder that can be written, and to nobody else."""
+    return {
+        "PREFECT_UI_ENABLED": "1",
+        "PREFECT_SERVER_UI_API_URL": f"http://127.0.0.1:{port}/api",
+        "PREFECT_SERVER_UI_STATIC_DIRECTORY": str(get_current_settings().home / "ui"),
+        "PREFECT_SERVER_CORS_ALLOWED_ORIGINS": f"http://127.0.0.1:{port},http://localhost:{port}",
+        "PREFECT_SERVER_SERVICES_DB_VACUUM_ENABLED": "events,flow_runs",
+    }
+
+
+def _why(lines: list[str], code: int | None) -> str:
+    """One sentence: why the server did not come up, and what to do."""
+    home = get_current_settings().home
+    said = next((line for line in reversed(lines) if line), "it said nothing")
+    if "Can't locate revision" in said:
+        return (
+            f"Prefect's database below {home} was made by a newer version of Prefect: set PREFECT_HOME to another "
+            "folder, or upgrade Prefect"
+        )
+    end = f"within {START_SECONDS} s" if code is None else f"and ended with code {code}"
+    return (
+        f"a Prefect server of this command's own did not come up, {end} ({said}): set PREFECT_HOME to another folder, "
+        "or PREFECT_API_URL to a server that runs"
+    )
+
+
+def though_the_api_goes(run: Callable[[], T]) -> T:
+    """Run a flow, and run it again when it broke off because the server was gone for longer than clients try.
+
+    What it had finished is kept, so it goes on where it was. Raises ``StudyError`` when the server does not come back.
+    """
+    for left in reversed(range(RUNS_AGAIN + 1)):
+        try:
+            return run()
+        except Exception as error:
+            if getattr(error, "user_error", False) or not _api_was_gone(error):
+                raise
+            if not left:
+                raise StudyError(f"the Prefect server was lost {RUNS_AGAIN + 1} times: {AGAIN}") from error
+            _wait_for_return()
+    raise AssertionError("a flow returns or raises")
+
+
+def _api_was_gone(error: BaseException | None) -> bool:
+    while error is not None:
+        if isinstance(error, httpx.TransportError):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+def _wait_for_return() -> None:
+    url = str(PREFECT_API_URL.value())
+    end = time.monotonic() + RETURN_SECONDS
+    while True:
+        try:
+            return check_api(url)
+        except StudyError as error:
+            if time.monotonic() > end:
+                raise StudyError(f"the Prefect server {url} went away and did not come back: {AGAIN}") from error
+        time.sleep(2.0)
 
 
 def free_port() -> int:
@@ -59,45 +229,3 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
-
-
-def _wait_until_healthy(process: subprocess.Popen[bytes], url: str) -> None:
-    end = time.monotonic() + START_SECONDS
-    while process.poll() is None and time.monotonic() < end:
-        try:
-            if httpx.get(f"{url}/health").is_success:
-                return
-        except httpx.HTTPError:
-            pass
-        time.sleep(0.1)
-    raise StudyError(
-        "the temporary Prefect server did not come up: start one with `prefect server start` and set PREFECT_API_URL"
-    )
-
-
-def _stop(process: subprocess.Popen[bytes]) -> None:
-    assert process.stdin is not None
-    process.stdin.close()
-    try:
-        process.wait(STOP_SECONDS)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
-
-
-def main(port: int) -> None:
-    """Serve Prefect's API on loopback until standard input closes."""
-    import uvicorn
-    from prefect.server.api.server import create_app
-
-    threading.Thread(target=_end_with_the_run, daemon=True).start()
-    uvicorn.run(create_app(ephemeral=True, final=True), host="127.0.0.1", port=port, log_level="critical")
-
-
-def _end_with_the_run() -> None:
-    sys.stdin.read()
-    os.kill(os.getpid(), signal.SIGTERM)
-
-
-if __name__ == "__main__":
-    main(int(sys.argv[1]))

@@ -7,7 +7,7 @@ from typing import Any
 from prefect import flow
 
 from flows.collect import collect_flow
-from flows.common import flow_run_name, stage
+from flows.common import cancelled_if_ended, flow_run_name, stage
 from flows.intervene import intervene_flow
 from flows.label import label_flow
 from flows.layout import layout_flow
@@ -31,7 +31,7 @@ def study_flow(config_path: str, root: str, overrides: list[str] | None = None) 
     """Run collect, train, label, layout and intervene, then draw ``figures/``. Returns each stage's counts."""
     load_config(config_path, overrides or [])  # a mistake is told before the folder is made
     refuse_root(root)
-    with writing(root, "the flow study"):
+    with writing(root, "the flow study"), cancelled_if_ended():
         summary = {name: run(config_path, root, overrides) for name, run in STAGES.items()}
         with stage("figures", config_path, root, overrides) as study:
             summary["figures"] = {"drawn": len(draw_all(study))}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -14,7 +15,7 @@ import httpx
 import pytest
 from filelock import FileLock
 
-from flows.server import free_port
+from flows.server import API
 from tests.paths import ROOT
 
 
@@ -56,19 +57,20 @@ def prefect_home(tmp_path_factory):
 @pytest.fixture(scope="session")
 def served(prefect_home):
     """Variables of a process that finds a server running: one for all, since each run's own would cost seconds."""
-    port = free_port()
-    url = f"http://127.0.0.1:{port}/api"
+    listener = socket.create_server(("127.0.0.1", 0))
+    url = f"http://127.0.0.1:{listener.getsockname()[1]}/api"
     server = subprocess.Popen(
-        [sys.executable, "-m", "flows.server", str(port)],
+        [sys.executable, str(API), str(listener.fileno())],
         stdin=subprocess.PIPE,  # it ends when this process does, and closes the pipe
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
+        pass_fds=[listener.fileno()],
         env=environment(prefect_home),
     )
     end = time.time() + 120
     while True:
         try:
-            if httpx.get(f"{url}/health").status_code == 200:
+            if httpx.get(f"{url}/health", timeout=2).status_code == 200:
                 break
         except httpx.HTTPError:
             pass

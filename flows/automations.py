@@ -1,0 +1,105 @@
+"""What a Prefect server does by itself about runs that die: three rules, installed by name, of our deployments alone.
+
+    python -m flows.automations     installs them on the server of PREFECT_API_URL, or brings them up to date
+
+A run whose process is killed with its worker stays Running for ever, and holds its deployment's only slot. Heartbeats
+tell such runs from living ones (PREFECT_FLOWS_HEARTBEAT_FREQUENCY must be set where flows run); one that was killed
+before its first heartbeat never starts. Crashed runs are started again, a bounded number of times.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+TAG = "concept-atlas"
+HEARTBEAT_SECONDS = 30
+SILENT_SECONDS = 3 * HEARTBEAT_SECONDS
+START_SECONDS = 300  # importing torch on a busy machine takes a minute
+RESTARTS = 3
+ENDED = ["prefect.flow-run.Completed", "prefect.flow-run.Failed", "prefect.flow-run.Cancelled"]
+WAITING = ["prefect.flow-run.AwaitingConcurrencySlot", "prefect.flow-run.AwaitingRetry", "prefect.flow-run.Scheduled"]
+ENDED += ["prefect.flow-run.Crashed", "prefect.flow-run.TimedOut"]
+_OURS = {"prefect.resource.role": "tag", "prefect.resource.id": f"prefect.tag.{TAG}"}
+
+
+def automations() -> list[Any]:
+    """The rules, as Prefect takes them."""
+    from prefect.events.schemas.automations import AutomationCore
+
+    return [
+        AutomationCore(
+            name="concept-atlas: silent runs have crashed",
+            description=f"A flow run without a heartbeat for {SILENT_SECONDS} s was killed with its worker.",
+            trigger=_silence(["prefect.flow-run.heartbeat"], ["prefect.flow-run.heartbeat", *ENDED], SILENT_SECONDS),
+            actions=[_change("CRASHED", "No heartbeat: the process was killed.")],
+        ),
+        AutomationCore(
+            name="concept-atlas: runs that never start have crashed",
+            description=f"A flow run that was taken up and has not begun within {START_SECONDS} s never will.",
+            trigger=_silence(
+                ["prefect.flow-run.Pending", "prefect.flow-run.Submitting", "prefect.flow-run.InfrastructurePending"],
+                ["prefect.flow-run.Running", "prefect.flow-run.heartbeat", *WAITING, *ENDED],
+                START_SECONDS,
+            ),
+            actions=[_change("CRASHED", "It did not begin: the process was killed while it started.")],
+        ),
+        AutomationCore(
+            name="concept-atlas: crashed runs are started again",
+            description=f"What was finished is kept, so a crashed run goes on; at most {RESTARTS} times.",
+            trigger=_crash_of_a_deployed_run(),
+            actions=[_change("SCHEDULED", "Started again after a crash.", name="AwaitingRetry", force=True)],
+        ),
+    ]
+
+
+def _silence(after: list[str], expect: list[str], seconds: int) -> Any:
+    from prefect.events.schemas.automations import EventTrigger, Posture
+
+    return EventTrigger(
+        posture=Posture.Proactive,
+        match={"prefect.resource.id": "prefect.flow-run.*"},
+        match_related=_OURS,
+        for_each={"prefect.resource.id"},
+        after=set(after),
+        expect=set(expect),
+        threshold=1,
+        within=timedelta(seconds=seconds),
+    )
+
+
+def _crash_of_a_deployed_run() -> Any:
+    """A crash after the run had begun for the first to the last but one time; run-count counts its beginnings."""
+    from prefect.events.schemas.automations import EventTrigger, Posture
+
+    counts = [str(count) for count in range(1, RESTARTS + 1)]
+    return EventTrigger(
+        posture=Posture.Reactive,
+        match={"prefect.resource.id": "prefect.flow-run.*", "prefect.run-count": counts},
+        match_related=[_OURS, {"prefect.resource.role": "deployment", "prefect.resource.id": "prefect.deployment.*"}],
+        for_each={"prefect.resource.id"},
+        expect={"prefect.flow-run.Crashed"},
+        threshold=1,
+        within=timedelta(0),
+    )
+
+
+def _change(state: str, message: str, **more: Any) -> Any:
+    from prefect.events.actions import ChangeFlowRunState
+
+    return ChangeFlowRunState(state=state, message=message, **more)  # type: ignore[arg-type]
+
+
+def install() -> None:
+    """Create the rules on the configured server; rules of their names are replaced, so it may be run again."""
+    from prefect.client.orchestration import get_client
+
+    with get_client(sync_client=True) as client:
+        for rule in automations():
+            for known in client.read_automations_by_name(rule.name):
+                client.delete_automation(known.id)
+            client.create_automation(rule)
+
+
+if __name__ == "__main__":
+    install()
