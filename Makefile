@@ -3,7 +3,7 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
 BIN := .venv/bin
 
-.PHONY: demo test lint clean
+.PHONY: demo test test-compose lint compose clean
 
 demo: .venv/ready
 	$(BIN)/concepts run configs/mini.yaml --root runs/mini
@@ -13,11 +13,20 @@ demo: .venv/ready
 test: .venv/ready
 	$(BIN)/python -m pytest
 
+# Builds the image and starts every service of docker-compose.yml, so it needs a Docker engine.
+test-compose: .venv/ready
+	TEST_COMPOSE=1 $(BIN)/python -m pytest -n 0 tests/system/test_compose.py
+
 lint: .venv/ready
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec docker-compose.yml
+
+# The commit is recorded in every study that the containers make, and its files belong to who runs this.
+compose:
+	mkdir -p data runs
+	GIT_SHA=$$(git rev-parse HEAD) ATLAS_UID=$$(id -u) ATLAS_GID=$$(id -g) docker compose up --build --detach --wait
 
 .venv/ready: pyproject.toml constraints.txt
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or later is needed: install it, or run make PYTHON=/path/to/python3"; exit 1; }

@@ -134,13 +134,19 @@ def test_every_image_has_an_exact_tag():
     assert [image for image in images if not re.search(r":\d+\.\d+", image)] == []
 
 
-def test_the_heartbeat_automation_is_one_that_prefect_accepts():
-    from prefect.events.schemas.automations import AutomationCore
+def test_the_automations_are_ones_that_a_prefect_server_accepts():
+    from prefect.server.events.schemas.automations import AutomationCore
 
-    automation = AutomationCore.model_validate(yaml.safe_load(COMPOSE["configs"]["heartbeat"]["content"]))
-    frequency = int(COMPOSE["services"]["worker"]["environment"]["PREFECT_FLOWS_HEARTBEAT_FREQUENCY"])
-    assert automation.trigger.within.total_seconds() >= 3 * frequency
-    assert automation.name in json.dumps(COMPOSE["services"]["init"]["command"])
+    from flows import automations
+
+    rules = [AutomationCore.model_validate(rule.model_dump(mode="json")) for rule in automations.automations()]
+    assert len({rule.name for rule in rules}) == 3
+    assert automations.SILENT_SECONDS >= 3 * automations.HEARTBEAT_SECONDS
+    worker, init = COMPOSE["services"]["worker"], COMPOSE["services"]["init"]
+    assert int(worker["environment"]["PREFECT_FLOWS_HEARTBEAT_FREQUENCY"]) == automations.HEARTBEAT_SECONDS
+    assert "flows.automations" in json.dumps(init["command"])
+    # The rules know our runs by this tag.
+    assert all(automations.TAG in deployment["tags"] for deployment in PREFECT["deployments"])
 
 
 def test_no_path_of_a_machine_is_in_the_project():
