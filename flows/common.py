@@ -25,7 +25,7 @@ from tasks.dependencies import WITH_WEIGHTS
 from tasks.parts import lacking
 from tasks.progress import StageProgress
 from tasks.runner import FIRST_SECONDS, Step, run_chains, run_units, with_retries
-from tasks.study import Study, git_sha, limit_threads, open_or_create, versions
+from tasks.study import Study, git_sha, open_or_create, versions
 
 CLUSTER_RETURNS = 3  # times that one stage outlives its cluster's scheduler
 RETURN_SECONDS = 300.0  # that a lost scheduler is waited for: a machine restarts in less
@@ -38,7 +38,6 @@ def stage(name: str, config_path: str, root: str, overrides: list[str] | None) -
     refuse_root(root)
     with writing(root, f"the flow {name}"):
         study = open_or_create(root, config)
-        limit_threads(study)
         started = datetime.now(UTC)
         with cancelled_if_ended():
             yield study

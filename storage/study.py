@@ -46,9 +46,16 @@ def open_study(
 ) -> str:
     """Create ``study.yaml`` or ``check_study`` the one that is there. Returns the configuration's hash."""
     if not check_study(root, config, revisable, added):
-        content = {KEY: STUDY, "config_hash": config_hash(config, added), "config": config, **provenance}
-        _write(Path(root) / "study.yaml", content)
+        create_study(root, config, provenance, added)
     return config_hash(config, added)
+
+
+def create_study(
+    root: str | Path, config: dict[str, Any], provenance: dict[str, Any], added: Added = MappingProxyType({})
+) -> None:
+    """Write ``study.yaml``: from here on the folder is a study."""
+    content = {KEY: STUDY, "config_hash": config_hash(config, added), "config": config, **provenance}
+    _write(Path(root) / "study.yaml", content)
 
 
 def check_study(

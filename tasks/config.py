@@ -75,7 +75,10 @@ class SiteSettings(BaseModel):
 
 
 class RunSettings(BaseModel):
-    """How the work is executed. Nothing here changes a result, so a study may be resumed under other values."""
+    """How the work is executed. Nothing here changes a result, so a study may be resumed under other values.
+
+    But for ``torch_threads``, on which last bits depend: a study keeps the number that it was begun with.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -92,7 +95,10 @@ class RunSettings(BaseModel):
         None, description="Address of a running Dask scheduler; empty starts a local cluster of max_workers processes."
     )
     torch_threads: int | None = Field(
-        None, ge=1, description="Threads of one torch operation; empty leaves torch's default (all cores)."
+        None,
+        ge=1,
+        description="Threads of one operation of torch or numpy; empty takes what the study was begun with, or torch's "
+        "default (all cores) for a new one. The last bits of results depend on it, so a study keeps its number.",
     )
     compression: Literal["none", "zstd"] = Field(
         "none",

@@ -62,6 +62,7 @@ from tasks.study import (
     study_as,
     time_series,
 )
+from tasks.threads import recorded_threads
 from tasks.train import member_folder
 
 CHECKPOINT = "checkpoint"
@@ -133,7 +134,10 @@ def revise(revision: Revision) -> None:
     root, known = study.root, read_study(study.root)
     if revision.changed:
         _give_stage_hashes(root, known)
-        settings, provenance = study.identity.model_dump(mode="json"), provenance_of(contents_of(study.config))
+        settings, provenance = (
+            study.identity.model_dump(mode="json"),
+            provenance_of(contents_of(study.config), recorded_threads(known)),
+        )
         begin_revision(root, settings, provenance, revision.changed, study.config_hash)
     _clear(study)
     end_revision(root)

@@ -21,13 +21,14 @@ from diffusion.settings import ModelSettings
 from storage.names import refuse_root
 from storage.records import read_record, records
 from storage.store_metadata import NoStoreError, read_documents, store_path
-from storage.study import amend_study, check_study, config_hash, has_study, open_study, read_study
+from storage.study import amend_study, check_study, config_hash, create_study, has_study, read_study
 from storage.vouch import check, vouched_files
 from tasks.config import StudyConfig
 from tasks.dependencies import ADDED, STAGES, refuse_other_versions, revisable, stage_hash, stage_versions
 from tasks.errors import StudyError
 from tasks.former import with_former_values
 from tasks.identity import CONTENTS, contents_of, new_contents, settled
+from tasks.threads import THREADS, cpu_capability, with_own_threads, with_recorded_threads
 
 if TYPE_CHECKING:
     from diffusion.model import DiffusionModel
@@ -69,10 +70,13 @@ def open_or_create(root: str | Path, config: StudyConfig) -> Study:
     """
     config = with_former_values(root, config)
     settings, contents = _identified(root, config)
-    open_study(root, settings, provenance_of(contents), revisable, ADDED)
+    if not check_study(root, settings, revisable, ADDED):
+        config = with_own_threads(config)
+        create_study(root, settings, provenance_of(contents, config.run.torch_threads), ADDED)
     known = read_study(root)
     _refuse_unfit(root, known)
-    now = {"stages": stage_versions(), CONTENTS: new_contents(known, contents)}
+    config = with_own_threads(with_recorded_threads(root, config, known))
+    now = {"stages": stage_versions(), CONTENTS: new_contents(known, contents), THREADS: config.run.torch_threads}
     if any(known.get(key) != value for key, value in now.items()):
         amend_study(root, now)
     return study_as(root, config, settings)
@@ -86,7 +90,9 @@ def may_write(root: str | Path, config: StudyConfig) -> bool:
     settings, _ = _identified(root, with_former_values(root, config))
     there = check_study(root, settings, revisable, ADDED)
     if there:
-        _refuse_unfit(root, read_study(root))
+        known = read_study(root)
+        _refuse_unfit(root, known)
+        with_recorded_threads(root, config, known)
     return there
 
 
@@ -118,12 +124,17 @@ def _refuse_unfit(root: str | Path, known: dict[str, Any]) -> None:
     refuse_lost_store(root)
 
 
-def provenance_of(contents: dict[str, str]) -> dict[str, Any]:
-    """What ``study.yaml`` says beside the settings: versions, commit, and digests of the files that settings name."""
+def provenance_of(contents: dict[str, str], threads: int | None) -> dict[str, Any]:
+    """What ``study.yaml`` says beside the settings: versions, commit, and digests of the files that settings name.
+
+    And the machine's part in the last bits of results: its instructions and the ``threads`` of an operation.
+    """
     return {
         "stages": stage_versions(),
         "versions": versions(),
         "git_sha": git_sha(),
+        "cpu_capability": cpu_capability(),
+        THREADS: threads,
         CONTENTS: contents,
     }
 
@@ -179,14 +190,6 @@ def borrowed_model(study: Study) -> Iterator[DiffusionModel]:
     finally:
         with _idle_lock:
             _idle.setdefault(settings, []).append(model)
-
-
-def limit_threads(study: Study) -> None:
-    """Hold torch to ``run.torch_threads`` in this process and its later threads."""
-    if study.config.run.torch_threads:
-        import torch
-
-        torch.set_num_threads(study.config.run.torch_threads)
 
 
 _backend_lock = threading.Lock()

@@ -19,6 +19,7 @@ from tasks.curves import LiveCurves
 from tasks.parts import lacking, shard_name
 from tasks.patience import be_patient
 from tasks.study import Site, Study, series_name, site_path, unit_name
+from tasks.threads import limited
 
 be_patient()  # here, because every process that runs a task imports this module
 Unit = Callable[..., dict[str, Any]]
@@ -55,6 +56,7 @@ def _named(study: Study, unit: Any) -> str:
 
 
 @task(name="plan-prompts", tags=["collect"], cache_policy=NO_CACHE)
+@limited
 def plan_prompts_task(study: Study) -> int:
     """Write the prompts table and create the activation store."""
     return collect.plan(study)
@@ -62,6 +64,7 @@ def plan_prompts_task(study: Study) -> int:
 
 @task(name="collect-shard", task_run_name="collect-{shard:06d}", tags=["collect"], cache_policy=NO_CACHE)
 @once("collect", _shard)
+@limited
 def collect_shard_task(study: Study, shard: int) -> dict[str, Any]:
     """Sample one shard and record its activations."""
     return collect.collect_shard(study, shard)
@@ -69,6 +72,7 @@ def collect_shard_task(study: Study, shard: int) -> dict[str, Any]:
 
 @task(name="train-site", task_run_name="train-{site}", tags=["train"], cache_policy=NO_CACHE)
 @once("train", lambda study, site: [unit_name(site, k) for k in study.config.sae.k])
+@limited
 def train_site_task(study: Study, site: Site) -> dict[str, Any]:
     """Train and evaluate every SAE of a site."""
     found = train.train_site(study, site, LiveCurves(study, site_path(site)))
@@ -79,6 +83,7 @@ def train_site_task(study: Study, site: Site) -> dict[str, Any]:
 
 @task(name="train-shared", task_run_name="train-{block}-{conditioning}-shared", tags=["train"], cache_policy=NO_CACHE)
 @once("share", lambda study, block, conditioning: series_name(block, conditioning))
+@limited
 def train_shared_task(study: Study, block: str, conditioning: str) -> dict[str, Any]:
     """Train and evaluate the SAEs of all times of a block together."""
     return train.train_shared(study, block, conditioning, LiveCurves(study, f"{block}/shared/{conditioning}"))
@@ -86,6 +91,7 @@ def train_shared_task(study: Study, block: str, conditioning: str) -> dict[str, 
 
 @task(name="match-times", task_run_name="match-{block}-{conditioning}-k{k}", tags=["train"], cache_policy=NO_CACHE)
 @once("match", lambda study, block, conditioning, k: plans.match_unit(block, conditioning, k))
+@limited
 def match_task(study: Study, block: str, conditioning: str, k: int) -> dict[str, Any]:
     """Match the concepts of neighbouring times."""
     return match.match_times(study, block, conditioning, k)
@@ -93,6 +99,7 @@ def match_task(study: Study, block: str, conditioning: str, k: int) -> dict[str,
 
 @task(name="tag", task_run_name="tag-{shard:06d}", tags=["label"], cache_policy=NO_CACHE)
 @once("tag", _shard)
+@limited
 def tag_task(study: Study, shard: int) -> dict[str, Any]:
     """Tag one shard's images."""
     return segment.tag_shard(study, shard)
@@ -100,6 +107,7 @@ def tag_task(study: Study, shard: int) -> dict[str, Any]:
 
 @task(name="detect", task_run_name="detect-{shard:06d}", tags=["label"], cache_policy=NO_CACHE)
 @once("detect", _shard)
+@limited
 def detect_task(study: Study, shard: int) -> dict[str, Any]:
     """Find boxes of the tags in one shard's images."""
     return segment.detect_shard(study, shard)
@@ -107,6 +115,7 @@ def detect_task(study: Study, shard: int) -> dict[str, Any]:
 
 @task(name="segment", task_run_name="segment-{shard:06d}", tags=["label"], cache_policy=NO_CACHE)
 @once("segment", _shard)
+@limited
 def segment_task(study: Study, shard: int) -> dict[str, Any]:
     """Turn the boxes in one shard's images into masks."""
     return segment.segment_shard(study, shard)
@@ -114,6 +123,7 @@ def segment_task(study: Study, shard: int) -> dict[str, Any]:
 
 @task(name="areas", task_run_name="areas-{shard:06d}", tags=["label"], cache_policy=NO_CACHE)
 @once("areas", _shard)
+@limited
 def areas_task(study: Study, shard: int) -> dict[str, Any]:
     """Count the pixels of one shard's masks in the cells of every grid."""
     return segment.areas_of_shard(study, shard)
@@ -121,6 +131,7 @@ def areas_task(study: Study, shard: int) -> dict[str, Any]:
 
 @task(name="label-concepts", task_run_name="label-{site}-k{k}", tags=["label"], cache_policy=NO_CACHE)
 @once("label", _site_and_k)
+@limited
 def label_task(study: Study, site: Site, k: int) -> dict[str, Any]:
     """Label one SAE's concepts, and its untrained control's."""
     return label.label_concepts(study, site, k)
@@ -128,6 +139,7 @@ def label_task(study: Study, site: Site, k: int) -> dict[str, Any]:
 
 @task(name="score-layout", task_run_name="layout-{site}-k{k}", tags=["layout"], cache_policy=NO_CACHE)
 @once("layout", _site_and_k)
+@limited
 def layout_task(study: Study, site: Site, k: int) -> dict[str, Any]:
     """Predict layouts at one site and score them beside the baselines."""
     return layout.score_layout(study, site, k)
@@ -135,6 +147,7 @@ def layout_task(study: Study, site: Site, k: int) -> dict[str, Any]:
 
 @task(name="calibrate", task_run_name="calibrate-{unit.name}", tags=["intervene"], cache_policy=NO_CACHE)
 @once("calibrate", _named)
+@limited
 def calibrate_task(study: Study, unit: plans.Calibration) -> dict[str, Any]:
     """Choose the strength of one kind of edit in one window."""
     return calibrate.run_calibration(study, unit)
@@ -142,6 +155,7 @@ def calibrate_task(study: Study, unit: plans.Calibration) -> dict[str, Any]:
 
 @task(name="effects", tags=["intervene"], cache_policy=NO_CACHE)
 @once("effects", lambda study: plans.EFFECTS_UNIT)
+@limited
 def effects_task(study: Study) -> dict[str, Any]:
     """Summarise what the edits did."""
     return effects.summarise_effects(study)
@@ -149,6 +163,7 @@ def effects_task(study: Study) -> dict[str, Any]:
 
 @task(name="intervene", task_run_name="intervene-{unit.name}", tags=["intervene"], cache_policy=NO_CACHE)
 @once("intervene", _named)
+@limited
 def intervene_task(study: Study, unit: plans.Unit) -> dict[str, Any]:
     """Run one target's edits in one window, with their controls."""
     return intervene.run_unit(study, unit)
@@ -156,6 +171,7 @@ def intervene_task(study: Study, unit: plans.Unit) -> dict[str, Any]:
 
 @task(name="bench-time", task_run_name="bench-{t:.2f}-{conditioning}", tags=["bench"], cache_policy=NO_CACHE)
 @once("bench", lambda study, t, conditioning, inputs: plans.bench_unit(t, conditioning))
+@limited
 def bench_task(study: Study, t: float, conditioning: str, inputs: bench.BenchInputs) -> dict[str, Any]:
     """Score every dictionary of one time against the truth."""
     return bench.bench_time(study, t, conditioning, inputs)
