@@ -46,6 +46,15 @@ class DiffusionModel:
 
 
 @dataclass(frozen=True)
+class TextEncoder:
+    """The part of a model that reads words: a twelfth of Stable Diffusion's bytes."""
+
+    text_encoder: CLIPTextModel
+    tokenizer: CLIPTokenizer
+    device: torch.device
+
+
+@dataclass(frozen=True)
 class Outline:
     """What is known of a model before its weights are read: ``unet`` has shapes but no values."""
 
@@ -70,14 +79,28 @@ def load_model(settings: ModelSettings) -> DiffusionModel:
     with _loading(settings):
         unet = load_part(UNet2DConditionModel, settings.path, "unet", **heavy)
         vae = load_part(AutoencoderKL, settings.path, "vae", **heavy)
+        scheduler = load_schedule(settings.path, settings.revision)
+    words = _text_encoder(settings)
+    folder.check_fit(unet.config, vae.config, words.text_encoder.config.to_dict())
+    for module in (unet, vae):
+        module.requires_grad_(False).eval().to(device)
+    return DiffusionModel(unet, vae, words.text_encoder, words.tokenizer, scheduler, device, dtype)
+
+
+def load_text_encoder(settings: ModelSettings) -> TextEncoder:
+    """The text encoder and its tokenizer alone, for what embeds words and samples nothing. Raises as ``load_model``."""
+    folder.check_folder(settings.path)
+    return _text_encoder(settings)
+
+
+def _text_encoder(settings: ModelSettings) -> TextEncoder:
+    device, dtype = resolve_device(settings.device), getattr(torch, settings.dtype)
+    given: dict[str, Any] = {"revision": settings.revision}
+    with _loading(settings):
         text = load_part(CLIPTextModel, settings.path, "text_encoder", dtype=dtype, **given)
         tokenizer = CLIPTokenizer.from_pretrained(settings.path, subfolder="tokenizer", **given)
-        scheduler = load_schedule(settings.path, settings.revision)
-    folder.check_fit(unet.config, vae.config, text.config.to_dict())
     folder.check_tokenizer(tokenizer, text.config.to_dict())
-    for module in (unet, vae, text):
-        module.requires_grad_(False).eval().to(device)
-    return DiffusionModel(unet, vae, text, tokenizer, scheduler, device, dtype)
+    return TextEncoder(text.requires_grad_(False).eval().to(device), tokenizer, device)
 
 
 def outline(settings: ModelSettings) -> Outline:
@@ -188,7 +211,7 @@ def count_tokens(model: DiffusionModel, captions: list[str]) -> list[int]:
 
 
 @torch.inference_mode()
-def embed_labels(model: DiffusionModel, labels: list[str]) -> np.ndarray:
+def embed_labels(model: DiffusionModel | TextEncoder, labels: list[str]) -> np.ndarray:
     """float32 [n, width]: the text encoder's final states, averaged over each label's own tokens."""
     vectors = []
     for label in labels:

@@ -10,7 +10,7 @@ from flows.common import flow_run_name, run_each, stage
 from tasks.artifacts import collect_artifacts
 from tasks.collect import dropped_captions
 from tasks.parts import shard_name
-from tasks.study import shards_of
+from tasks.study import release_models, shards_of
 from tasks.units import collect_shard_task, plan_prompts_task
 
 
@@ -21,6 +21,7 @@ def collect_flow(config_path: str, root: str, overrides: list[str] | None = None
         prompts = plan_prompts_task(study)
         units = {shard_name(shard): {"shard": shard} for shard in shards_of(study)}
         done = run_each(study, "collect", collect_shard_task, units)
+        release_models()
         collect_artifacts(study)
         prompts_said = f"{prompts}{dropped_captions(study)}"
     return {"prompts": prompts_said, "shards": len(units), "collected_now": len(done)}

@@ -192,6 +192,12 @@ def borrowed_model(study: Study) -> Iterator[DiffusionModel]:
             _idle.setdefault(settings, []).append(model)
 
 
+def release_models() -> None:
+    """Give up the diffusion models that nobody uses: training and labelling need their memory."""
+    with _idle_lock:
+        _idle.clear()
+
+
 _backend_lock = threading.Lock()
 
 
