@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import diffusers
 import numpy as np
@@ -62,6 +62,15 @@ class Outline:
     vae: dict[str, Any]
     tokenizer: CLIPTokenizer
     scheduler: DDIMScheduler
+
+
+class Facts(NamedTuple):
+    """Height and width of the images in pixels, tokens read of a caption, (rows, columns, channels) of each block."""
+
+    height: int
+    width: int
+    context: int
+    shapes: dict[str, tuple[int, int, int]]
 
 
 def load_model(settings: ModelSettings) -> DiffusionModel:
@@ -124,15 +133,19 @@ def outline(settings: ModelSettings) -> Outline:
     return Outline(unet, dict(vae.config), tokenizer, scheduler)
 
 
-def check_model(settings: ModelSettings, sampling: SamplingSettings, blocks: dict[str, str]) -> tuple[int, int]:
-    """Height and width in pixels of the images that would be sampled, told without reading a weight.
+def check_model(settings: ModelSettings, sampling: SamplingSettings, blocks: dict[str, str]) -> Facts:
+    """What a study has to know of its model, told without reading a weight.
 
     Raises ``DiffusionError`` for a model, a device, steps, an image size or a block that cannot be.
     """
     found = outline(settings)
     set_steps(found.scheduler, sampling.steps)
     check_blocks(found, blocks)
-    return folder.image_size(found.unet.config, found.vae, sampling)
+    height, width = folder.image_size(found.unet.config, found.vae, sampling)
+    latent = torch.zeros((1, *folder.latent_shape(found.unet.config, found.vae, sampling)), device="meta")
+    context = int(found.tokenizer.model_max_length)
+    states = torch.zeros((1, context, found.unet.config.cross_attention_dim), device="meta")
+    return Facts(height, width, context, _shapes(found.unet, blocks, latent, states))
 
 
 @contextmanager
@@ -171,6 +184,14 @@ def block_shapes(
 ) -> dict[str, tuple[int, int, int]]:
     """(rows, columns, channels) of each block's residual update, from one dry U-Net call."""
     check_blocks(model, blocks)
+    latent = torch.zeros((1, *model.latent_shape(settings)), device=model.device, dtype=model.dtype)
+    return _shapes(model.unet, blocks, latent, encode_captions(model, [""]))
+
+
+@torch.inference_mode()
+def _shapes(
+    unet: UNet2DConditionModel, blocks: dict[str, str], latent: torch.Tensor, states: torch.Tensor
+) -> dict[str, tuple[int, int, int]]:
     shapes: dict[str, tuple[int, int, int]] = {}
     hooks = []
     for name, path in blocks.items():
@@ -179,10 +200,9 @@ def block_shapes(
             _, channels, rows, columns = inputs[0].shape
             shapes[name] = (rows, columns, channels)
 
-        hooks.append(model.unet.get_submodule(path).register_forward_hook(remember))
+        hooks.append(unet.get_submodule(path).register_forward_hook(remember))
     try:
-        latent = torch.zeros((1, *model.latent_shape(settings)), device=model.device, dtype=model.dtype)
-        model.unet(latent, 0, encode_captions(model, [""]))
+        unet(latent, 0, states)
     finally:
         for hook in hooks:
             hook.remove()

@@ -6,13 +6,11 @@ latents are not pixels and must not be clipped to [-1, 1], and Stable Diffusion 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 import torch
 from diffusers import DDIMScheduler
 
 from diffusion.errors import DiffusionError
+from diffusion.outdated import corrections
 
 PREDICTIONS = ("epsilon", "sample", "v_prediction")
 
@@ -22,13 +20,6 @@ def load_schedule(path: str, revision: str | None = None) -> DDIMScheduler:
     found = DDIMScheduler.load_config(path, subfolder="scheduler", revision=revision)
     config = dict(found[0] if isinstance(found, tuple) else found)
     return DDIMScheduler.from_config(config, **corrections(config))
-
-
-def corrections(config: Mapping[str, Any]) -> dict[str, Any]:
-    """What diffusers' Stable Diffusion pipeline overrides in this scheduler config; absent values are DDIM's own."""
-    clipped = config.get("clip_sample", True) is True
-    offset = config.get("steps_offset", 0) != 1
-    return ({"clip_sample": False} if clipped else {}) | ({"steps_offset": 1} if offset else {})
 
 
 def set_steps(scheduler: DDIMScheduler, steps: int) -> None:

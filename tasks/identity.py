@@ -8,7 +8,6 @@ were written first, and with them the hashes that records carry.
 from __future__ import annotations
 
 import copy
-import glob
 import hashlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +15,8 @@ from typing import Any, NamedTuple
 
 from diffusion.digest import former_digests
 from diffusion.digest import loaded_files as model_files
+from diffusion.outdated import is_corrected
+from storage.captions import source_files
 from storage.contents import contents_digest, tails_digest
 from storage.errors import StorageError
 from tasks.config import PATH_FIELDS, StudyConfig
@@ -47,8 +48,10 @@ def contents_of(config: StudyConfig) -> dict[str, str]:
 
 def _contents(field: str, path: str) -> str | None:
     if field == SOURCE:
-        sources = [Path(file) for file in sorted(glob.glob(path)) or [path]]
-        return tails_digest(sources) if all(file.is_file() for file in sources) else None
+        try:
+            return tails_digest([Path(file) for file in source_files(path)])
+        except (StorageError, OSError):
+            return None
     if field in FILES:
         return contents_digest({"": Path(path)}) if Path(path).is_file() else None
     files_of = model_files if field == MODEL else vision_files
@@ -62,6 +65,7 @@ def settled(root: str | Path, known: dict[str, Any], config: StudyConfig, conten
     Raises ``StorageError`` for files that changed under their name. The source of the captions may: a study draws its
     prompts once.
     """
+    _refuse_other_sampling(root, known, config)
     plain = config.model_dump(mode="json")
     named = list(_compared(known, plain, contents))
     for one in named:
@@ -73,6 +77,16 @@ def settled(root: str | Path, known: dict[str, Any], config: StudyConfig, conten
             *parents, leaf = one.field.split(".")
             _value(plain, ".".join(parents))[leaf] = one.old
     return plain
+
+
+def _refuse_other_sampling(root: str | Path, known: dict[str, Any], config: StudyConfig) -> None:
+    """Images of one study must not be sampled in two ways: studies of the first format took the scheduler as it lay."""
+    if CONTENTS not in known and is_corrected(config.model.path):
+        raise StorageError(
+            f"{root} was sampled just as scheduler/scheduler_config.json in {config.model.path} has it, whose "
+            "clip_sample or steps_offset diffusers' own pipeline and this version put right: its results can be read as "
+            "before; choose another --root to sample the model anew"
+        )
 
 
 def _changed(one: Named) -> str:

@@ -71,6 +71,7 @@ def open_or_create(root: str | Path, config: StudyConfig) -> Study:
     config = with_former_values(root, config)
     settings, contents = _identified(root, config)
     if not check_study(root, settings, revisable, ADDED):
+        _check_inputs(config)
         config = with_own_threads(config)
         create_study(root, settings, provenance_of(contents, config.run.torch_threads), ADDED)
     known = read_study(root)
@@ -85,7 +86,8 @@ def open_or_create(root: str | Path, config: StudyConfig) -> Study:
 def may_write(root: str | Path, config: StudyConfig) -> bool:
     """Whether the folder holds a study; one that the settings may not go on with is refused as ``open_or_create`` does.
 
-    Writes nothing, so that mistakes are told before a folder is made, and while another command holds it.
+    Where there is none yet, model, captions and vision models are looked at. Writes nothing, so that mistakes are told
+    before a folder is made, and while another command holds it.
     """
     settings, _ = _identified(root, with_former_values(root, config))
     there = check_study(root, settings, revisable, ADDED)
@@ -93,7 +95,15 @@ def may_write(root: str | Path, config: StudyConfig) -> bool:
         known = read_study(root)
         _refuse_unfit(root, known)
         with_recorded_threads(root, config, known)
+    else:
+        _check_inputs(config)
     return there
+
+
+def _check_inputs(config: StudyConfig) -> None:
+    from tasks.inputs import check_inputs  # imports the model libraries: only where a study is about to be made
+
+    check_inputs(config)
 
 
 def open_existing(root: str | Path, config: StudyConfig) -> Study:

@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 
+from diffusion.device import resolve_device
 from sae.checkpoint import Places
 from sae.io import CONFIG, WEIGHTS, save_sae
 from sae.members import Member, fold, members_of, untrained
@@ -117,9 +118,12 @@ def member_folder(study: Study, site: Site, member: Member) -> Path:
 
 
 def training_device(study: Study, site: Site) -> str:
-    """``model.device``; for 'auto' the GPU if there is one, and with several, sites take turns."""
+    """``model.device``; for 'auto' the GPU if there is one, and with several, sites take turns.
+
+    Raises ``DiffusionError`` for a device that this machine does not have.
+    """
     if study.config.model.device != "auto":
-        return study.config.model.device
+        return str(resolve_device(study.config.model.device))
     if not torch.cuda.is_available():
         return "cpu"
     return f"cuda:{study.config.sites_list().index(site) % torch.cuda.device_count()}"

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from vision.errors import VisionError
-from vision.mini import load_mini
-from vision.plugins import BACKENDS, load_plugin
-from vision.settings import VisionSettings
+from vision.mini import SIDE, load_mini
+from vision.plugins import BACKENDS, TAGGERS, load_plugin
+from vision.settings import OWN_TAGGERS, VisionSettings
 from vision.types import Backend
 from vision.vocabulary import Vocabulary, vocabulary_of
 
@@ -26,6 +26,45 @@ def load_backend(settings: VisionSettings) -> Backend:
             "it must return a vision.types.Backend"
         )
     return made
+
+
+def check_backend(settings: VisionSettings, height: int, width: int) -> None:
+    """What can be known of the models before they are loaded, for images of that size in pixels.
+
+    Raises ``VisionError`` for a model, a device or a plug-in that is not there, or images that the backend cannot read.
+    """
+    if settings.backend == "mini":
+        assert settings.mini is not None
+        if (height, width) != (SIDE, SIDE):
+            raise VisionError(
+                f"vision.backend 'mini' reads images of {SIDE} x {SIDE} pixels, but the model makes {width} x "
+                f"{height}: set sampling.height and sampling.width, or another backend"
+            )
+        load_mini(settings.mini)  # two megabytes: as soon read as checked
+    elif settings.backend == "transformers":
+        check_transformers(settings)
+    else:
+        load_plugin(BACKENDS, settings.backend, "vision.backend", OWN_BACKENDS)
+
+
+def check_transformers(settings: VisionSettings) -> None:
+    """Config and files of every model that the settings name, and the device. Raises ``VisionError``."""
+    from vision.clip import REGIONS, SCORERS
+    from vision.detectors import DETECTORS
+    from vision.loading import kind_of, resolve_device
+    from vision.segmenters import SEGMENTERS
+
+    given = settings.transformers
+    assert given is not None
+    resolve_device(given.device)
+    needed = {"detector": DETECTORS, "segmenter": SEGMENTERS}
+    if given.tagger == "zero-shot":
+        needed["clip"] = SCORERS
+    named = {"second_opinion": REGIONS, "judge_clipseg": REGIONS, "judge_clip": SCORERS}
+    for field, kinds in (needed | {field: kinds for field, kinds in named.items() if getattr(given, field)}).items():
+        kind_of(given, field, kinds)
+    if given.tagger_plugin:
+        load_plugin(TAGGERS, given.tagger_plugin, "vision.transformers.tagger", OWN_TAGGERS)
 
 
 def load_transformers(settings: VisionSettings) -> Backend:

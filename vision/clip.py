@@ -14,6 +14,7 @@ from vision.nms import label_unions, mask_iou
 from vision.settings import TransformersSettings
 from vision.types import Image, Segment
 
+REGIONS = {"clipseg": "CLIPSegForImageSegmentation"}
 SCORERS = {"clip": "CLIPModel", "siglip": "SiglipModel"}
 TEXTS_AT_ONCE = 256
 
@@ -78,7 +79,7 @@ class Regions:
 
     def __init__(self, settings: TransformersSettings, field: str) -> None:
         self.settings = settings
-        self.loaded = load(settings, field, {"clipseg": "CLIPSegForImageSegmentation"}, tokenizer=True)
+        self.loaded = load(settings, field, REGIONS, tokenizer=True)
         size = self.loaded.processor.size
         self.side = int(size.get("shortest_edge") or size["height"])
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +15,7 @@ from PIL import Image as PilImage
 from vision.errors import VisionError
 from vision.settings import TransformersSettings
 from vision.types import Image
+from vision.weights import check_files, refuse_not_finite, refuse_other_tensors
 
 
 @dataclass(frozen=True)
@@ -39,21 +40,62 @@ def load(
 
     ``kinds`` maps each model_type that fits the field to the transformers class; ``processor_of`` lists those whose
     image processor is loaded too (None: all). Weights are safetensors, float32. Raises ``VisionError`` if the field
-    is empty, or names nothing that can be loaded, or a model of another kind.
+    is empty, or names nothing that can be loaded, or a model of another kind, or one whose weights are not whole.
+    """
+    path = getattr(settings, field)
+    name = f"vision.transformers.{field} {path!r}"
+    kind = kind_of(settings, field, kinds)
+    device = resolve_device(settings.device)
+    model, info = _read(
+        name,
+        getattr(transformers, kinds[kind]),
+        path,
+        use_safetensors=True,
+        dtype=torch.float32,
+        output_loading_info=True,
+        ignore_mismatched_sizes=True,  # they are refused below, by name
+    )
+    refuse_other_tensors(name, info)
+    refuse_not_finite(name, model.state_dict().items(), "fetch them anew")
+    wanted = processor_of is None or kind in processor_of
+    # PIL's resampling everywhere: results must not depend on whether torchvision happens to be installed.
+    processor = _read(name, transformers.AutoImageProcessor, path, backend="pil") if wanted else None
+    words = _read(name, transformers.AutoTokenizer, path) if tokenizer else None
+    return Loaded(name, kind, model.eval().to(device), processor, words)
+
+
+def kind_of(settings: TransformersSettings, field: str, kinds: Collection[str]) -> str:
+    """The model_type of what ``settings.<field>`` names, told from its config alone.
+
+    Raises ``VisionError`` if the field is empty, if there are no weights that can be read, or for a type that is not
+    among ``kinds``.
     """
     path = getattr(settings, field)
     name = f"vision.transformers.{field} {path!r}"
     if not path:
         raise VisionError(f"vision.transformers.{field} is empty, and this step needs it: give a folder or hub id")
-    kind = _read(name, transformers.AutoConfig, path).model_type
+    check_files(name, path)
+    kind = str(_read(name, transformers.AutoConfig, path).model_type)
     if kind not in kinds:
         raise VisionError(f"{name} is a model of type {kind!r}, which does not fit: give one of {', '.join(kinds)}")
-    model = _read(name, getattr(transformers, kinds[kind]), path, use_safetensors=True, dtype=torch.float32)
-    wanted = processor_of is None or kind in processor_of
-    # PIL's resampling everywhere: results must not depend on whether torchvision happens to be installed.
-    processor = _read(name, transformers.AutoImageProcessor, path, backend="pil") if wanted else None
-    words = _read(name, transformers.AutoTokenizer, path) if tokenizer else None
-    return Loaded(name, kind, model.eval().to(settings.device), processor, words)
+    return kind
+
+
+def resolve_device(name: str) -> torch.device:
+    """The torch device of ``vision.transformers.device``, on which a small sum is computed.
+
+    Torch names devices gladly that are not there. Raises ``VisionError`` for one that cannot be used.
+    """
+    try:
+        device = torch.device(name)
+        torch.ones(2, device=device).sum().item()
+    except Exception as error:  # each device's absence has an exception of its own
+        reason = " ".join(str(error).split(". ")[0].split())[:100]
+        raise VisionError(
+            f"vision.transformers.device {name!r} cannot be used on this machine ({reason}): use 'cpu'"
+            + (" or 'cuda'" if torch.cuda.is_available() else "")
+        ) from error
+    return device
 
 
 def _read(name: str, reader: Any, path: str, **given: Any) -> Any:

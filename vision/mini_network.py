@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from vision.errors import VisionError
 from vision.mini_config import FORMAT_VERSION, REBUILD, read_config
+from vision.weights import refuse_not_finite
 
 UNCOLOURED = "none"  # the colour of what has no colour word
 
@@ -138,18 +139,28 @@ class SceneNetwork(nn.Module):
         """Read a folder written by ``save``, as float32 in eval mode. Raises ``VisionError``."""
         folder = Path(folder)
         config = read_config(folder / "config.json")
-        network = cls(
-            tuple(config["labels"]),
-            tuple(config["styles"]),
-            tuple(config["colours"]),
-            int(config["width"]),
-            config["body"],
-        )
         weights = folder / "model.safetensors"
         try:
-            network.load_state_dict({k: v.float() for k, v in load_file(weights).items()})
+            network = cls(
+                tuple(config["labels"]),
+                tuple(config["styles"]),
+                tuple(config["colours"]),
+                int(config["width"]),
+                config["body"],
+            )
+        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+            raise VisionError(
+                f"{folder / 'config.json'} is damaged (no network has this width and body): {REBUILD}"
+            ) from error
+        try:
+            tensors = {name: tensor.float() for name, tensor in load_file(weights).items()}
+            network.load_state_dict(tensors)
         except FileNotFoundError as error:
             raise VisionError(f"{weights} is missing: {REBUILD}") from error
-        except (SafetensorError, RuntimeError) as error:
-            raise VisionError(f"{weights} is damaged or does not fit its config.json: {REBUILD}") from error
+        except (SafetensorError, OSError) as error:
+            raise VisionError(f"{weights} is damaged ({error}): {REBUILD}") from error
+        except RuntimeError as error:  # torch lists the tensors a line each, after a heading
+            found = "; ".join(line.strip() for line in str(error).splitlines()[1:])[:300]
+            raise VisionError(f"{weights} is damaged or does not fit its config.json ({found}): {REBUILD}") from error
+        refuse_not_finite(str(weights), tensors.items(), REBUILD)
         return network.eval()

@@ -54,7 +54,7 @@ class TransformersSettings(BaseModel):
     second_opinion: str | None = Field(
         None, description="CLIPSeg folder or hub id that confirms each segment; none leaves segments unconfirmed."
     )
-    device: str = Field("cpu", description="torch device of all vision models.")
+    device: str = Field("cpu", description="torch device of all vision models: 'cpu', 'cuda', 'cuda:0'.")
     dtype: Literal["float32", "float16", "bfloat16"] = Field(
         "float32",
         description="Type of the encoders' matrix products. Weights stay float32, and so do the heads that read and "

@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 
 from diffusion.device import resolve_device, usable_devices
 from diffusion.errors import DiffusionError, NotFiniteError
-from diffusion.model import check_model, load_model
+from diffusion.model import block_shapes, check_model, load_model
 from diffusion.sampling import initial_noise, sample
 from diffusion.schedule import load_schedule
 from diffusion.settings import ModelSettings, SamplingSettings
@@ -314,8 +314,10 @@ def test_settings_that_the_model_cannot_honour(given, says):
 
 
 def test_a_model_is_outlined_without_its_weights():
-    assert check_model(settings(SD_MINI), FEW, BLOCKS) == (64, 64)
-    assert check_model(settings(SD_MINI), FEW.model_copy(update={"width": 96}), BLOCKS) == (64, 96)
+    known = check_model(settings(SD_MINI), FEW, BLOCKS)
+    assert known == (64, 64, 32, {"mid": (8, 8, 128)})
+    assert known.shapes == block_shapes(load_model(settings(SD_MINI)), BLOCKS, FEW)
+    assert check_model(settings(SD_MINI), FEW.model_copy(update={"width": 96}), BLOCKS)[:2] == (64, 96)
     with pytest.raises(DiffusionError, match="no block 'middle'"):
         check_model(settings(SD_MINI), FEW, {"mid": "middle"})
 
