@@ -84,8 +84,8 @@ def _refuse_other_sampling(root: str | Path, known: dict[str, Any], config: Stud
     if CONTENTS not in known and is_corrected(config.model.path):
         raise StorageError(
             f"{root} was sampled just as scheduler/scheduler_config.json in {config.model.path} has it, whose "
-            "clip_sample or steps_offset diffusers' own pipeline and this version put right: its results can be read as "
-            "before; choose another --root to sample the model anew"
+            "clip_sample or steps_offset diffusers' own pipeline and this version put right: its results can be read "
+            "as before; choose another --root to sample the model anew"
         )
 
 
