@@ -32,7 +32,8 @@ def images_and_masks(items: list[dict[str, Any]], path: Path) -> Path:
         axes[1, column].imshow(canvas)
         bare(axes[1, column])
     handles = [plt.Rectangle((0, 0), 1, 1, color=palette[i]) for i in range(len(labels))]
-    figure.legend(handles, labels, loc="lower center", ncol=min(len(labels), 9), frameon=False, fontsize=8)
+    if labels:
+        figure.legend(handles, labels, loc="lower center", ncol=min(len(labels), 9), frameon=False, fontsize=8)
     figure.subplots_adjust(bottom=0.14, hspace=0.05)
     return save(figure, path)
 
@@ -50,7 +51,7 @@ def explained_variance(rows: list[dict[str, Any]], path: Path) -> Path:
                     for r in rows
                     if (r["conditioning"], r["block"], r["k"], r["kind"]) == (conditioning, block, k, kind)
                 )
-                colour = COLOURS[i] if kind in ("trained", "shared") else GREY
+                colour = COLOURS[i % len(COLOURS)] if kind in ("trained", "shared") else GREY
                 if line:
                     axis.plot(*zip(*line, strict=True), style, color=colour, ms=4, label=f"k={k}, {kind}")
         axis.set_title(f"{conditioning} {block}")
@@ -58,7 +59,7 @@ def explained_variance(rows: list[dict[str, Any]], path: Path) -> Path:
         axis.invert_xaxis()
         axis.set_ylim(min(0, axis.get_ylim()[0]), 100)
     axes[0, 0].set_ylabel("explained variance, %")
-    axes[0, -1].legend(fontsize=6.5, frameon=False)
+    _legend(axes[0, -1], 6.5)
     return save(figure, path)
 
 
@@ -172,14 +173,17 @@ def layout_scores(rows: list[dict[str, Any]], path: Path) -> Path:
                 for r in rows
                 if (r["conditioning"], r["block"], r["method"]) == (conditioning, block, method)
             )
+            if not line:
+                continue
             t, iou, low, high = (np.array(v) for v in zip(*line, strict=True))
-            axis.errorbar(t + 0.012 * i, iou, [low, high], fmt="-o", ms=3, lw=1, color=COLOURS[i], label=method)
+            reach = np.maximum([low, high], 0)  # an end of an interval may miss the mean by a rounding
+            axis.errorbar(t + 0.012 * i, iou, reach, fmt="-o", ms=3, lw=1, color=COLOURS[i], label=method)
         axis.set_title(f"{conditioning} {block}")
         axis.set_xlabel("t (1 = noise)")
         axis.invert_xaxis()
     axes[0, 0].set_ylabel("layout IoU (95 % interval)")
     axes[0, 0].set_ylim(bottom=0)
-    axes[0, -1].legend(fontsize=6.5, frameon=False)
+    _legend(axes[0, -1], 6.5)
     return save(figure, path)
 
 
@@ -198,13 +202,21 @@ def intervention_effects(rows: list[dict[str, Any]], windows: list[str], path: P
                 np.array([r["success_ci_high"] for r in shown]) - middle,
             ]
             x = np.array(at) + 0.16 * (i - 1)
-            axis.errorbar(x, middle, reach, fmt="o", ms=4, lw=1.2, capsize=2, color=CONTROL_COLOURS[i], label=name)
+            axis.errorbar(
+                x, middle, np.maximum(reach, 0), fmt="o", ms=4, lw=1.2, capsize=2, color=CONTROL_COLOURS[i], label=name
+            )
         axis.set_xticks(range(len(windows)), windows)
         axis.set_title(f"{kind} edits")
     axes[0, 0].set_ylabel("success (95 % interval)")
     axes[0, 0].set_ylim(0, 1)
-    axes[0, -1].legend(fontsize=7, frameon=False)
+    _legend(axes[0, -1], 7)
     return save(figure, path)
+
+
+def _legend(axis: Any, size: float) -> None:
+    """Of what is drawn in the axis, if anything is."""
+    if axis.get_legend_handles_labels()[0]:
+        axis.legend(fontsize=size, frameon=False)
 
 
 def interventions(items: list[dict[str, Any]], path: Path) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -21,16 +22,26 @@ plt.rcParams.update(
         "axes.titlesize": 9,
         "figure.facecolor": "white",
         "image.interpolation": "nearest",
+        "text.parse_math": False,  # a caption's dollar signs are no formula
     }
 )
 
 
 def save(figure: Any, path: Path) -> Path:
-    """Write the figure without a timestamp and close it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=110, bbox_inches="tight", metadata={"Software": None})
-    plt.close(figure)
+    """Write the figure as PNG, whatever the file is called, without a timestamp, and close it."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Glyph .* missing")  # a box stands for it
+            figure.savefig(path, format="png", dpi=110, bbox_inches="tight", metadata={"Software": None})
+    finally:
+        plt.close(figure)
     return path
+
+
+def discard() -> None:
+    """Close figures that an error has left half drawn."""
+    plt.close("all")
 
 
 def bare(axis: Any, title: str = "") -> None:

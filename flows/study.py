@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from prefect import flow
+from prefect import flow, get_run_logger
 
 from flows.collect import collect_flow
 from flows.common import cancelled_if_ended, flow_run_name, stage
@@ -15,7 +15,8 @@ from flows.train import train_flow
 from storage.lock import writing
 from storage.names import refuse_root
 from tasks.config import load_config
-from tasks.draw import draw_all
+from tasks.figures import draw_all, refuse_failed
+from tasks.study import Study
 
 STAGES = {
     "collect": collect_flow,
@@ -34,5 +35,17 @@ def study_flow(config_path: str, root: str, overrides: list[str] | None = None) 
     with writing(root, "the flow study"), cancelled_if_ended():
         summary = {name: run(config_path, root, overrides) for name, run in STAGES.items()}
         with stage("figures", config_path, root, overrides) as study:
-            summary["figures"] = {"drawn": len(draw_all(study))}
+            summary["figures"] = _draw_figures(study)
     return summary
+
+
+def _draw_figures(study: Study) -> dict[str, Any]:
+    """How many were drawn, and which have nothing to show; raises ``StudyError`` for those that could not be drawn."""
+    drawn = draw_all(study)
+    for name, reason in drawn.left_out.items():
+        get_run_logger().info("figure %s is left out: %s", name, reason)
+    for name, error in drawn.failed.items():
+        get_run_logger().error("figure %s could not be drawn", name, exc_info=error)
+    refuse_failed(drawn)
+    left_out = {f"left out {name}": f"({reason})" for name, reason in drawn.left_out.items()}
+    return {"drawn": len(drawn.files), **left_out}

@@ -37,7 +37,7 @@ STAGES = (
     "intervene",
     "effects",
 )
-OPTIONAL = ("bench",)  # not part of `concepts run`
+OPTIONAL = ("bench", "figures", "cards")  # no stages of `concepts run`; pictures have records, too
 
 
 def status(root: str | Path, hashes: dict[str, str] | None = None) -> dict[str, Any]:

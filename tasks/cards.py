@@ -14,6 +14,7 @@ from figures.cards import Card, Example, LabelLine, concept_card, number
 from storage.tables import Filters, read_table
 from tasks.collect import decode_png
 from tasks.errors import StudyError
+from tasks.figures import CARD_STAGE, put_picture
 from tasks.saes import TRAINED
 from tasks.study import Site, Study, site_path, split_range, unit_name
 
@@ -30,8 +31,8 @@ class ConceptKey(NamedTuple):
     cid: int
 
 
-def draw_card(root: str | Path, site: Site, k: int, cid: int) -> Path:
-    """Draw one concept's page; returns the PNG, in ``figures/cards/`` of the study folder.
+def draw_card(root: str | Path, site: Site, k: int, cid: int, config_hash: str = "") -> Path:
+    """Draw one concept's page, with a record that vouches for it; returns the PNG, in the study's ``figures/cards/``.
 
     Reads ``concepts``, ``concept_labels``, ``concept_examples``, ``images`` and ``prompts``; ``t`` is taken as folders
     write it, to two decimals. Raises ``StudyError`` for a site or a concept that is not there, saying what is.
@@ -55,7 +56,9 @@ def draw_card(root: str | Path, site: Site, k: int, cid: int) -> Path:
         colour=concept["colour"],
     )
     name = f"{unit_name(site, k).replace('/', '-')}-cid{cid}.png"
-    return concept_card(card, Path(root) / "figures" / "cards" / name)
+    path = Path(root) / "figures" / "cards" / name
+    put_picture(root, CARD_STAGE, path, config_hash, lambda at: concept_card(card, at))
+    return path
 
 
 def _filters(site: Site, k: int) -> Filters:
@@ -74,9 +77,10 @@ def _known_site(root: str | Path, site: Site, k: int) -> Site:
 
 
 def _concept(root: str | Path, site: Site, k: int, cid: int) -> dict[str, Any]:
-    rows = read_table(root, "concepts", filters=[*_filters(site, k), ("cid", "==", cid)]).to_pylist()
+    last = pc.max(read_table(root, "concepts", ["cid"], _filters(site, k))["cid"]).as_py()
+    within = 0 <= cid <= last  # a number of twenty digits is none that a filter could take
+    rows = read_table(root, "concepts", filters=[*_filters(site, k), ("cid", "==", cid)]).to_pylist() if within else []
     if not rows:
-        last = pc.max(read_table(root, "concepts", ["cid"], _filters(site, k))["cid"]).as_py()
         raise StudyError(f"{site_path(site)} has no concept {cid}: name one from 0 to {last}")
     return rows[0]
 

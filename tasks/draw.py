@@ -1,7 +1,8 @@
-"""Drawing ``figures/`` from the tables alone: what a picture shows can be queried."""
+"""What each picture of ``figures/`` shows, from the tables: it can be queried."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,23 +22,11 @@ COLUMNS, CARDS = 8, 10
 FOLLOWED, FOLLOWED_IMAGES = 6, 3  # concepts followed through time, and images of each
 
 
-def draw_all(study: Study) -> list[Path]:
-    """Draw every figure whose tables hold something; returns the files."""
-    folder = Path(study.root) / "figures"
-    drawn = [
-        _images(study, folder / "images_and_masks.png"),
-        _variance(study, folder / "explained_variance.png"),
-        _cards(study, folder / "concept_cards.png"),
-        _through_time(study, folder / "concepts_through_time.png"),
-        _layout_scores(study, folder / "layout_scores.png"),
-        _layouts(study, folder / "layouts.png"),
-        _interventions(study, folder / "interventions.png"),
-        _effects(study, folder / "intervention_effects.png"),
-    ]
-    return [path for path in drawn if path is not None]
+class NothingToShow(Exception):
+    """A figure's tables hold nothing for it; the message says what they lack."""
 
 
-def _images(study: Study, path: Path) -> Path | None:
+def _images(study: Study, path: Path) -> None:
     start, stop = split_range(study, "dictionary")
     stop = min(stop, start + COLUMNS)
     images, masks = images_of(study, start, stop), label_masks(study, start, stop)
@@ -52,17 +41,21 @@ def _images(study: Study, path: Path) -> Path | None:
         for i in range(start, stop)
         if i in images
     ]
-    return draw.images_and_masks(items, path) if items else None
+    if not items:
+        raise NothingToShow("the dictionary split has no image")
+    draw.images_and_masks(items, path)
 
 
-def _variance(study: Study, path: Path) -> Path | None:
+def _variance(study: Study, path: Path) -> None:
     sae = study.config.sae
     filters = [("expansion", "==", sae.expansion[0]), ("seed", "==", study.config.seed)]
     rows = read_table(study.root, "sae_metrics", filters=filters).to_pylist()
-    return draw.explained_variance(rows, path) if rows else None
+    if not rows:
+        raise NothingToShow("no SAE of the study's first expansion and seed was evaluated")
+    draw.explained_variance(rows, path)
 
 
-def _cards(study: Study, path: Path) -> Path | None:
+def _cards(study: Study, path: Path) -> None:
     """The best concept of each label, over all cond sites at the last timestep; the labels that are carried best."""
     filters = [("kind", "==", "trained"), ("assigned", "==", True), ("conditioning", "==", "cond")]
     filters += [("t", "==", min(study.config.sites.times))]
@@ -72,8 +65,10 @@ def _cards(study: Study, path: Path) -> Path | None:
         if (row["iou_heldout"] or 0) > (best.get(row["label"], {}).get("iou_heldout") or 0):
             best[row["label"]] = row
     carried = sorted(best.values(), key=lambda row: (-row["iou_heldout"], row["label"]))
-    cards = [_card(study, row) for row in carried[:CARDS]]
-    return draw.concept_cards(cards, path, _deciles(study)) if cards else None
+    cards = [card for card in (_card(study, row) for row in carried[:CARDS]) if card["examples"]]
+    if not cards:
+        raise NothingToShow("no concept of a cond site carries a label on held-out images at the last time")
+    draw.concept_cards(cards, path, _deciles(study))
 
 
 def _deciles(study: Study) -> list[str]:
@@ -99,10 +94,10 @@ def _card(study: Study, row: dict[str, Any]) -> dict[str, Any]:
     return {"title": title, "examples": examples}
 
 
-def _through_time(study: Study, path: Path) -> Path | None:
+def _through_time(study: Study, path: Path) -> None:
     """Shared concepts of the edited block at every time: for each label the one that carries it best at the end."""
     if not study.config.sae.across_time:
-        return None
+        raise NothingToShow("no SAE serves all times: sae.across_time is off")
     block, k = study.config.interventions.block, study.config.sae.k[0]
     times = sorted(study.config.sites.times, reverse=True)
     filters = [("kind", "==", SHARED), ("block", "==", block), ("conditioning", "==", "cond"), ("k", "==", k)]
@@ -114,10 +109,10 @@ def _through_time(study: Study, path: Path) -> Path | None:
             best[row["label"]] = row
     chosen = sorted(best.values(), key=lambda row: (-row["iou_heldout"], row["label"]))[:FOLLOWED]
     if not chosen:
-        return None
+        raise NothingToShow(f"no concept of all times carries a label at block {block} at the last time")
     maps = shared_maps(study, block, k, [row["cid"] for row in chosen])
     items = [_followed(study, row, labels, times, maps[row["cid"]]) for row in chosen]
-    return draw.concepts_through_time(items, path)
+    draw.concepts_through_time(items, path)
 
 
 def _followed(
@@ -153,15 +148,19 @@ def shared_maps(study: Study, block: str, k: int, cids: list[int]) -> dict[int, 
     return found
 
 
-def _layout_scores(study: Study, path: Path) -> Path | None:
+def _layout_scores(study: Study, path: Path) -> None:
     k = study.config.sae.k[0]
     rows = read_table(study.root, "layout_scores", filters=[("label", "==", ALL_LABELS), ("k", "==", k)]).to_pylist()
-    return draw.layout_scores(rows, path) if rows else None
+    if not rows:
+        raise NothingToShow("no label is in enough images of the layout split to be scored")
+    draw.layout_scores(rows, path)
 
 
-def _layouts(study: Study, path: Path) -> Path | None:
+def _layouts(study: Study, path: Path) -> None:
     """Predictions of the edited block at every timestep for the first layout image of each label."""
     k, block = study.config.sae.k[0], study.config.interventions.block
+    if "cond" not in study.config.sites.conditionings:
+        raise NothingToShow("no cond site is recorded")
     items: dict[str, dict[str, Any]] = {}
     for t in study.config.sites.times:
         site = (block, t, "cond")
@@ -177,7 +176,9 @@ def _layouts(study: Study, path: Path) -> Path | None:
             grid = store_of(study).shape(site)[:2]
             items[label]["predictions"][t] = (found.scores["evidence"][0] >= thresholds[label]).reshape(grid)
     kept = [item for item in items.values() if len(item["predictions"]) == len(study.config.sites.times)]
-    return draw.layouts(kept[:10], path) if kept else None
+    if not kept:
+        raise NothingToShow(f"no label's layout is predicted at every time of block {block}")
+    draw.layouts(kept[:10], path)
 
 
 def _thresholds(study: Study, site: Any, k: int) -> dict[str, float]:
@@ -188,30 +189,40 @@ def _thresholds(study: Study, site: Any, k: int) -> dict[str, float]:
     return {row["label"]: row["threshold"] for row in rows}
 
 
-def _effects(study: Study, path: Path) -> Path | None:
+def _effects(study: Study, path: Path) -> None:
     rows = read_table(study.root, "intervention_effects").to_pylist()
     windows = list(study.config.interventions.windows)
-    return draw.intervention_effects(rows, windows, path) if rows else None
+    if not rows:
+        raise NothingToShow("no edit was made")
+    draw.intervention_effects(rows, windows, path)
 
 
-def _interventions(study: Study, path: Path) -> Path | None:
+def _interventions(study: Study, path: Path) -> None:
     """For each target, the case at the upper quartile of effect, in the first (spatial) or second (global) window."""
     rows = read_table(study.root, "interventions").to_pylist()
     windows = list(study.config.interventions.windows)
     items = []
-    for kind, window in (("spatial", windows[0]), ("global", windows[min(1, len(windows) - 1)])):
+    shown_windows = (("spatial", windows[0]), ("global", windows[min(1, len(windows) - 1)])) if windows else ()
+    for kind, window in shown_windows:
         of_kind = [r for r in rows if r["kind"] == kind and r["window"] == window]
         for target in sorted({r["target"] for r in of_kind}):
             edited = [r for r in of_kind if r["target"] == target and r["control"] == "none" and r["image"]]
             if edited:
                 shown = sorted(edited, key=lambda r: r["effect"])[3 * len(edited) // 4]
-                items.append(_case(study, shown, of_kind))
-    return draw.interventions(items[:COLUMNS], path) if items else None
+                if (control := _control_of(shown, of_kind)) is not None:
+                    items.append(_case(study, shown, control))
+    if not items:
+        raise NothingToShow("no edit and its control are kept as images in the windows that are shown")
+    draw.interventions(items[:COLUMNS], path)
 
 
-def _case(study: Study, edited: dict[str, Any], rows: list[dict[str, Any]]) -> dict[str, Any]:
+def _control_of(edited: dict[str, Any], rows: list[dict[str, Any]]) -> dict[str, Any] | None:
     same = ("prompt_id", "target", "region")
-    control = next(r for r in rows if r["control"] == "random_direction" and all(r[c] == edited[c] for c in same))
+    controls = (r for r in rows if r["control"] == "random_direction" and r["image"])
+    return next((r for r in controls if all(r[c] == edited[c] for c in same)), None)
+
+
+def _case(study: Study, edited: dict[str, Any], control: dict[str, Any]) -> dict[str, Any]:
     before = images_of(study, edited["prompt_id"], edited["prompt_id"] + 1)[edited["prompt_id"]]
     region = None if edited["kind"] == "global" else region_mask(edited["region"], *before.shape[:2])
     return {
@@ -221,3 +232,15 @@ def _case(study: Study, edited: dict[str, Any], rows: list[dict[str, Any]]) -> d
         "control": decode_png(control["image"]),
         "region": region,
     }
+
+
+FIGURES: dict[str, Callable[[Study, Path], None]] = {
+    "images_and_masks": _images,
+    "explained_variance": _variance,
+    "concept_cards": _cards,
+    "concepts_through_time": _through_time,
+    "layout_scores": _layout_scores,
+    "layouts": _layouts,
+    "interventions": _interventions,
+    "intervention_effects": _effects,
+}

@@ -22,15 +22,20 @@ def draw_pages(root: Path, where: str | None, cid: int | None, k: int | None) ->
     config = parse_config(with_legacy(known["config"], ADDED), str(root / "study.yaml"))
     study = Study(str(root), config, known["config_hash"])
     if where is None:
-        for key in pick_cards(study):
-            yield draw_card(root, *key)
+        keys = pick_cards(study)
+        if not keys:
+            raise StudyError(
+                f"{root} has no concept of a cond site to show: run `concepts label` first, or name a site and a number"
+            )
+        for key in keys:
+            yield draw_card(root, *key, study.config_hash)
         return
-    if cid is None:
-        raise StudyError(f"concepts card {root} {where}: name a concept's number too, or leave the site out")
     sites = {site_path(site): site for site in study.config.sites_list()}
     if where not in sites:
         raise StudyError(f"{root} has no site {where!r}: it has {', '.join(sites)}")
-    yield draw_card(root, sites[where], _chosen_k(study, k), cid)
+    if cid is None:
+        raise StudyError(f"concepts card {root} {where}: name a concept's number too, or leave the site out")
+    yield draw_card(root, sites[where], _chosen_k(study, k), cid, study.config_hash)
 
 
 def _chosen_k(study: Study, k: int | None) -> int:

@@ -36,6 +36,12 @@ def test_card_draws_pages_from_the_tables_alone(tiny_study, launch, tmp_path):
     [
         (["mid/0.50/cond", "3"], "has no site 'mid/0.50/cond': it has mid/1.00/cond"),
         (["mid/0.00/cond", "100000"], "has no concept 100000: name one from 0 to"),
+        (["mid/0.00/cond", "99999999999999999999999"], "has no concept 99999999999999999999999: name one from 0 to"),
+        (["mid/0.00/cond", "-1"], "has no concept -1: name one from 0 to"),
+        (["mid/0.00/cond", "tree"], "invalid int value: 'tree'"),
+        (["3"], "has no site '3': it has mid/1.00/cond"),
+        (["\x1b[2J/0.00/cond", "3"], r"has no site '\x1b[2J/0.00/cond'"),
+        (["mid/0.00/cond", "3", "--k", "99999999999999999999999"], "SAEs of k = 4: name one with --k"),
         (["mid/0.00/cond"], "name a concept's number too"),
         (["mid/0.00/cond", "3", "--k", "7"], "SAEs of k = 4: name one with --k"),
     ],

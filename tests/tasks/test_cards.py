@@ -119,7 +119,13 @@ def test_a_card_is_drawn_into_the_study_folder(study):
 
 def test_a_card_shows_what_the_tables_say(study, monkeypatch):
     shown = []
-    monkeypatch.setattr(cards, "concept_card", lambda card, path: shown.append(card) or path)
+
+    def keep(card, path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"")
+        shown.append(card)
+
+    monkeypatch.setattr(cards, "concept_card", keep)
     draw_card(study.root, SITE, K, 0)
     (card,) = shown
     assert card.title == "dog" and card.subtitle == "block mid, t = 0.50, cond, k = 20, CID 0"
@@ -143,6 +149,8 @@ def test_a_dead_concept_has_a_card_too(study):
     ("site", "k", "cid", "message"),
     [
         (SITE, K, 9, r"mid/0\.50/cond has no concept 9: name one from 0 to 8"),
+        (SITE, K, -1, r"mid/0\.50/cond has no concept -1: name one from 0 to 8"),
+        (SITE, K, 10**30, r"mid/0\.50/cond has no concept 10+: name one from 0 to 8"),
         (SITE, 10, 0, r"no labelled concepts at mid/0\.50/cond/k10; there are mid/0\.50/cond/k20: name one of them"),
         (("up", 0.5, "cond"), K, 0, r"no labelled concepts at up/0\.50/cond/k20; there are mid"),
     ],

@@ -1,0 +1,75 @@
+"""Drawing ``figures/``, each picture on its own: one that cannot be drawn costs no other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+from figures.style import discard
+from storage.atomic import write_atomic
+from storage.errors import write_errors_named
+from storage.publish import publish_unit
+from storage.records import forget_record
+from tasks.draw import FIGURES, NothingToShow
+from tasks.errors import StudyError
+from tasks.study import Study
+
+FIGURE_STAGE, CARD_STAGE = "figures", "cards"  # of the records, one a picture: no stages that are counted
+
+
+@dataclass
+class Drawn:
+    """The files, and by the names of the other figures why they were left out and why they failed."""
+
+    files: list[Path] = field(default_factory=list)
+    left_out: dict[str, str] = field(default_factory=dict)
+    failed: dict[str, Exception] = field(default_factory=dict)
+
+
+def draw_all(study: Study) -> Drawn:
+    """Draw every figure whose tables hold something, each with a record that vouches for its file."""
+    found = Drawn()
+    for name, figure in FIGURES.items():
+        path = Path(study.root) / "figures" / f"{name}.png"
+        try:
+            put_picture(study.root, FIGURE_STAGE, path, study.config_hash, partial(figure, study))
+            found.files.append(path)
+        except NothingToShow as reason:
+            found.left_out[name] = str(reason)
+        except Exception as error:  # whatever it is, the other figures can be drawn
+            discard()
+            found.failed[name] = error
+    return found
+
+
+def put_picture(root: str | Path, stage: str, path: Path, config_hash: str, draw: Callable[[Path], object]) -> None:
+    """Have ``draw`` write a PNG, put it at ``path`` whole, then write the record that vouches for it.
+
+    Raises ``StorageError`` where the system refuses to write; what was there then stays, with its record.
+    """
+    scratch = path.with_name(f".{path.name}.tmp")
+    with write_errors_named(path):
+        try:
+            draw(scratch)
+            picture = scratch.read_bytes()
+        finally:
+            scratch.unlink(missing_ok=True)
+    forget_record(root, stage, path.stem)
+    write_atomic(path, picture)
+    publish_unit(root, stage, path.stem, {}, path.stem, config_hash, [path])
+
+
+def refuse_failed(drawn: Drawn) -> None:
+    """Raise ``StudyError`` naming the figures that could not be drawn, if there are any."""
+    if drawn.failed:
+        reasons = "; ".join(f"{name}.png ({_told(error)})" for name, error in drawn.failed.items())
+        raise StudyError(
+            f"{len(drawn.failed)} of {len(FIGURES)} figures could not be drawn: {reasons}; everything else is done: "
+            "run the same command again when the cause is gone"
+        )
+
+
+def _told(error: Exception) -> str:
+    return str(error) if getattr(error, "user_error", False) else f"{type(error).__name__}: {error}"

@@ -1,0 +1,141 @@
+"""Figures are drawn each on its own: what has nothing to show is left out, what fails stops no other."""
+
+import errno
+import hashlib
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from figures import draw as drawings
+from storage.errors import StorageError
+from storage.inspect import verify
+from storage.records import read_record
+from storage.study import open_study
+from tasks import draw
+from tasks.config import load_config
+from tasks.draw import FIGURES, NothingToShow
+from tasks.errors import StudyError
+from tasks.figures import draw_all, put_picture, refuse_failed
+from tasks.study import Study
+from tests.paths import ROOT
+
+
+@pytest.fixture
+def study(tmp_path):
+    open_study(tmp_path, {"name": "x"}, {})
+    return Study(str(tmp_path), load_config(ROOT / "configs" / "tiny.yaml", []), "hash")
+
+
+def picture(study, at):
+    at.parent.mkdir(parents=True, exist_ok=True)
+    at.write_bytes(b"picture")
+
+
+def nothing(study, at):
+    raise NothingToShow("no edit was made")
+
+
+def broken(study, at):
+    picture(study, at)
+    raise KeyError("tree")
+
+
+def test_one_bad_figure_stops_no_other_and_is_named(study, monkeypatch):
+    kinds = {"a": broken, "b": picture, "c": nothing, "d": broken, "e": picture}
+    monkeypatch.setattr("tasks.figures.FIGURES", kinds)
+    drawn = draw_all(study)
+    assert [path.name for path in drawn.files] == ["b.png", "e.png"]
+    assert drawn.left_out == {"c": "no edit was made"} and list(drawn.failed) == ["a", "d"]
+    with pytest.raises(StudyError, match=r"2 of 5 figures could not be drawn: a.png \(KeyError: 'tree'\); d.png"):
+        refuse_failed(drawn)
+    assert sorted(os.listdir(Path(study.root) / "figures")) == ["b.png", "e.png"]
+
+
+def test_a_figure_has_a_record_that_verify_holds_it_to(study, monkeypatch):
+    monkeypatch.setattr("tasks.figures.FIGURES", {"b": picture})
+    (path,) = draw_all(study).files
+    digest = hashlib.sha256(b"picture").hexdigest()
+    assert read_record(study.root, "figures", "b")["files"] == {"figures/b.png": digest}
+    assert verify(study.root) == []
+    path.write_bytes(b"Picture")
+    assert any("figures/b.png" in problem for problem in verify(study.root))
+    draw_all(study)
+    assert verify(study.root) == []
+
+
+def test_the_figure_of_before_stays_when_the_new_one_cannot_be_drawn(study, monkeypatch):
+    monkeypatch.setattr("tasks.figures.FIGURES", {"b": picture})
+    draw_all(study)
+    for failing in (broken, nothing):
+        monkeypatch.setattr("tasks.figures.FIGURES", {"b": failing})
+        draw_all(study)
+        assert (Path(study.root) / "figures" / "b.png").read_bytes() == b"picture" and verify(study.root) == []
+
+
+@pytest.mark.parametrize(("number", "says"), [(errno.ENOSPC, "disk full while writing"), (errno.EROFS, "cannot write")])
+def test_a_disk_that_takes_nothing_is_a_sentence(study, number, says):
+    def full(at):
+        raise OSError(number, os.strerror(number), str(at))
+
+    with pytest.raises(StorageError, match=f"{says}.*b.png"):
+        put_picture(study.root, "figures", Path(study.root) / "figures" / "b.png", "hash", full)
+
+
+def test_a_file_where_the_folder_should_be_is_a_sentence(study):
+    (Path(study.root) / "figures").write_bytes(b"")
+    failed = draw_all(study).failed
+    assert all(isinstance(error, (StorageError, StudyError)) for error in failed.values())
+
+
+def test_a_study_without_results_has_figures_with_nothing_to_show_and_says_why(study):
+    """Every figure of a study that is planned only: none ends the command."""
+    drawn = draw_all(study)
+    assert drawn.files == [] and {*drawn.left_out, *drawn.failed} == set(FIGURES)
+    assert {"explained_variance", "concept_cards", "layout_scores", "interventions", "intervention_effects"} <= set(
+        drawn.left_out
+    )
+    assert all(getattr(error, "user_error", False) for error in drawn.failed.values()), drawn.failed
+
+
+def test_no_windows_are_no_interventions(study, tmp_path):
+    edits = study.config.interventions.model_copy(update={"windows": {}})
+    bare = Study(study.root, study.config.model_copy(update={"interventions": edits}), "hash")
+    with pytest.raises(NothingToShow):
+        draw._interventions(bare, tmp_path / "a.png")
+
+
+IMAGE = np.zeros((8, 8, 3), np.uint8)
+ODD = {
+    "no labels": lambda p: drawings.images_and_masks([{"image": IMAGE, "caption": "", "masks": {}}], p),
+    "a caption that is no formula": lambda p: drawings.images_and_masks(
+        [{"image": IMAGE, "caption": r"costs $5 or $\frac{1}$ \x1b 木", "masks": {"$\\x$": IMAGE[..., 0] > 0}}], p
+    ),
+    "more values of k than colours": lambda p: drawings.explained_variance(
+        [
+            {"conditioning": "cond", "block": "mid", "k": k, "kind": "trained", "t": 0.0, "explained_variance": v}
+            for k, v in zip(range(9), [0.5, float("nan"), -3.0, float("-inf"), *[0.1] * 5], strict=True)
+        ],
+        p,
+    ),
+    "no line at all": lambda p: drawings.explained_variance(
+        [{"conditioning": "cond", "block": "mid", "k": 1, "kind": "other", "t": 0.0, "explained_variance": 0.5}], p
+    ),
+    "a method that one block lacks, an interval off by a rounding": lambda p: drawings.layout_scores(
+        [
+            {"conditioning": "cond", "block": b, "method": m, "t": 0.0, "iou": 0.5, "iou_ci_low": c, "iou_ci_high": 0.5}
+            for b, m, c in (("mid", "concepts", 0.5 + 1e-15), ("up", "evidence", 0.6))
+        ],
+        p,
+    ),
+    "effects of no known kind": lambda p: drawings.intervention_effects(
+        [{"kind": "spatial", "window": "early", "control": "none", "success": 0.5, "success_ci_low": 0.51,
+          "success_ci_high": 0.4}], ["early"], p
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_odd_data_makes_a_picture(name, tmp_path):
+    assert ODD[name](tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
