@@ -13,7 +13,7 @@ from typing import Any
 from diffusion.digest import WEIGHTS, check_path, is_local
 from diffusion.errors import DiffusionError
 from diffusion.settings import SamplingSettings
-from diffusion.weights import check_header, weight_files
+from diffusion.weights import check_weights
 
 Config = Mapping[str, Any]
 
@@ -43,8 +43,7 @@ def check_folder(path: str) -> None:
     _check_tokenizer_files(folder / "tokenizer")
     check_fit(configs["unet"], configs["vae"], configs["text_encoder"])
     for part, stem in WEIGHTS.items():
-        for file in weight_files(folder / part, stem):
-            check_header(file)
+        check_weights(folder / part, stem)
 
 
 def read_config(path: Path) -> Config:

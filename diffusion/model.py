@@ -232,10 +232,18 @@ def count_tokens(model: DiffusionModel, captions: list[str]) -> list[int]:
 
 @torch.inference_mode()
 def embed_labels(model: DiffusionModel | TextEncoder, labels: list[str]) -> np.ndarray:
-    """float32 [n, width]: the text encoder's final states, averaged over each label's own tokens."""
+    """float32 [n, width]: the text encoder's final states, averaged over each label's own tokens.
+
+    Raises ``DiffusionError`` for a label that the model cannot read to its end: it would stand for another one.
+    """
     vectors = []
     for label in labels:
-        ids = model.tokenizer([label], truncation=True, return_tensors="pt").input_ids.to(model.device)
+        ids = model.tokenizer([label], truncation=False, verbose=False, return_tensors="pt").input_ids.to(model.device)
+        if ids.shape[1] > model.tokenizer.model_max_length:
+            raise DiffusionError(
+                f"label {label[:60]!r} is {ids.shape[1]} tokens to the text encoder, which reads at most "
+                f"{model.tokenizer.model_max_length}: shorten it"
+            )
         states = model.text_encoder(ids).last_hidden_state[0, 1:-1]  # without begin and end
         vectors.append(states.float().mean(0).cpu().numpy())
     return np.stack(vectors) if vectors else np.zeros((0, 1), np.float32)

@@ -21,35 +21,47 @@ HARMLESS = ("position_ids", "text_projection.weight")
 NAMED = 3
 
 
-def weight_files(folder: Path, stem: str) -> list[Path]:
-    """The safetensors files of a part: ``<stem>.safetensors``, or the shards that its index names.
+def check_weights(folder: Path, stem: str) -> None:
+    """Raise ``DiffusionError`` unless a part's weight files are there, whole and, if sharded, as their index says.
 
-    Diffusers looks for the index first, transformers for the single file. Raises ``DiffusionError`` saying which
-    weight files are there instead, and how to make them readable.
+    The files are ``<stem>.safetensors``, or the shards that its index names. Diffusers looks for the index first,
+    transformers for the single file.
     """
     single, index = folder / f"{stem}.safetensors", folder / f"{stem}.safetensors.index.json"
     if single.is_file() and (stem != DIFFUSERS or not index.is_file()):
-        return [single]
-    if not index.is_file():
+        tensors_of(single)
+    elif index.is_file():
+        _check_shards(folder, index)
+    else:
         raise DiffusionError(f"{folder} has no {single.name}{_instead(folder, single.name)}")
-    shards = _shards(index)
+
+
+def _check_shards(folder: Path, index: Path) -> None:
+    places = _places(index)
+    shards = sorted(set(places.values()))
     absent = [name for name in shards if not (folder / name).is_file()]
     if absent:
         raise DiffusionError(
             f"{index.name} in {folder} names {len(shards)} files, of which {_some(absent)} "
             f"{'is' if len(absent) == 1 else 'are'} missing: fetch the whole folder again"
         )
-    return [folder / name for name in shards]
+    found = {tensor: name for name in shards for tensor in tensors_of(folder / name)}
+    # A tensor that the index promises and no shard holds would stay as memory happened to be.
+    if other := sorted(name for name in {*places, *found} if places.get(name) != found.get(name)):
+        raise DiffusionError(
+            f"{index} and its {len(shards)} files do not agree where {_some(other)} is: fetch the whole folder again"
+        )
 
 
-def _shards(index: Path) -> list[str]:
+def _places(index: Path) -> dict[str, str]:
+    """Tensor -> name of the file that holds it."""
     try:
-        names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
-    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        places = dict(json.loads(index.read_text(encoding="utf-8"))["weight_map"])
+    except (ValueError, LookupError, TypeError) as error:
         raise DiffusionError(f"{index} is damaged ({error}): fetch the folder again") from error
-    if not names or any(not isinstance(name, str) or Path(name).name != name for name in names):
+    if not places or any(not isinstance(name, str) or Path(name).name != name for name in places.values()):
         raise DiffusionError(f"{index} is damaged (weight_map must name files beside it): fetch the folder again")
-    return names
+    return places
 
 
 def _instead(folder: Path, wanted: str) -> str:
@@ -65,8 +77,11 @@ def _instead(folder: Path, wanted: str) -> str:
     return " and no other weight file: fetch the whole folder again"
 
 
-def check_header(file: Path) -> None:
-    """Raise ``DiffusionError`` if a file is no whole safetensors file, or a tensor in it does not hold plain floats."""
+def tensors_of(file: Path) -> list[str]:
+    """Names of the tensors of a safetensors file, from its header.
+
+    Raises ``DiffusionError`` if the file is not whole, or a tensor in it does not hold plain floats.
+    """
     try:
         with safe_open(file, "np") as opened:
             kinds = {name: opened.get_slice(name).get_dtype() for name in opened.keys()}
@@ -82,6 +97,7 @@ def check_header(file: Path) -> None:
             f"{file}: {_some(odd)} is stored as {kinds[odd[0]]}, of which only a quantiser knows the scale: give "
             f"weights in {', '.join(FLOATS)}"
         )
+    return list(kinds)
 
 
 def load_part(kind: Any, path: str, part: str, **given: Any) -> Any:

@@ -60,9 +60,7 @@ def _cancel_what_runs() -> None:
     end_children()  # first: a process whose run is cancelled under its hands fails loudly
     with get_client(sync_client=True) as client:
         for flow_run_id in ids:
-            client.set_flow_run_state(
-                UUID(flow_run_id), Cancelled(message="`concepts serve` ended."), force=True
-            )
+            client.set_flow_run_state(UUID(flow_run_id), Cancelled(message="`concepts serve` ended."), force=True)
 
 
 def run_server(port: int) -> None:

@@ -184,6 +184,11 @@ def test_shards_and_other_floats_are_read(folder):
     assert model.unet.dtype == torch.float32
     assert torch.equal(vae.quant_conv.weight.float(), model.vae.quant_conv.weight)
     shard = sorted((folder / "vae").glob("*-00002-of-*"))[0]
+    tensors = load_file(shard)
+    gone = sorted(tensors)[0]
+    save_file({name: value for name, value in tensors.items() if name != gone}, shard, metadata={"format": "pt"})
+    with pytest.raises(DiffusionError, match=f"index.json and its . files do not agree where {gone} is"):
+        load_model(settings(folder))
     shard.unlink()
     with pytest.raises(DiffusionError, match=f"index.json in .*/vae names .* files, of which {shard.name} is missing"):
         load_model(settings(folder))

@@ -113,6 +113,8 @@ def test_questions_about_the_model(model):
     assert count_tokens(model, ["a " * 100]) == [102]
     vectors = embed_labels(model, ["car", "tree"])
     assert vectors.shape[0] == 2 and not np.allclose(vectors[0], vectors[1])
+    with pytest.raises(DiffusionError, match="label 'tree tree .* is 42 tokens to the text encoder, which .* 32"):
+        embed_labels(model, ["tree " * 40])
 
 
 def test_bad_models_say_what_to_do(model, tmp_path):
