@@ -15,7 +15,8 @@ from prefect.settings import PREFECT_API_URL
 
 from flows import automations
 from flows.bench import bench_flow
-from flows.interrupts import end_children, end_if_told, farewell
+from flows.environment import CHECKOUT
+from flows.interrupts import end_if_told, farewell
 from flows.server import own_server, prefect_server
 from flows.study import STAGES, study_flow
 
@@ -26,27 +27,34 @@ def serve_all(config_path: str, root: str, cron: str, port: int) -> None:
     Raises ``StudyError`` if there is no server to be had.
     """
     own = not PREFECT_API_URL.value()
+    served = deployments(config_path, root, cron)
+    # Prefect imports a run's flow with the current folder first: let that be ours, not one with another tasks.py.
+    os.chdir(CHECKOUT)
     with prefect_server(ui_port=port) as url:
+        os.environ["PREFECT_API_URL"] = url  # also where the folder's .env names it
         os.environ.setdefault("PREFECT_FLOWS_HEARTBEAT_FREQUENCY", str(automations.HEARTBEAT_SECONDS))
         automations.install()
         _say(url, own, config_path, root, cron)
         with farewell(_cancel_what_runs):
-            # One study folder, one writer.
-            serve(*deployments(config_path, root, cron), limit=1, print_starting_message=False)
-            end_if_told()  # Prefect swallows the interruption
+            try:
+                serve(*served, limit=1, print_starting_message=False)  # one study folder, one writer
+            finally:
+                end_if_told()  # Prefect swallows the interruption, or exits with code 0
 
 
 def deployments(config_path: str, root: str, cron: str) -> list[Any]:
     """Every stage and the bench without, the whole study with a schedule; paths hold wherever the runs are started."""
+    given = {"config_path": str(Path(config_path).absolute()), "root": str(Path(root).absolute())}
     common: dict[str, Any] = {
-        "parameters": {"config_path": str(Path(config_path).absolute()), "root": str(Path(root).absolute())},
+        "parameters": given,
         "tags": [automations.TAG],
         "entrypoint_type": EntrypointType.MODULE_PATH,
     }
-    flows: dict[str, Any] = {**STAGES, "bench": bench_flow}
+    bench = common | {"parameters": given | {"truth": str(Path("runs/truth.parquet").absolute())}}
     return [
         study_flow.to_deployment("study", cron=cron, **common),
-        *(flow.to_deployment(name, **common) for name, flow in flows.items()),
+        *(flow.to_deployment(name, **common) for name, flow in STAGES.items()),
+        bench_flow.to_deployment("bench", **bench),
     ]
 
 
@@ -56,8 +64,11 @@ def _cancel_what_runs() -> None:
     from prefect.client.orchestration import get_client
     from prefect.states import Cancelled
 
-    ids = {p.environ().get("PREFECT__FLOW_RUN_ID") for p in psutil.Process().children(recursive=True)} - {None}
-    end_children()  # first: a process whose run is cancelled under its hands fails loudly
+    ids = set()
+    for process in psutil.Process().children(recursive=True):
+        if flow_run_id := process.environ().get("PREFECT__FLOW_RUN_ID"):
+            ids.add(flow_run_id)
+            process.kill()  # first: a process whose run is cancelled under its hands fails loudly
     with get_client(sync_client=True) as client:
         for flow_run_id in ids:
             client.set_flow_run_state(UUID(flow_run_id), Cancelled(message="`concepts serve` ended."), force=True)
