@@ -238,7 +238,7 @@ def _bench(options: argparse.Namespace) -> int:
 
     config = load_config(options.config, options.set)
     prepare()
-    from tasks.bench import given_dictionaries
+    from tasks.given import given_dictionaries
     from tasks.study import open_existing
     from tasks.truth import read_truth
 

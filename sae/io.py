@@ -76,6 +76,7 @@ def load_sae(folder: str | Path, digests: Mapping[str, str] | None = None) -> SA
     wanted = TENSORS + (("threshold",) if config["architecture"] == "jumprelu" else ())
     check_tensors(folder / WEIGHTS, weights, wanted)
     weights = {name: weights[name].float() for name in wanted}
+    check_shapes(folder, weights)
     if not config.get("apply_b_dec_to_input", True):
         # SAELens then feeds x itself to the encoder; here b_dec is always subtracted, so its share is added back.
         weights["b_enc"] = weights["b_enc"] + weights["b_dec"] @ weights["W_enc"]
@@ -83,8 +84,17 @@ def load_sae(folder: str | Path, digests: Mapping[str, str] | None = None) -> SA
         norm = weights["W_dec"].norm(dim=1)
         weights |= {"W_enc": weights["W_enc"] * norm, "b_enc": weights["b_enc"] * norm}
         weights["W_dec"] = weights["W_dec"] / norm[:, None]
-    k = config.get("k") or config.get("metadata", {}).get("k") or 0
-    return build(folder, weights, int(k))
+    return build(folder, weights, _k_of(folder, config))
+
+
+def _k_of(folder: Path, config: dict[str, Any]) -> int:
+    """The number of latents on; of a threshold SAE it is only told, and may be unknown (0)."""
+    metadata = config.get("metadata")
+    k = config.get("k") or (metadata.get("k") if isinstance(metadata, dict) else None) or 0
+    fits = isinstance(k, int) and not isinstance(k, bool) and (k > 0 or config["architecture"] == "jumprelu")
+    if not fits or k < 0:
+        raise SAEError(f"{folder / CONFIG}: k is {k!r}: make it the number of latents that may be on, 1 or more")
+    return k
 
 
 def _read(file: Path, digests: Mapping[str, str] | None) -> bytes:
@@ -121,13 +131,22 @@ def check_tensors(file: Path, tensors: dict[str, Tensor], wanted: tuple[str, ...
         raise SAEError(f"{file} lacks the tensors {', '.join(lacking)}: export it again")
 
 
+def check_shapes(origin: Path, weights: dict[str, Tensor]) -> tuple[int, int]:
+    """Channels and latents of tensors that fit together; raise ``SAEError`` for those that do not."""
+    if weights["W_enc"].ndim != 2 or not weights["W_enc"].numel():
+        raise SAEError(f"{origin}: W_enc is {tuple(weights['W_enc'].shape)}, not channels by latents: export it again")
+    d, n = weights["W_enc"].shape
+    shapes = {"W_enc": (d, n), "b_enc": (n,), "W_dec": (n, d), "b_dec": (d,), "threshold": (n,)}
+    for name, tensor in weights.items():
+        if tuple(tensor.shape) != shapes[name]:
+            raise SAEError(f"{origin}: {name} is {tuple(tensor.shape)}, but W_enc is {(d, n)}: export it again")
+    return d, n
+
+
 def build(origin: Path, weights: dict[str, Tensor], k: int) -> SAE:
     """An SAE from W_enc [D, M], b_enc [M], W_dec [M, D], b_dec [D] and, for one with a threshold, threshold [M]."""
-    d, n = weights["W_enc"].shape
-    shapes = {"b_enc": (n,), "W_dec": (n, d), "b_dec": (d,), "threshold": (n,)}
+    d, n = check_shapes(origin, weights)
     for name, tensor in weights.items():
-        if name != "W_enc" and tuple(tensor.shape) != shapes[name]:
-            raise SAEError(f"{origin}: {name} is {tuple(tensor.shape)}, but W_enc is {(d, n)}: export it again")
         if not torch.isfinite(tensor).all():
             raise SAEError(f"{origin}: {name} holds a value that is not finite: export it again")
     sae = ThresholdSAE(d, n, k) if "threshold" in weights else TopKSAE(d, n, k)

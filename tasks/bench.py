@@ -29,12 +29,12 @@ from concepts.detectors import (
 )
 from diffusion.noised import record_images, signal_to_noise
 from diffusion.sampling import Record
-from storage.names import refuse_name
+from sae.io import CONFIG, WEIGHTS
 from tasks.errors import StudyError
-from tasks.methods import PROBE, Encode, dictionaries, fit_probe, users_sae
+from tasks.methods import PROBE, Encode, dictionaries, fit_probe
 from tasks.parts import publish
 from tasks.plans import bench_unit
-from tasks.study import Site, Study, borrowed_model, site_columns, site_path, store_of
+from tasks.study import Site, Study, borrowed_model, site_columns
 from tasks.truth import Key, Truth, file_digest, read_truth
 
 MIN_IMAGES = 10  # of each half: fewer say nothing about a rate
@@ -53,10 +53,12 @@ class BenchInputs:
 
     def facts(self) -> dict[str, Any]:
         """Digests, for the completion record: other inputs make a unit not done."""
-        folders = {name: file_digest(Path(path) / "sae_weights.safetensors") for name, (_, path) in self.given.items()}
+        files = {
+            n: [file_digest(Path(path) / file) for file in (WEIGHTS, CONFIG)] for n, (_, path) in self.given.items()
+        }
         return {
             "truth": file_digest(Path(self.truth)),
-            "dictionaries": {n: [w, folders[n]] for n, (w, _) in self.given.items()},
+            "dictionaries": {n: [where, *files[n]] for n, (where, _) in self.given.items()},
         }
 
 
@@ -67,27 +69,6 @@ class Target:
     keys: list[Key]
     present_IL: np.ndarray
     cells_IPL: np.ndarray
-
-
-def given_dictionaries(study: Study, arguments: list[str]) -> dict[str, tuple[str, str]]:
-    """``NAME=BLOCK/T/COND=FOLDER`` as name -> (site path, folder). Raises ``StudyError`` for one that does not fit."""
-    sites = {site_path(site): site for site in study.config.sites_list()}
-    found = {}
-    for argument in arguments:
-        name, _, rest = argument.partition("=")
-        where, _, folder = rest.partition("=")
-        if not (name and where and folder):
-            raise StudyError(
-                f"--dictionary {argument!r}: write NAME=BLOCK/T/COND=FOLDER, as in mine=up/0.00/cond=my_sae"
-            )
-        refuse_name(name, "--dictionary")
-        if where not in sites:
-            raise StudyError(f"--dictionary {name}: the study has no site {where!r}; it has {', '.join(sites)}")
-        if not (Path(folder) / "sae_weights.safetensors").exists():
-            raise StudyError(f"--dictionary {name}: {folder} holds no sae_weights.safetensors: give a SAELens folder")
-        users_sae(name, Path(folder), store_of(study).shape(sites[where])[-1])  # refused now, not after an hour
-        found[name] = (where, folder)
-    return found
 
 
 def bench_time(study: Study, t: float, conditioning: str, inputs: BenchInputs) -> dict[str, Any]:

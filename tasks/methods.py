@@ -22,7 +22,8 @@ from tasks.saes import FROZEN, SHARED, TRAINED, UNTRAINED, has_sae, sae_of
 from tasks.study import Site, Study, site_path, store_of
 
 Encode = Callable[[np.ndarray], np.ndarray]  # float32 [N, D] -> float32 [N, C], >= 0
-PROBE = "probe"
+NEURONS, PCA, ICA, NMF, PROBE = "neurons", "pca", "ica", "nmf", "probe"
+METHODS = (TRAINED, SHARED, FROZEN, UNTRAINED, SHUFFLED_DECODER, NEURONS, PCA, ICA, NMF, PROBE)
 
 
 def dictionaries(study: Study, site: Site, k: int, given: dict[str, tuple[str, str]]) -> Iterator[tuple[str, Encode]]:
@@ -39,7 +40,7 @@ def dictionaries(study: Study, site: Site, k: int, given: dict[str, tuple[str, s
         if where == site_path(site):
             yield name, sae_features(users_sae(name, Path(path), channels))
     x_ND = fit_vectors(study, site)
-    yield "neurons", both_poles(_centred(x_ND.mean(0)))
+    yield NEURONS, both_poles(_centred(x_ND.mean(0)))
     yield from _decompositions(x_ND, study.config.seed)
 
 
@@ -90,13 +91,13 @@ def _decompositions(x_ND: np.ndarray, seed: int) -> Iterator[tuple[str, Encode]]
             "concepts bench compares with PCA, ICA and NMF: `pip install 'concept-atlas[bench]'`"
         ) from error
     d = x_ND.shape[1]
-    yield "pca", both_poles(PCA(d, random_state=seed).fit(x_ND).transform)
+    yield PCA, both_poles(PCA(d, random_state=seed).fit(x_ND).transform)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # a direction that still turns a little is good enough here
-        yield "ica", both_poles(FastICA(d, whiten="unit-variance", random_state=seed, max_iter=100).fit(x_ND).transform)
+        yield ICA, both_poles(FastICA(d, whiten="unit-variance", random_state=seed, max_iter=100).fit(x_ND).transform)
         split = both_poles(lambda v: v)
         nmf = MiniBatchNMF(d, random_state=seed, max_iter=20, batch_size=2048, init="nndsvda").fit(split(x_ND))
-        yield "nmf", _quietly(lambda v: nmf.transform(split(v)).astype(np.float32))
+        yield NMF, _quietly(lambda v: nmf.transform(split(v)).astype(np.float32))
 
 
 def _quietly(encode: Encode) -> Encode:
