@@ -9,6 +9,7 @@ from tasks.artifacts import train_artifacts
 from tasks.plans import match_unit
 from tasks.preconditions import require, sites_to_train
 from tasks.study import series_name, time_series
+from tasks.train import sweep_checkpoints
 from tasks.units import match_task, train_shared_task, train_site_task
 
 
@@ -21,6 +22,7 @@ def train_flow(config_path: str, root: str, overrides: list[str] | None = None) 
         trained = run_each(study, "train", train_site_task, sites_to_train(study))
         if study.config.sae.across_time:
             run_each(study, "share", train_shared_task, series)
+        sweep_checkpoints(study)
         pairs = {
             match_unit(b, c, k): {"block": b, "conditioning": c, "k": k}
             for b, c in time_series(study)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -113,6 +114,17 @@ def _checked_bytes(path: Path, digest: str | None) -> bytes:
     if digest is not None and hashlib.sha256(data).hexdigest() != digest:
         raise ValueError(f"the checksum of {path.name} is not the committed one")
     return data
+
+
+def remove_checkpoint(places: Places) -> None:
+    """Remove what a run resumes from, if it is there. The commit goes first: one without its tensors could not be read.
+
+    What the system will not let go of stays: it is in nobody's way.
+    """
+    with suppress(OSError):
+        places.commit.unlink(missing_ok=True)
+        for folder in places.folders.values():
+            shutil.rmtree(folder / "checkpoint", ignore_errors=True)
 
 
 def _tensor_file(places: Places, member: Member, step: int) -> Path:

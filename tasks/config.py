@@ -105,6 +105,11 @@ class RunSettings(BaseModel):
         description="Of activations on disk, chosen when a study's store is made, which keeps it; either way every "
         "chunk carries a checksum. zstd saves 8 % of the bytes and takes about twice as long to write and to read.",
     )
+    keep_checkpoints: bool = Field(
+        False,
+        description="Keep what training resumes from after its SAEs are published: three times their bytes, and of no "
+        "use to any later stage.",
+    )
     tensorboard: bool = Field(
         False, description="Also write training curves for TensorBoard, below the study folder's tensorboard/."
     )

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from diffusion.device import resolve_device
-from sae.checkpoint import Places
+from sae.checkpoint import Places, remove_checkpoint
 from sae.io import CONFIG, WEIGHTS, save_sae
 from sae.members import Member, fold, members_of, untrained
 from sae.metrics import Metrics, evaluate_all, stability
@@ -23,7 +23,7 @@ from sae.model import SAE
 from sae.source import Conditioned, Statistics, Together, load_statistics, measure, save_statistics
 from sae.train import Trained, train
 from storage.vectors import VectorSource
-from tasks.parts import publish
+from tasks.parts import lacking, publish
 from tasks.saes import FROZEN, SHARED, TRAINED, UNTRAINED
 from tasks.study import (
     Site,
@@ -37,6 +37,7 @@ from tasks.study import (
     site_path,
     split_range,
     store_of,
+    time_series,
     unit_name,
 )
 
@@ -74,10 +75,7 @@ def train_site(study: Study, site: Site, on_progress: Progress | None = None) ->
     source = training_source(study, site)
     statistics = site_statistics(study, site, source)
     members = members_of(study.config.sae, source.d, study.config.seed)
-    places = Places(
-        site_folder(study, site) / "checkpoint.json",
-        {member: member_folder(study, site, member) for member in members},
-    )
+    places = site_places(study, site, members)
     data, seed = Conditioned(source, statistics), study.config.seed
     result = train(data, study.config.sae, members, seed, places, on_progress, training_device(study, site))
     found = {(kind_of(member), member): sae for member, sae in result.saes.items()}
@@ -87,12 +85,48 @@ def train_site(study: Study, site: Site, on_progress: Progress | None = None) ->
     rows = _save_and_measure(study, site, found, result, statistics)
     for k in study.config.sae.k:
         _publish(study, site, k, [row for row in rows if row["k"] == k])
+    _discard(study, places)
     return {
         "steps": result.steps,
         "vectors_per_s": result.n_vectors / max(result.seconds, 1e-9),
         "waited_for_loader": result.waited,
         "cautions": statistics.cautions(site_path(site)),
     }
+
+
+def site_places(study: Study, site: Site, members: list[Member]) -> Places:
+    """Where a site's checkpoint lies."""
+    commit = site_folder(study, site) / "checkpoint.json"
+    return Places(commit, {member: member_folder(study, site, member) for member in members})
+
+
+def shared_places(study: Study, block: str, conditioning: str, members: list[Member]) -> Places:
+    """Where the checkpoint of the SAEs of all times lies."""
+    home = shared_folder(study, block, conditioning)
+    return Places(home / "checkpoint.json", {member: home / f"k{member.k}" for member in members})
+
+
+def shared_members(study: Study, channels: int) -> list[Member]:
+    """The SAEs of all times of a block: one a k."""
+    return [Member(k, study.config.sae.expansion[0] * channels, study.config.seed) for k in study.config.sae.k]
+
+
+def _discard(study: Study, places: Places) -> None:
+    """A checkpoint has three times the bytes of the SAEs that were published from it, and nothing goes on from it."""
+    if not study.config.run.keep_checkpoints:
+        remove_checkpoint(places)
+
+
+def sweep_checkpoints(study: Study) -> None:
+    """Remove the checkpoints of SAEs that are published: a kill may have come before they were removed."""
+    settings, store, seed = study.config.sae, store_of(study), study.config.seed
+    for site in study.config.sites_list():
+        if not lacking(study, "train", [unit_name(site, k) for k in settings.k]):
+            _discard(study, site_places(study, site, members_of(settings, store.shape(site)[2], seed)))
+    for block, conditioning in time_series(study) if settings.across_time else ():
+        if not lacking(study, "share", [series_name(block, conditioning)]):
+            channels = store.shape((block, study.config.sites.times[0], conditioning))[2]
+            _discard(study, shared_places(study, block, conditioning, shared_members(study, channels)))
 
 
 def dictionaries(study: Study, members: list[Member]) -> list[Member]:
@@ -205,11 +239,8 @@ def train_shared(study: Study, block: str, conditioning: str, on_progress: Progr
     sites: list[Site] = [(block, t, conditioning) for t in study.config.sites.times]
     sources = {site: training_source(study, site, len(sites)) for site in sites}
     statistics = {site: site_statistics(study, site, source) for site, source in sources.items()}
-    members = [
-        Member(k, study.config.sae.expansion[0] * sources[sites[0]].d, study.config.seed) for k in study.config.sae.k
-    ]
-    home = shared_folder(study, block, conditioning)
-    places = Places(home / "checkpoint.json", {member: home / f"k{member.k}" for member in members})
+    members = shared_members(study, sources[sites[0]].d)
+    places = shared_places(study, block, conditioning, members)
     data = Together([Conditioned(sources[site], statistics[site]) for site in sites])
     device = training_device(study, sites[0])
     result = train(data, study.config.sae, members, study.config.seed, places, on_progress, device)
@@ -224,7 +255,11 @@ def train_shared(study: Study, block: str, conditioning: str, on_progress: Progr
             row = metrics_row(site, SHARED, member, here, metrics)
             rows.append(row | {"steps": result.steps, "n_train_vectors": result.n_vectors})
     unit = series_name(block, conditioning)
-    folders = [home, *(sae_folder(study, site, m.k) / SHARED for site in sites for m in members)]
+    folders = [
+        shared_folder(study, block, conditioning),
+        *(sae_folder(study, site, m.k) / SHARED for site in sites for m in members),
+    ]
     files = [path for folder in folders for path in _files_below(folder)]
     publish(study, "share", unit, {"sae_metrics": rows}, f"shared-{unit.replace('/', '-')}", files=files)
+    _discard(study, places)
     return {"steps": result.steps, "vectors_per_s": result.n_vectors / max(result.seconds, 1e-9)}

@@ -7,6 +7,7 @@ import pytest
 import torch
 import zarr
 
+from sae import checkpoint
 from sae.errors import SAEError
 from sae.io import load_sae
 from sae.members import Member
@@ -15,12 +16,12 @@ from storage.activations import ActivationStore
 from storage.errors import StorageError
 from storage.records import record_path
 from storage.tables import read_table
-from tasks import curves
+from tasks import curves, train
 from tasks.config import load_config
 from tasks.match import match_times
 from tasks.preconditions import sites_to_train
 from tasks.study import Study, site_folder
-from tasks.train import train_shared, train_site
+from tasks.train import sweep_checkpoints, train_shared, train_site
 from tests.paths import ROOT
 
 SHAPE, PROMPTS = (4, 4, 16), 56
@@ -81,9 +82,51 @@ def test_a_site_recorded_in_half_is_trained_again_to_the_same_bits(made):
     table = next((site_folder(made, site).parents[3] / "tables" / "sae_metrics").glob(part)).read_bytes()
     record.unlink()
     assert sites_to_train(made)["mid/1.00/cond/k4"] == {"site": site}
-    train_site(made, site)  # from the last checkpoint: no step is left
+    train_site(made, site)
     assert record.read_bytes() == before
     assert next((site_folder(made, site).parents[3] / "tables" / "sae_metrics").glob(part)).read_bytes() == table
+
+
+def checkpoints(study):
+    return sorted(p for p in site_folder(study, ("mid", 1.0, "cond")).parents[1].rglob("checkpoint*"))
+
+
+def keeping(study):
+    run = study.config.run.model_copy(update={"keep_checkpoints": True})
+    return dataclasses.replace(study, config=study.config.model_copy(update={"run": run}))
+
+
+def test_checkpoints_go_when_their_saes_are_published_or_stay_on_request(made):
+    site = ("mid", 1.0, "cond")
+    train_site(keeping(made), site)
+    kept = checkpoints(made)
+    assert [p.name for p in kept].count("checkpoint.json") == 1 and len(kept) == 1 + 10  # one a member
+    sweep_checkpoints(keeping(made))
+    assert checkpoints(made) == kept
+    record_path(made.root, "train", "mid/1.00/cond/k4").unlink()
+    sweep_checkpoints(made)
+    assert checkpoints(made) == kept  # there is something left to resume
+    train_site(made, site)
+    assert not checkpoints(made) and (site_folder(made, site) / "k2" / "log.jsonl").exists()
+
+
+@pytest.mark.parametrize("point", [0, 1])
+def test_a_kill_between_record_and_removal_leaves_checkpoints_to_the_next_run(made, monkeypatch, point):
+    def killed(*_, **__):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(*((train, "remove_checkpoint") if point == 0 else (checkpoint.shutil, "rmtree")), killed)
+        for call in (lambda: train_site(made, ("mid", 1.0, "cond")), lambda: train_shared(made, "mid", "cond")):
+            with pytest.raises(KeyboardInterrupt):
+                call()
+    left = checkpoints(made)
+    assert left and sum(p.name == "checkpoint.json" for p in left) == (2 if point == 0 else 0)
+    everything = site_folder(made, ("mid", 1.0, "cond")).rglob("*.safetensors")
+    published = {p: p.read_bytes() for p in everything if "step-" not in p.name}
+    sweep_checkpoints(made)
+    assert not checkpoints(made)
+    assert published and {p: p.read_bytes() for p in published} == published
 
 
 def test_the_shared_sae_has_one_direction_at_all_times_and_is_matched_to_itself(made):
