@@ -36,9 +36,9 @@ from benchmarks import tiles
 from benchmarks.random_model import build_model
 from flows.server import prefect_server
 from storage.activations import ActivationStore
-from storage.inspect import verify
 from storage.schemas import KEYS, SCHEMAS
 from storage.tables import count_rows, parts
+from tasks.verify import verify
 
 STAGES = ("collect", "train", "label", "layout", "intervene")
 REPO = Path(__file__).resolve().parent.parent

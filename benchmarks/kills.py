@@ -25,7 +25,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from flows.server import prefect_server
-from storage.inspect import expected_units, verify
+from storage.inspect import expected_units
+from tasks.verify import verify
 
 STAGES = ("plan", "collect", "train", "share", "match", "tag", "segment", "label", "layout", "calibrate", "intervene")
 FIGURES = "figures"  # drawn after the last stage

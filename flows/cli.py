@@ -80,6 +80,11 @@ def parser() -> argparse.ArgumentParser:
     verify = commands.add_parser("verify", help="check every shard, weight file and table")
     verify.add_argument("dir", type=Path)
     verify.add_argument("--hashes", action="store_true", help="also print each table's content hash")
+    repair = commands.add_parser("repair", help="forget damaged units and what followed, for `concepts run` to redo")
+    repair.add_argument("dir", type=Path)
+    repair.add_argument("--dry-run", action="store_true", help="only say what would be forgotten")
+    repair.add_argument("--unit", action="append", default=[], metavar="STAGE/UNIT", help="forget this one, too")
+    _add_wait(repair)
     query = commands.add_parser("query", help="SQL over the tables (DuckDB)")
     query.add_argument("dir", type=Path)
     query.add_argument("sql")
@@ -194,6 +199,7 @@ def _dispatch(options: argparse.Namespace) -> int:
         "card": _card,
         "status": _status,
         "verify": _verify,
+        "repair": _repair,
         "query": _query,
         "serve": _serve,
         "server": _server,
@@ -395,16 +401,43 @@ def _size(count: float) -> str:
 
 
 def _verify(options: argparse.Namespace) -> int:
-    from storage.inspect import table_hashes, verify
+    from tasks.verify import inspect_study
 
-    problems = verify(options.dir)
-    for problem in problems:
-        print(problem)
-    if options.hashes and not problems:
+    report = inspect_study(options.dir)
+    for damage in report.damage:
+        print(damage)
+    for name in report.foreign:
+        print(f"{name} is foreign: no unit of this study writes it, and nothing reads it")
+    if report.left_over:
+        print(f"{len(report.left_over)} files that no record names (of unfinished units, or of an earlier version)")
+    if options.hashes and not report.damage:
+        from storage.inspect import table_hashes
+
         for table, digest in table_hashes(options.dir).items():
             print(f"{table:<17} {digest}")
-    print(f"{len(problems)} problems" if problems else "everything recorded is whole")
-    return DAMAGED if problems else 0
+    if report.damage:
+        print(f"{len(report.damage)} problems: `concepts repair {options.dir}` forgets what has to be made again")
+        return DAMAGED
+    print("everything recorded is whole")
+    return 0
+
+
+def _repair(options: argparse.Namespace) -> int:
+    from storage.lock import writing
+    from tasks.repair import plan_repair, repair
+
+    plan = plan_repair(options.dir, options.unit)  # what cannot be repaired is told before a folder is locked
+    if not options.dry_run:
+        with writing(options.dir, "concepts repair", options.wait):
+            plan = plan_repair(options.dir, options.unit)
+            repair(options.dir, plan)
+    for line in plan.told():
+        print(line)
+    if options.dry_run:
+        print("nothing was changed")
+    elif plan.forgotten:
+        print(f"`concepts run` with the study's configuration and --root {options.dir} makes them again")
+    return 0
 
 
 def _query(options: argparse.Namespace) -> int:

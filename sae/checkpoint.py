@@ -21,6 +21,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
+from sae.commit import checked_tensors, commit_bytes, read_commit
 from sae.errors import SAEError
 from sae.members import Member
 from sae.step import TrainState
@@ -45,15 +46,16 @@ def save_checkpoint(places: Places, states: list[TrainState], history: History, 
         tensors = _tensors(state)
         for index, member in enumerate(state.stack.members):
             data = save(_part(tensors, state, index))
-            digests[member] = hashlib.sha256(data).hexdigest()
-            write_atomic(_tensor_file(places, member, step), data)
+            path = _tensor_file(places, member, step)
+            digests[_named(places, path)] = hashlib.sha256(data).hexdigest()
+            write_atomic(path, data)
     facts = {
         "identity": identity,
         "step": step,
         "history": [[places.folders[member].name, rows] for member, rows in history.items()],
-        "files": [digests[member] for member in places.folders],
+        "files": digests,
     }
-    write_atomic(places.commit, json.dumps({**facts, "sha256": _own_digest(facts)}).encode())
+    write_atomic(places.commit, commit_bytes(facts))
     for folder in places.folders.values():
         for old in (folder / "checkpoint").glob("step-*.safetensors"):
             if old.name != f"step-{step}.safetensors":
@@ -72,11 +74,11 @@ def load_checkpoint(places: Places, states: list[TrainState], history: History, 
     try:
         facts = read_commit(places.commit)
         step, rows = int(facts["step"]), facts["history"]
-        digests = facts.get("files") or [None] * len(places.folders)
-        files = {
-            member: load(_checked_bytes(_tensor_file(places, member, step), digest))
-            for member, digest in zip(places.folders, digests, strict=True)
-        }
+        digests = facts.get("files")  # which checkpoints of an earlier version lack
+        files = {}
+        for member in places.folders:
+            path = _tensor_file(places, member, step)
+            files[member] = load(checked_tensors(path, digests and digests[_named(places, path)]))
     except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
         raise SAEError(f"the checkpoint of {places.commit.parent} is damaged ({error}): {remedy}") from error
     if facts["identity"] != json.loads(json.dumps(identity)):
@@ -92,28 +94,9 @@ def load_checkpoint(places: Places, states: list[TrainState], history: History, 
     return True
 
 
-def read_commit(path: Path) -> dict[str, Any]:
-    """What a commit file says. Raises ``OSError``, or ``ValueError`` if it is not what was written."""
-    data = path.read_bytes()
-    facts: dict[str, Any] = json.loads(data)
-    if not isinstance(facts, dict) or data != json.dumps(facts).encode():
-        raise ValueError(f"{path.name} is not as it was written")
-    told = facts.pop("sha256", None)
-    # Checkpoints of an earlier version, which an interrupted training may have left, had neither digest.
-    if ("files" in facts or told is not None) and told != _own_digest(facts):
-        raise ValueError(f"the checksum of {path.name} is not its own")
-    return facts
-
-
-def _own_digest(facts: dict[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
-
-
-def _checked_bytes(path: Path, digest: str | None) -> bytes:
-    data = path.read_bytes()
-    if digest is not None and hashlib.sha256(data).hexdigest() != digest:
-        raise ValueError(f"the checksum of {path.name} is not the committed one")
-    return data
+def _named(places: Places, path: Path) -> str:
+    """A tensor file as the commit names it: from the commit's own folder on."""
+    return Path(os.path.relpath(path, places.commit.parent)).as_posix()
 
 
 def remove_checkpoint(places: Places) -> None:

@@ -1,25 +1,17 @@
-"""What a study folder holds, and whether it is whole."""
+"""What a study folder holds; whether it is whole is told by ``tasks.verify``."""
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-from safetensors import SafetensorError, safe_open
-
 from storage.activations import ActivationStore
-from storage.errors import StorageError
-from storage.records import missing, read_record, records
+from storage.content import content_hash
+from storage.records import missing, records
 from storage.schemas import SCHEMAS
-from storage.store_metadata import NoStoreError, Site, store_path
+from storage.store_metadata import NoStoreError, store_path
 from storage.study import read_study
-from storage.tables import content_hash, count_rows, parts
-from storage.vouch import vouched_files
+from storage.tables import count_rows, parts
 
 STAGES = (
     "plan",
@@ -67,7 +59,15 @@ def _done(root: Path, stage: str, hashes: dict[str, str] | None, config_hash: st
 
 def _table_facts(root: Path, table: str) -> dict[str, Any]:
     files = parts(root, table)
-    return {"rows": count_rows(root, table), "parts": len(files), "bytes": sum(f.stat().st_size for f in files)}
+    return {"rows": count_rows(root, table), "parts": len(files), "bytes": sum(_size(f) for f in files)}
+
+
+def _size(file: Path) -> int:
+    """Of a part; none of one that is missing, which ``concepts verify`` says."""
+    try:
+        return file.stat().st_size
+    except OSError:
+        return 0
 
 
 def _store_facts(root: Path) -> dict[str, Any]:
@@ -82,73 +82,6 @@ def _store_facts(root: Path) -> dict[str, Any]:
 def table_hashes(root: str | Path) -> dict[str, str]:
     """Content hash of every table that has rows. ``runs`` is left out: it holds times."""
     return {t: content_hash(root, t) for t in SCHEMAS if t != "runs" and parts(root, t)}
-
-
-def verify(root: str | Path) -> list[str]:
-    """Every problem found: shard objects, weight files and table parts against their records. Empty when whole."""
-    root = Path(root)
-    read_study(root)
-    problems: list[str] = []
-    for stage in STAGES + OPTIONAL:
-        for unit in records(root, stage):
-            problems += _verify_unit(root, stage, unit)
-    return problems + list(_verify_schemas(root)) + list(_verify_weights(root))
-
-
-def _verify_unit(root: Path, stage: str, unit: str) -> Iterator[str]:
-    record = read_record(root, stage, unit)
-    if record is None:
-        yield f"done/{stage}/{unit}.json cannot be read: delete it and run the study again"
-        return
-    for table, facts in record.get("tables", {}).items():
-        path = root / "tables" / table / f"{facts['part']}.parquet"
-        yield from _verify_file(path, facts["sha256"], root)
-    for key, digest in record.get("checksums", {}).items():
-        block, t, conditioning = key.split("/")
-        yield from _verify_file(_shard_file(root, (block, float(t), conditioning), int(unit)), digest, root)
-    for name, digest in vouched_files(record).items():
-        yield from _verify_file(root / name, digest, root)
-
-
-def _shard_file(root: Path, site: Site, shard: int) -> Path:
-    try:
-        return ActivationStore.open(root).shard_file(site, shard)
-    except StorageError:
-        return store_path(root) / "zarr.json"
-
-
-def _verify_file(path: Path, digest: str, root: Path) -> Iterator[str]:
-    name = path.relative_to(root)
-    if not path.exists():
-        yield f"{name} is missing"
-    elif hashlib.sha256(path.read_bytes()).hexdigest() != digest:
-        yield f"{name} is damaged: its checksum is not the recorded one"
-
-
-def _verify_schemas(root: Path) -> Iterator[str]:
-    for table, schema in SCHEMAS.items():
-        for file in parts(root, table):
-            try:
-                found = pq.read_schema(file)
-            except (pa.ArrowInvalid, OSError) as error:
-                yield f"{file.relative_to(root)} cannot be read: {error}"
-                continue
-            if not found.equals(schema):
-                yield f"{file.relative_to(root)} does not have the schema of table {table!r}"
-
-
-def _verify_weights(root: Path) -> Iterator[str]:
-    for path in sorted((root / "saes").rglob("sae_weights.safetensors")):
-        name = path.relative_to(root)
-        try:
-            config = json.loads((path.parent / "cfg.json").read_text(encoding="utf-8"))
-            with safe_open(path, "pt") as file:
-                shape = tuple(file.get_slice("W_dec").get_shape())
-        except (OSError, ValueError, SafetensorError) as error:
-            yield f"{name} cannot be read: {error}"
-            continue
-        if shape != (config["d_sae"], config["d_in"]):
-            yield f"{name}: W_dec is {shape}, cfg.json says {(config['d_sae'], config['d_in'])}"
 
 
 def expected_units(root: str | Path) -> dict[str, int]:

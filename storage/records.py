@@ -49,6 +49,11 @@ def read_record(root: str | Path, stage: str, unit: str) -> dict[str, Any] | Non
     return dict(found) if found.get(NAME, f"{stage}/{unit}") == f"{stage}/{unit}" else None
 
 
+def parsed_record(path: Path) -> dict[str, Any]:
+    """What a record file holds, whichever unit it says that it is of. Raises as ``_parsed`` does."""
+    return _parsed(str(path), stamp_of(path))
+
+
 @functools.lru_cache(maxsize=100_000)
 def _parsed(path: str, stamp: Stamp) -> dict[str, Any]:
     """What a record file of this stamp holds.

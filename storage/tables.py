@@ -5,7 +5,6 @@ A part belongs to its table when a completion record names it; other files besid
 
 from __future__ import annotations
 
-import hashlib
 import io
 import re
 from collections.abc import Iterator
@@ -223,16 +222,6 @@ def read_table(
     found = pa.Table.from_batches(batches, schema=schema) if batches else schema.empty_table()
     found = found.sort_by([(name, "ascending") for name in KEYS[table]])
     return found if columns is None else found.select(columns)
-
-
-def content_hash(root: str | Path, table: str) -> str:
-    """SHA-256 of the rows in key order, independent of parts, row groups and compression."""
-    digest = hashlib.sha256()
-    data = read_table(root, table).combine_chunks()
-    for row_start in range(0, max(data.num_rows, 1), 1024):
-        for row in data.slice(row_start, 1024).to_pylist():
-            digest.update(repr(sorted(row.items())).encode())
-    return digest.hexdigest()
 
 
 def count_rows(root: str | Path, table: str) -> int:

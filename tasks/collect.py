@@ -16,11 +16,11 @@ from diffusion.errors import NotFiniteError
 from diffusion.model import DiffusionModel, token_ids
 from diffusion.sampling import Record, Samples, sample
 from storage.prompts import plan_prompts, told
-from storage.records import read_record
+from storage.records import read_record, records
 from storage.store_metadata import document_files
 from storage.tables import read_table
 from tasks.errors import StudyError
-from tasks.parts import lacking, publish, read_shards, shard_name
+from tasks.parts import lacking, prompts_by_shard, publish, read_shards, shard_name, told_prompts
 from tasks.study import Study, borrowed_model, create_store, site_path, store_of
 
 
@@ -38,8 +38,20 @@ def plan(study: Study) -> int:
             table = plan_prompts(study.config.prompts, tokens, model.context, study.config.seed, dropped)
         extra = {"dropped": dict(dropped), "store": store.facts.attributes()}
         metadata = document_files(study.root, store.facts)
+        _refuse_other_prompts(study, table)
         publish(study, "plan", "prompts", {"prompts": table}, part="prompts", files=metadata, extra=extra)
     return sum(study.config.prompts.splits.values())
+
+
+def _refuse_other_prompts(study: Study, table: pa.Table) -> None:
+    """Raise ``StudyError`` if shards were sampled from other prompts than those that the captions give now."""
+    recorded = {unit: read_record(study.root, "collect", unit) or {} for unit in records(study.root, "collect")}
+    for unit, digest in prompts_by_shard(study, table, recorded):
+        if recorded[unit].get("prompts", digest) != digest:
+            raise StudyError(
+                f"{study.root}: shard {unit} was sampled from other prompts than prompts.source gives now: put back "
+                "the captions that the study was made from"
+            )
 
 
 def dropped_captions(study: Study) -> str:
@@ -65,7 +77,8 @@ def collect_shard(study: Study, shard: int) -> dict[str, Any]:
     images, activations = _sample_all(study, prompts)
     checksums = {site_path(site): store.write_shard(site, shard, array) for site, array in activations.items()}
     rows = [_image_row(prompt_id, image) for prompt_id, image in zip(range(start, stop), images, strict=True)]
-    publish(study, "collect", shard_name(shard), {"images": rows}, extra={"rows": stop - start, "checksums": checksums})
+    facts = {"rows": stop - start, "checksums": checksums, "prompts": told_prompts(prompts)}
+    publish(study, "collect", shard_name(shard), {"images": rows}, extra=facts)
     return {"shard": shard, "prompts": stop - start}
 
 

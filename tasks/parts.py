@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import json
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from storage.publish import publish_unit
 from storage.records import missing, read_record
 from storage.schemas import KEYS, SCHEMAS, WRITERS
 from storage.tables import Filters, open_parts, part_path
-from storage.vouch import check
+from storage.vouch import check, digest_of_bytes
 from tasks.errors import StudyError
 from tasks.study import Study, shards_of
 
@@ -96,3 +97,16 @@ def _shard_part(study: Study, table: str, shard: int) -> Path:
     path = part_path(study.root, table, facts["part"])
     check(path, facts["sha256"])
     return path
+
+
+def prompts_by_shard(study: Study, prompts: pa.Table, units: Iterable[str]) -> Iterator[tuple[str, str]]:
+    """Shards by name -> what their records say of the prompts that they were sampled from, as these prompts have it."""
+    size = study.config.prompts.shard_size
+    for unit in units:
+        yield unit, told_prompts(prompts.slice(int(unit) * size, size))
+
+
+def told_prompts(prompts: pa.Table) -> str:
+    """A digest of prompts' ids, captions and seeds: what an image follows from."""
+    rows = [prompts[name].to_pylist() for name in ("prompt_id", "caption", "seed")]
+    return digest_of_bytes(json.dumps(rows).encode())

@@ -5,11 +5,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from storage.descriptions import COLUMNS, COMMON, TABLES, described, page
-from storage.inspect import verify
 from storage.schemas import KEYS, SCHEMAS, SORTS
 from storage.study import open_study
 from storage.tables import read_table
 from storage.vouch import digest_of
+from tasks.verify import verify
 from tests.parts import add_part, rewrite_record
 from tests.paths import ROOT
 

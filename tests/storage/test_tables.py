@@ -5,11 +5,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from storage.content import content_hash
 from storage.errors import StorageError
 from storage.query import query, render
 from storage.schemas import KEYS, SCHEMAS, SORTS
 from storage.study import open_study
-from storage.tables import ROW_GROUP_ROWS, content_hash, read_table
+from storage.tables import ROW_GROUP_ROWS, read_table
 from tests.parts import add_part
 
 

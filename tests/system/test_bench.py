@@ -10,12 +10,12 @@ import pytest
 from flows.cli import main
 from miniature.settings import default_world
 from miniature.truth import write_truth
-from storage.inspect import verify
 from storage.tables import read_table
 from tasks.bench import Target, score_method
 from tasks.errors import StudyError
 from tasks.methods import fit_probe
 from tasks.truth import read_truth
+from tasks.verify import verify
 from tests.paths import ROOT
 
 pytestmark = pytest.mark.system

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from flows import cli
-from storage.inspect import STAGES, expected_units, status, table_hashes, verify
+from storage.inspect import STAGES, expected_units, status, table_hashes
 from storage.query import query
 from storage.records import read_record, records
 from tasks.config import load_config
@@ -18,6 +18,7 @@ from tasks.dependencies import stage_hashes
 from tasks.preconditions import units_of
 from tasks.revise import plan_revision
 from tasks.study import Study, open_or_create
+from tasks.verify import verify
 from tests.parts import make_old
 from tests.paths import ROOT
 from tests.system.conftest import kill_nine_once
