@@ -8,12 +8,12 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from scipy.special import gammaln, ndtr
+from scipy.special import gammaincc, gammaln
 
 from concepts.overlap import LEVELS, PAIR_SUMS, SELECTION, OverlapStats
 
 BOTH = (0, 1)
-MIN_NORMAL = 10  # images with both on, below which a sum of overlaps is not trusted to be normal
+MIN_COMMON = 10  # images that chance gives both, below which two moments say too little of the overlap's tail
 
 
 class Iou(NamedTuple):
@@ -21,6 +21,13 @@ class Iou(NamedTuple):
 
     value: np.ndarray
     error: np.ndarray
+
+
+class Chance(NamedTuple):
+    """Mean and variance, float64 [C] each, of an overlap that is due to chance alone."""
+
+    mean: np.ndarray
+    variance: np.ndarray
 
 
 def pair_sums(stats: OverlapStats, label: str, halves: tuple[int, ...] = BOTH) -> dict[str, np.ndarray]:
@@ -65,25 +72,48 @@ def p_values(stats: OverlapStats, label: str) -> np.ndarray:
     """One-sided p-values, on the selection half, of "concept and label meet no more than chance would have them".
 
     The smallest of several tests, times their number (Bonferroni). For each of ``LEVELS`` the exact hypergeometric tail
-    of the number of images that have the label and, in so many cells, the concept; and, from ``MIN_NORMAL`` common
-    images on, a normal test of the overlap above what positions alone explain, with the variance of the overlap between
-    images. The first see what comes and goes, from a speck to a look; the last sees stuff that is always there and
-    moves.
+    of the number of images that have the label and, in so many cells, the concept; and ``place_tail``. The first see
+    what comes and goes, from a speck to a look; the last sees stuff that is always there and moves.
     """
-    half = (SELECTION,)
-    pair, sums = pair_sums(stats, label, half), stats.labels[label]
-    images = int(stats.images[SELECTION])
-    with_label = int(sums.images[SELECTION])
-    smallest = np.ones(stats.n)
+    pair = pair_sums(stats, label, (SELECTION,))
+    images, with_label = int(stats.images[SELECTION]), int(stats.labels[label].images[SELECTION])
+    smallest = place_tail(stats, label)
     for level, name in enumerate(PAIR_SUMS[: len(LEVELS)]):
         tail = copresence_tail(pair[name], images, with_label, stats.on_images[SELECTION, level])
-        smallest = np.minimum(smallest, tail)
-    excess = pair["inter"] - expected_inter(stats, label, half)
-    variance = pair["inter2"] - pair["inter"].astype(float) ** 2 / max(images, 1)
-    tested = (pair["n_co"] >= MIN_NORMAL) & (variance > 0)
-    overlap = ndtr(-excess[tested] / np.sqrt(variance[tested]))
-    smallest[tested] = np.minimum(smallest[tested], overlap)
+        smallest = np.fmin(smallest, tail)
     return np.minimum(1.0, (len(LEVELS) + 1) * smallest)
+
+
+def place_tail(stats: OverlapStats, label: str) -> np.ndarray:
+    """P(an overlap as large or larger), were the label's masks dealt to the images of the selection half anew, [C].
+
+    NaN where fewer than ``MIN_COMMON`` images would have both by chance. The distribution over all permutations of
+    the images is taken as the gamma distribution of its exact mean and variance: like an overlap it is never negative
+    and leans to the right, where a normal tail would promise too much.
+    """
+    chance = permuted_overlap(stats, label)
+    images = max(int(stats.images[SELECTION]), 1)
+    common = stats.on_images[SELECTION, 0] * (int(stats.labels[label].images[SELECTION]) / images)
+    found = np.full(stats.n, np.nan)
+    tested = (common >= MIN_COMMON) & (chance.variance > 0)
+    mean, variance = chance.mean[tested], chance.variance[tested]
+    overlap = pair_sums(stats, label, (SELECTION,))["meeting"][tested]
+    found[tested] = gammaincc(mean**2 / variance, overlap * mean / variance)
+    return found
+
+
+def permuted_overlap(stats: OverlapStats, label: str) -> Chance:
+    """Exact mean and variance of ``meeting`` over all permutations of the label's masks among the selection half.
+
+    With on_i and area_i the vectors over places, the overlap is sum_i <on_i, area_i>. Dealt anew, its mean is that of
+    all pairs of images, and its variance is sum_ij <on_i - mean, area_j - mean>^2 / (N - 1) (Hoeffding 1951). That sum
+    over pairs is the inner product of the two scatter matrices: no pair of images has to be formed.
+    """
+    images, sums, places = int(stats.images[SELECTION]), stats.labels[label], stats.places
+    on_CQ, area_Q = places.pooled(stats.on_cells[SELECTION]), places.pooled(sums.cells[SELECTION])
+    scatter_QQ = (images * sums.products - area_Q[:, None] * area_Q).astype(float)
+    product = places.against(on_CQ.astype(float), scatter_QQ, images)  # images^2 times that of the scatter matrices
+    return Chance(on_CQ @ area_Q / max(images, 1), product / max(images**2 * (images - 1), 1))
 
 
 def copresence_tail(both: np.ndarray, images: int, with_label: int, with_concept: np.ndarray) -> np.ndarray:

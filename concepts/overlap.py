@@ -5,7 +5,7 @@ integer sum over the cells where a concept is on. Integer sums merge in any orde
 What the sums mean statistically is in ``concepts.evidence``.
 
 Shape suffixes: H halves (selection, held out), C concepts, P cells, L labels, E (concept, cell) pairs that are on,
-T levels, S sums of a pair.
+T levels, S sums of a pair, Q places.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from concepts.blocks import Blocks
+from concepts.places import Occupied, Places
 
 LEVELS = (1, 4, 16, 64)  # cells on from which a concept counts as present: a speck, a thing, stuff, a look
 # Sums over the images where concept and label are both on, for each (label, concept) pair; first one for each level.
@@ -30,6 +31,7 @@ PAIR_SUMS = (
     "inter_label",
     "on_label",
     "union_co",
+    "meeting",  # the overlap at the places that chance is asked about, see ``concepts.places``
 )
 SELECTION, HELDOUT = 0, 1  # even and odd prompt ids
 
@@ -59,7 +61,8 @@ def where_on(
 class LabelSums:
     """What is summed for one label alone: int64 pixels, squared pixels and images [H], pixels per cell [H, P].
 
-    ``occupancy`` [cell pixels + 1] counts the cells, over all its images, that hold so many pixels of the label.
+    ``occupancy`` [cell pixels + 1] counts the cells, over all its images, that hold so many pixels of the label;
+    ``products`` [Q, Q] sums the pixels of two places over the images of the selection half.
     """
 
     pixels: np.ndarray
@@ -67,16 +70,18 @@ class LabelSums:
     images: np.ndarray
     cells: np.ndarray
     occupancy: np.ndarray
+    products: np.ndarray
 
     @classmethod
-    def zeros(cls, cells: int, cell_pixels: int) -> LabelSums:
+    def zeros(cls, cells: int, cell_pixels: int, places: int) -> LabelSums:
         """No image yet."""
         pixels, pixels2, images = np.zeros((3, 2), np.int64)
-        return cls(pixels, pixels2, images, np.zeros((2, cells), np.int64), np.zeros(cell_pixels + 1, np.int64))
+        shapes = ((2, cells), (cell_pixels + 1,), (places, places))
+        return cls(pixels, pixels2, images, *(np.zeros(shape, np.int64) for shape in shapes))
 
     def merge(self, other: LabelSums) -> None:
         """Add another's sums."""
-        for name in ("pixels", "pixels2", "images", "cells", "occupancy"):
+        for name in ("pixels", "pixels2", "images", "cells", "occupancy", "products"):
             getattr(self, name).__iadd__(getattr(other, name))
 
 
@@ -97,6 +102,7 @@ class OverlapStats:
         self.on_images = np.zeros((2, len(LEVELS), n_concepts), np.int64)
         self.on_cells = np.zeros((2, n_concepts, self.n_cells), np.int64)
         self.images = np.zeros(2, np.int64)
+        self.places = Places(n_concepts, grid)
 
     def add(self, prompt_id: int, on: tuple[np.ndarray, np.ndarray], areas: dict[str, np.ndarray]) -> None:
         """One image: ``on`` from ``where_on``, ``areas`` label -> int64 [P] pixels in each cell (no label is fine).
@@ -114,23 +120,31 @@ class OverlapStats:
         self.on2[half] += on_C * on_C
         self.on_images[half, : len(present_TC)] += present_TC
         self.on_cells[half].reshape(-1)[concepts_E * self.n_cells + cells_E] += 1  # each pair occurs once
+        occupied = self.places.occupied(on)
+        if half == SELECTION:
+            self.places.add(occupied)
         for label, area_P in areas.items():
             size = int(area_P.sum())
             if size:
-                self._add_label(half, label, area_P, size)
+                area_Q = self.places.pooled(area_P)
+                self._add_label(half, label, area_P, area_Q)
                 inter_C = np.bincount(concepts_E, area_P.astype(float)[cells_E], self.n).astype(np.int64)
-                _add_pair(self.pairs[label][half], inter_C, on_C, present_TC, size, self.hit_iou)
+                block_SC = self.pairs[label][half]
+                _add_pair(block_SC, inter_C, on_C, present_TC, size, self.hit_iou)
+                block_SC[11] += _meeting(occupied, area_Q, self.n)
 
-    def _add_label(self, half: int, label: str, area_P: np.ndarray, size: int) -> None:
-        sums = self.labels.get(label)
+    def _add_label(self, half: int, label: str, area_P: np.ndarray, area_Q: np.ndarray) -> None:
+        sums, size = self.labels.get(label), int(area_P.sum())
         if sums is None:
-            sums = self.labels[label] = LabelSums.zeros(self.n_cells, self.cell_pixels)
+            sums = self.labels[label] = LabelSums.zeros(self.n_cells, self.cell_pixels, self.places.n)
             self.pairs.add(label)
         sums.pixels[half] += size
         sums.pixels2[half] += size * size
         sums.images[half] += 1
         sums.cells[half] += area_P
         sums.occupancy += np.bincount(area_P, minlength=self.cell_pixels + 1)
+        if half == SELECTION:
+            sums.products += area_Q[:, None] * area_Q
 
     def merge(self, other: OverlapStats) -> None:
         """Add another's sums; both must have the same concepts and grid (ValueError). Labels may differ."""
@@ -139,11 +153,12 @@ class OverlapStats:
         for label, block in other.pairs.items():
             if label not in self.pairs:
                 self.pairs.add(label)
-                self.labels[label] = LabelSums.zeros(self.n_cells, self.cell_pixels)
+                self.labels[label] = LabelSums.zeros(self.n_cells, self.cell_pixels, self.places.n)
             self.pairs[label].__iadd__(block)
             self.labels[label].merge(other.labels[label])
         for name in ("on", "on2", "on_images", "on_cells", "images"):
             getattr(self, name).__iadd__(getattr(other, name))
+        self.places.products_CQQ += other.places.products_CQQ
 
     def ceiling(self, label: str) -> float:
         """The best pooled IoU that any choice of cells, in every image anew, can reach with the label's masks.
@@ -174,3 +189,9 @@ def _add_pair(
     block_SC[8] += inter_C * size
     block_SC[9] += on_C * size
     block_SC[10] += union_C
+
+
+def _meeting(occupied: Occupied, area_Q: np.ndarray, n_concepts: int) -> np.ndarray:
+    """int64 [C]: cells of each place where a concept is on, times the label's pixels there, in one image."""
+    weights_E = (occupied.counts * area_Q[occupied.places]).astype(float)
+    return np.bincount(occupied.concepts, weights_E, n_concepts).astype(np.int64)

@@ -1,12 +1,14 @@
 """p-values against scipy and against chance itself, q-values against a loop and scipy, the two rules."""
 
+from itertools import permutations
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import false_discovery_control, hypergeom
 
-from concepts.evidence import copresence_tail, p_values, q_values
+from concepts.evidence import copresence_tail, p_values, pair_sums, permuted_overlap, place_tail, q_values
 from concepts.label_table import label_table, labels_met, top_labels, worth_keeping
 from concepts.overlap import OverlapStats, cell_areas, where_on
 from concepts.settings import LabelSettings
@@ -61,6 +63,124 @@ def test_without_a_link_discoveries_are_as_rare_as_promised():
     p = np.concatenate(p)
     assert (p <= 0.05).mean() <= 0.05 + 3 * np.sqrt(0.05 * 0.95 / len(p))
     assert discoveries <= 200 * 0.05 + 3 * np.sqrt(200 * 0.05 * 0.95)
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    seed=st.integers(0, 10_000),
+    grid=st.sampled_from([(1, 1), (2, 3), (4, 4), (9, 3), (16, 16)]),
+    images=st.integers(2, 5),
+)
+def test_the_moments_of_a_dealt_overlap_are_those_of_all_permutations(seed, grid, images):
+    """Every one of the N! ways tried; a fine grid is pooled to 8 places a side first, as the statistic itself is."""
+    rng = np.random.default_rng(seed)
+    cells = grid[0] * grid[1]
+    areas = rng.integers(0, 5, (images, cells)) * (rng.random((images, 1)) < 0.8)
+    on = rng.random((images, 3, cells)) < rng.random((1, 3, 1))
+    stats = OverlapStats(3, grid, 4)
+    for i in range(images):
+        stats.add(2 * i, np.nonzero(on[i]), {"tree": areas[i]})
+        stats.add(2 * i + 1, np.nonzero(on[i, :, ::-1]), {"tree": areas[0]})  # the held-out half must not matter
+    if "tree" not in stats.labels:
+        return
+    rows, columns = (np.arange(side) * min(side, 8) // side for side in grid)
+    places = (rows[:, None] * min(grid[1], 8) + columns).ravel()
+    onto = np.eye(places.max() + 1)[places]
+    chance, found = permuted_overlap(stats, "tree"), pair_sums(stats, "tree", (0,))["meeting"]
+    for cid in range(3):
+        met = (on[:, cid] @ onto) @ (areas @ onto).T
+        every = np.array([met[np.arange(images), list(order)].sum() for order in permutations(range(images))])
+        assert found[cid] == np.trace(met)
+        assert chance.mean[cid] == pytest.approx(every.mean())
+        assert chance.variance[cid] == pytest.approx(every.var(), abs=1e-6)
+
+
+def placed(rng, present):
+    """Row and column ranges of a square in a 6 x 6 grid, more often below than above, or None."""
+    if rng.random() >= present:
+        return None
+    side = rng.integers(1, 4)
+    top, left = int(rng.beta(4, 2) * (7 - side)), rng.integers(0, 7 - side)
+    return slice(top, top + side), slice(left, left + side)
+
+
+@pytest.mark.parametrize("present", [1.0, 0.5])
+def test_the_test_of_places_is_as_large_as_it_says(present):
+    """Concepts and a label that like the same places, and know nothing of each other: p <= 0.05 in 5 % of cases."""
+    p = []
+    for seed in range(80):
+        rng = np.random.default_rng(seed)
+        stats = OverlapStats(10, (6, 6), 16)
+        for number in range(60):
+            on, area = np.zeros((10, 6, 6), bool), np.zeros((6, 6), np.int64)
+            for cid in range(10):
+                if at := placed(rng, present):
+                    on[cid][at] = True
+            if at := placed(rng, present):
+                area[at] = rng.integers(4, 17)
+            stats.add(2 * number, np.nonzero(on.reshape(10, 36)), {"tree": area.ravel()})
+        p.append(place_tail(stats, "tree"))
+    p = np.concatenate(p)
+    assert np.isfinite(p).mean() > 0.9
+    p = p[np.isfinite(p)]
+    assert (p <= 0.05).mean() == pytest.approx(0.05, abs=3 * np.sqrt(0.05 * 0.95 / len(p)))
+    assert (p <= 0.005).mean() <= 0.005 + 3 * np.sqrt(0.005 * 0.995 / len(p))
+
+
+def test_what_is_always_there_and_moves_together_is_found_by_places_alone():
+    rng = np.random.default_rng(0)
+    stats = OverlapStats(2, (6, 6), 16)
+    for number in range(40):
+        horizon, other = rng.integers(2, 6, 2)
+        below = np.repeat(np.arange(6) >= horizon, 6)
+        on = np.stack([below, np.repeat(np.arange(6) >= other, 6)])
+        stats.add(2 * number, np.nonzero(on), {"grass": 16 * below.astype(np.int64)})
+    found = p_values(stats, "grass")
+    assert found[0] < 1e-6 and found[1] > 0.1
+    still = OverlapStats(1, (6, 6), 16)
+    for number in range(40):
+        still.add(2 * number, np.nonzero(np.ones((1, 36), bool)), {"grass": 16 * np.ones(36, np.int64)})
+    assert p_values(still, "grass")[0] == 1.0  # nothing moves, so nothing can be told
+
+
+def test_the_held_out_half_decides_nothing():
+    """With other images in it the same pairs are assigned, and each concept keeps its first label."""
+
+    def halves(heldout):
+        stats = world(np.random.default_rng(0), 120, linked=True)
+        other = world(np.random.default_rng(1), 120, linked=heldout)
+        stats.pairs["tree"][1] = other.pairs["tree"][1]
+        for name in ("on", "on2", "on_images", "on_cells", "images"):
+            getattr(stats, name)[1] = getattr(other, name)[1]
+        for name in ("pixels", "images", "cells"):
+            getattr(stats.labels["tree"], name)[1] = getattr(other.labels["tree"], name)[1]
+        return label_table(stats, LabelSettings())
+
+    linked, unlinked = halves(True), halves(False)
+
+    def decided(table):
+        return [table.columns["label"][row] for row in top_labels(table).values()], sorted(
+            table.columns["cid"][table.columns["assigned"]]
+        )
+
+    assert decided(linked) == decided(unlinked) == (["tree"], [0])
+    assert labels_met(linked, LabelSettings()) == labels_met(unlinked, LabelSettings())
+    heldout = {t: table.columns["iou_heldout"][table.columns["cid"] == 0] for t, table in ((1, linked), (0, unlinked))}
+    assert heldout[1] > 0.5 > heldout[0]
+
+
+def test_a_concepts_first_label_is_the_selection_halfs():
+    """Sky is the better label of all images, tree that of the half that chooses."""
+    stats = OverlapStats(1, (4, 4), 16)
+    full, half = np.full(16, 16), np.where(np.arange(16) < 8, 16, 0)
+    for number in range(40):
+        on = np.nonzero(np.arange(16)[None] < (8 if number % 4 == 0 else 16 if number % 2 else 0))
+        stats.add(number, on, {"tree": half, "sky": full} if number % 2 == 0 else {"sky": full})
+    lenient = LabelSettings(assign_images=1, assign_iou=0.0, assign_lift=1.0, assign_fdr=1.0)
+    table = label_table(stats, lenient)
+    iou = {c: dict(zip(table.columns["label"], table.columns[c], strict=True)) for c in ("iou", "iou_selection")}
+    assert iou["iou"]["sky"] > iou["iou"]["tree"] and iou["iou_selection"]["tree"] > iou["iou_selection"]["sky"]
+    assert [table.columns["label"][row] for row in top_labels(table).values()] == ["tree"]
 
 
 def test_a_link_is_found_and_alone():
