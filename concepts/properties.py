@@ -6,11 +6,14 @@ Shape suffixes: C concepts, L labels, E embedding width, P cells of a grid, N (c
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from concepts.embeddings import label_lists
+
+MIN_PLACED = 10  # images in which a concept fires, below which chance alone puts its few firings at one place
 
 
 def cohesion(columns: Mapping[str, Any], vectors: Mapping[str, np.ndarray], n_concepts: int) -> np.ndarray:
@@ -66,6 +69,56 @@ def position_selectivity(on_cells_CP: np.ndarray) -> np.ndarray:
     share_CP = on_cells_CP / np.where(total_C > 0, total_C, np.nan)[:, None]
     log_CP = np.log(share_CP, out=np.zeros_like(share_CP), where=share_CP > 0)
     return np.clip(1.0 + (share_CP * log_CP).sum(1) / np.log(cells), 0.0, 1.0)
+
+
+@dataclass
+class PlaceSums:
+    """How each concept's map lies from image to image, streaming. Float64 [C], ``at_cell`` and ``at_rank`` [C, P].
+
+    ``at_cell`` sums the activations of each cell, ``at_rank`` those of an image's strongest cell, of its second, and so
+    on; ``square`` sums squared activations and ``square_of_sums`` the squares of an image's sum, over ``images``.
+    """
+
+    at_cell: np.ndarray
+    at_rank: np.ndarray
+    square: np.ndarray
+    square_of_sums: np.ndarray
+    images: np.ndarray
+
+    @classmethod
+    def zeros(cls, n_concepts: int, n_cells: int) -> PlaceSums:
+        """No image yet."""
+        cells = np.zeros((2, n_concepts, n_cells))
+        return cls(*cells, *np.zeros((3, n_concepts)))
+
+    def add(self, concepts_N: np.ndarray, cells_N: np.ndarray, values_N: np.ndarray) -> None:
+        """One image: which concept is on where and how strongly; each (concept, cell) occurs once."""
+        order = np.lexsort((-values_N, concepts_N))
+        concepts, values, n = concepts_N[order], values_N[order], len(self.square)
+        rank = np.arange(len(order)) - np.searchsorted(concepts, concepts)
+        total = np.bincount(concepts, values, n)
+        self.at_cell[concepts, cells_N[order]] += values
+        self.at_rank[concepts, rank] += values
+        self.square += np.bincount(concepts, values * values, n)
+        self.square_of_sums += total * total
+        self.images += total > 0
+
+    def context_free(self) -> np.ndarray:
+        """float64 [C]: 0 for a concept that has one place in all images where it fires, 1 where place says nothing.
+
+        The paper marks such concepts by a small variance of the map between images (section 3). How often and how
+        strongly a concept fires moves that variance far more than place does, so that alone it ranks rarity. Here it
+        is put between what the same activations, image by image, would have if each image's were dealt to its cells at
+        random (1, on average) and if all images had their strongest cell at one place, their second at another, and so
+        on, which no other arrangement undercuts (0). NaN in fewer than ``MIN_PLACED`` images and where the arrangement
+        cannot matter, as for a concept that is on everywhere alike.
+        """
+        cells = self.at_cell.shape[1]
+        # Of N P variance, sum of squares less sum_p (sum_i x_ip)^2 / N, only the latter depends on the arrangement.
+        actual, aligned = np.square(self.at_cell).sum(1), np.square(self.at_rank).sum(1)
+        random = self.square + (self.at_cell.sum(1) ** 2 - self.square_of_sums) / cells
+        told = (self.images >= MIN_PLACED) & (aligned - random > 1e-9 * aligned)
+        return np.where(told, np.maximum(aligned - actual, 0.0) / np.where(told, aligned - random, 1.0), np.nan)
 
 
 def coverage(

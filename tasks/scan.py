@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from concepts.properties import PlaceSums
 from tasks.codes import Codes, SpooledCodes
 
 FINE = 1024  # deciles are exact to this part of a concept's maximum: a histogram instead of all peaks
@@ -25,7 +26,7 @@ class ConceptScan:
         self.act_max = np.zeros(n_concepts, np.float32)
         self.total = np.zeros(n_concepts)
         self.count, self.count2, self.images_on = (np.zeros(n_concepts, np.int64) for _ in range(3))
-        self.map_sum, self.map_square = (np.zeros(n_concepts * self.n_cells) for _ in range(2))
+        self.places = PlaceSums.zeros(n_concepts, self.n_cells)
         self.strengths_CF = np.zeros((n_concepts, FINE), np.int64)  # images by peak / act_max
 
     def add_maxima(self, codes: Codes) -> None:
@@ -46,10 +47,7 @@ class ConceptScan:
         self.count += count_C
         self.count2 += count_C * count_C
         self.images_on += count_C > 0
-        scaled = values.astype(float) / self.act_max[latents]
-        at = latents * self.n_cells + cells  # each (concept, cell) occurs once
-        self.map_sum[at] += scaled
-        self.map_square[at] += scaled * scaled
+        self.places.add(latents, cells, values.astype(float) / self.act_max[latents])
         found = by_concept(latents, values)
         self.strengths_CF[found.active, fine_bin(found.peaks / self.act_max[found.active])] += 1
 
@@ -63,7 +61,6 @@ class ConceptScan:
         """The columns of ``concepts`` that need the codes alone, each [C]; NaN where a concept never fires."""
         alive = self.count > 0
         images = max(self.images, 1)
-        mean, square = (m.reshape(self.n, self.n_cells) / images for m in (self.map_sum, self.map_square))
         return {
             "cid": np.arange(self.n),
             "alive": alive,
@@ -71,8 +68,7 @@ class ConceptScan:
             "act_mean": self.total / np.maximum(self.count, 1),
             "act_max": self.act_max.astype(float),
             "n_images": self.images_on,
-            # Smallest over-image variance of the map marks a context-free concept (paper, section 3).
-            "context_free_score": np.where(alive, (square - mean**2).mean(1), np.nan),
+            "context_free_score": self.places.context_free(),
         }
 
 

@@ -1,5 +1,6 @@
 """Properties of concepts against double loops, dense maps and two-group variances counted value by value."""
 
+import itertools
 import math
 
 import numpy as np
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 from scipy.stats import entropy
 
 from concepts.embeddings import concept_embeddings
-from concepts.properties import ColourSums, cohesion, coverage, position_selectivity, separability
+from concepts.properties import ColourSums, PlaceSums, cohesion, coverage, position_selectivity, separability
 
 LABELS = ("cat", "dog", "sky", "tree", "car")
 SEEDS = st.integers(0, 10_000)
@@ -26,6 +27,72 @@ def random_pairs(rng, n_concepts):
     hits = rng.integers(0, 4, len(pairs))
     cids, names = [int(c) for c, _ in pairs], [str(label) for _, label in pairs]
     return {"cid": np.array(cids, int), "label": np.array(names, object), "n_hit50": hits}
+
+
+def score(maps_NP):
+    """The context-free score of one concept's maps, float [images, cells]."""
+    sums = PlaceSums.zeros(1, maps_NP.shape[1])
+    for map_P in maps_NP:
+        cells = np.flatnonzero(map_P)
+        sums.add(np.zeros(len(cells), int), cells, map_P[cells])
+    return float(sums.context_free()[0])
+
+
+@settings(max_examples=20, deadline=None)
+@given(seed=SEEDS, cells=st.integers(2, 6))
+def test_the_context_free_score_is_between_all_arrangements(seed, cells):
+    """Of the same activations in each image: 0 is the smallest variance that any arrangement has, 1 the mean one."""
+    rng = np.random.default_rng(seed)
+    maps = np.round(rng.random((2, cells)), 2) * (rng.random((2, cells)) < 0.7)
+    every = [np.stack([maps[0], maps[1][list(order)]]) for order in itertools.permutations(range(cells))]
+    variances = [each.var(0).mean() for each in every]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("concepts.properties.MIN_PLACED", 2)  # as many as all arrangements can be tried of
+        found = [score(each) for each in every]
+    if not np.ptp(variances) > 1e-12 or not maps.any(1).all():
+        assert np.isnan(found).all()
+        return
+    low, middle = min(variances), np.mean(variances)
+    assert found == pytest.approx([(v - low) / (middle - low) for v in variances], abs=1e-6)
+
+
+def test_what_is_bound_to_a_place_has_the_smallest_context_free_score_and_what_is_rare_has_not():
+    """Planted concepts, from ten firings to everywhere: only the bound ones come out low, however often they fire."""
+    rng = np.random.default_rng(0)
+    images, cells = 300, 64
+    corner = np.isin(np.arange(cells), (0, 1, 8, 9))
+
+    def in_some(share, maps):
+        return maps * 1.0 * (rng.random((images, 1)) < share)
+
+    def noise(density):
+        return rng.random((images, cells)) * (rng.random((images, cells)) < density)
+
+    def thing(share):
+        """A square that is somewhere else in each image that has it."""
+        maps = np.zeros((images, 8, 8))
+        for image, (y, x) in enumerate(rng.integers(0, 6, (images, 2))):
+            maps[image, y : y + 3, x : x + 3] = rng.random()
+        return in_some(share, maps.reshape(images, cells))
+
+    bound = {
+        "corner": corner * (0.5 + 0.5 * rng.random((images, 1))),
+        "cell": in_some(0.9, np.eye(cells)[63]),
+        "edge": 1.0 * (np.arange(cells) < 8) * (rng.random((images, cells)) < 0.8),
+        "corner of a tenth": in_some(0.1, corner),
+    }
+    free = {f"noise {d}": noise(d) for d in (0.003, 0.01, 0.1, 0.5, 1.0)}
+    free |= {f"thing in {s}": thing(s) for s in (0.08, 0.5, 1.0)}
+    scores = {name: score(maps) for name, maps in (bound | free).items()}
+    assert max(scores[name] for name in bound) < 0.4 < 0.8 < min(scores[name] for name in free)
+    plain = {name: maps.var(0).mean() for name, maps in (bound | free).items()}
+    assert plain["noise 0.003"] < min(plain[name] for name in bound)  # what the variance alone puts first
+
+    few = np.zeros((images, cells))
+    few[:9, 5] = 1.0
+    for nothing_to_tell in (few, np.ones((images, cells)), np.zeros((images, cells))):
+        assert np.isnan(score(nothing_to_tell))
+    assert score(np.tile(rng.random(cells), (images, 1))) == pytest.approx(0.0, abs=1e-9)
 
 
 @settings(max_examples=60, deadline=None)

@@ -54,7 +54,7 @@ def test_spooled_codes_come_back_as_they_were(spool):
 @settings(max_examples=20, deadline=None)
 @given(seed=st.integers(0, 10_000), shard=st.integers(1, 9))
 def test_columns_equal_those_of_dense_maps(tmp_path_factory, seed, shard):
-    parts = make_codes(np.random.default_rng(seed), 9, shard)
+    parts = make_codes(np.random.default_rng(seed), 15, shard)
     codes = SpooledCodes(tmp_path_factory.mktemp("codes"), N)
     for part in parts:
         codes.append(part)
@@ -67,8 +67,12 @@ def test_columns_equal_those_of_dense_maps(tmp_path_factory, seed, shard):
     assert np.array_equal(found["n_images"], on.any(2).sum(0))
     assert found["act_mean"] == pytest.approx(maps.sum((0, 2)) / np.maximum(on.sum((0, 2)), 1), rel=1e-6)
     alive = found["alive"]
-    scaled = maps[:, alive] / maps[:, alive].max((0, 2))[None, :, None]
-    assert found["context_free_score"][alive] == pytest.approx(scaled.astype(float).var(0).mean(1), abs=1e-6)
+    scaled = (maps[:, alive] / maps[:, alive].max((0, 2))[None, :, None]).astype(float)
+    actual, aligned = (np.square(m.sum(0)).sum(1) for m in (scaled, np.sort(scaled, 2)))
+    sums = scaled.sum(2)
+    random = np.square(scaled).sum((0, 2)) + (sums.sum(0) ** 2 - np.square(sums).sum(0)) / 9
+    expected = np.where(on.any(2).sum(0)[alive] >= 10, (aligned - actual) / (aligned - random), np.nan)
+    assert found["context_free_score"][alive] == pytest.approx(expected, nan_ok=True)
     assert np.isnan(found["context_free_score"][~alive]).all()
     assert np.array_equal(scan.count2, (on.sum(2) ** 2).sum(0))
 
