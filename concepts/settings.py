@@ -34,8 +34,12 @@ class LabelSettings(BaseModel):
         description="Largest share of false discoveries (Benjamini-Hochberg) among the pairs of one SAE that are "
         "called more than chance, over all its concepts that fire and all labels, on the selection half.",
     )
-    assign_lift: float = Field(1.5, ge=1, description="Smallest ratio to the IoU that position alone gives by chance.")
-    assign_images: int = Field(5, ge=1, description="Fewest images in which concept and label are on together.")
+    assign_lift: float = Field(
+        1.5, ge=1, description="Smallest ratio, on the selection half, to the overlap that position alone gives."
+    )
+    assign_images: int = Field(
+        5, ge=1, description="Fewest images of the selection half in which concept and label are on together."
+    )
     keep_iou: float = Field(
         0.01,
         ge=0,
@@ -88,6 +92,12 @@ class InterventionSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     block: str = Field("mid", description="Block that is edited; the paper's is mid.")
+    spatial_block: str | None = Field(None, description="Block of the spatial edits; empty: `block`.")
+    global_block: str | None = Field(
+        None,
+        description="Block of the global edits; empty: `block`. Looks may be set elsewhere than places: of the "
+        "miniature, up turns looks that mid does not.",
+    )
     windows: dict[str, tuple[float, float, float]] = Field(
         {"early": (0.6, 1.0, 1.0), "middle": (0.2, 0.6, 0.5), "final": (0.0, 0.2, 0.0)},
         description="Window -> (t from, t to, timestep of the SAE that serves it): the steps with from < t <= to, and "
@@ -112,6 +122,10 @@ class InterventionSettings(BaseModel):
     bootstrap: int = Field(2000, ge=100, description="Resamples of prompts behind each interval.")
     concepts_per_target: int = Field(5, ge=1, description="Concepts of a label that are edited: those of highest IoU.")
     keep_images: bool = Field(True, description="Store the edited images in the table.")
+
+    def block_of(self, kind: str) -> str:
+        """The block that a kind of edit, spatial or global, acts on."""
+        return (self.spatial_block if kind == "spatial" else self.global_block) or self.block
 
     @field_validator("spatial_strengths", "global_strengths")
     @classmethod

@@ -108,6 +108,8 @@ def render(facts: dict[str, Any]) -> str:
 
 
 def _percent(entry: dict[str, Any]) -> str:
+    if entry["low"] is None:
+        return f"{100 * entry['value']:.1f} % (in every image, n = {entry['n']})"
     return f"{100 * entry['value']:.1f} % ({100 * entry['low']:.1f} to {100 * entry['high']:.1f}, n = {entry['n']})"
 
 
@@ -210,12 +212,13 @@ def follow(scenes: list[Scene], verdict: Verdict) -> dict[str, Any]:
 
 
 def share(asks: list[Ask], samples: int = 2000) -> dict[str, float | None]:
-    """Share met and its 95 % interval, whole images resampled; where all agree, the exact binomial bound."""
+    """Share met and its 95 % interval, whole images resampled; where all or none are met, the exact binomial bound."""
     if not asks:
         return {"value": None, "low": None, "high": None, "n": 0}
     values, rows = np.array([a.met for a in asks], float), np.array([a.image for a in asks])
     low, high = cluster_interval(values, rows.tolist(), samples, seed=0)
-    return {"value": round(float(values.mean()), 4), "low": round(low, 4), "high": round(high, 4), "n": len(asks)}
+    ends = (None if np.isnan(end) else round(end, 4) for end in (low, high))
+    return {"value": round(float(values.mean()), 4), **dict(zip(("low", "high"), ends, strict=True)), "n": len(asks)}
 
 
 def position_entropy(scenes: list[Scene], verdict: Verdict) -> float | None:

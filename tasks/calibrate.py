@@ -38,7 +38,7 @@ def _try_strengths(study: Study, calibration: Calibration, target: str) -> list[
     images = settings.calibration_images
     prompts = -(-images // len(REGIONS)) if unit.kind == "spatial" else images
     cases = cases_of(study, unit.kind, target, "dictionary", prompts)
-    cids = target_cids(study, unit.window, target)
+    cids = target_cids(study, unit)
     if not cases or not cids:
         return []
     before = originals_of(study, cases)

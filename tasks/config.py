@@ -165,11 +165,11 @@ class StudyConfig(BaseModel):
         missing = {"train", "dictionary", "layout", "style"} - set(self.prompts.splits)
         if missing:
             raise ValueError(f"prompts.splits lacks {sorted(missing)}: each of the four splits needs a size")
-        block = self.interventions.block
-        if block not in self.sites.blocks:
-            raise ValueError(
-                f"interventions.block is {block!r}, which sites.blocks does not name ({sorted(self.sites.blocks)})"
-            )
+        for field in ("block", "spatial_block", "global_block"):
+            block = getattr(self.interventions, field)
+            if block is not None and block not in self.sites.blocks:
+                known = sorted(self.sites.blocks)
+                raise ValueError(f"interventions.{field} is {block!r}, which sites.blocks does not name ({known})")
         if "cond" not in self.sites.conditionings:
             raise ValueError("interventions edit the cond branch: sites.conditionings must include 'cond'")
         self._windows_have_saes()

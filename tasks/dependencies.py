@@ -23,7 +23,11 @@ from tasks.errors import StudyError
 Config = Any  # StudyConfig or Mapping: this module is imported before anything heavy
 APART = ("name", "run")  # a study's name and how it is executed change no result
 # Dotted setting -> legacy value: hashes leave it out at that value, and a study.yaml without it is read as having it.
-ADDED: dict[str, Any] = {"sae.buffer_gb": None}
+ADDED: dict[str, Any] = {
+    "sae.buffer_gb": None,
+    "interventions.spatial_block": None,
+    "interventions.global_block": None,
+}
 
 
 @dataclass(frozen=True)
@@ -95,18 +99,21 @@ STAGES: dict[str, Stage] = {
         ("labels",),
         ("train", "share", "areas"),
         ("concepts", "concept_labels", "concept_examples", "label_controls", "shared_concepts"),
-        version=2,  # neurons and principal directions are fitted on a few shards
+        # Neurons and principal directions are fitted on a few shards; the selection half alone decides; chance overlap
+        # by its exact variance; the context-free score against chance.
+        version=2,
     ),
     "layout": Stage(("layout",), ("label",), ("layout_scores",)),
     "calibrate": Stage(
         (
             *_JUDGE,
-            *_below("interventions", "block", "windows", "objects", "styles", "spatial_strengths", "global_strengths"),
+            *_below("interventions", "block", "spatial_block", "global_block", "windows", "objects", "styles"),
+            *_below("interventions", "spatial_strengths", "global_strengths"),
             *_below("interventions", "calibration_images", "concepts_per_target"),
         ),
         ("label",),
         ("calibrations",),
-        version=2,  # a step belongs to one of the windows that touch at it, once to both
+        version=2,  # a step belongs to one of the windows that touch at it, once to both; prompts without any look
     ),
     "intervene": Stage(
         (*_JUDGE, *_below("interventions", "prompts_per_target", "keep_images")),
@@ -114,8 +121,14 @@ STAGES: dict[str, Stage] = {
         ("interventions",),
         version=2,  # as calibrate
     ),
-    "effects": Stage(("interventions.bootstrap",), ("intervene",), ("intervention_effects",)),
-    "bench": Stage((), ("train", "share"), ("bench",), version=2),  # classical methods are fitted on a few shards
+    "effects": Stage(
+        ("interventions.bootstrap",),
+        ("intervene",),
+        ("intervention_effects",),
+        version=2,  # targets apart, and cases that the unedited image does not fulfil; no interval where none is known
+    ),
+    # Classical methods are fitted on a few shards; f1_chosen.
+    "bench": Stage((), ("train", "share"), ("bench",), version=2),
 }
 FIXED = ("plan", "collect")  # redone in place they would mix new activations with old ones
 WITH_WEIGHTS = ("train", "share")  # write files beside their tables before they publish

@@ -17,10 +17,11 @@ from storage.tables import read_table
 from tasks.collect import images_by_id, prompts_of
 from tasks.plans import Unit
 from tasks.saes import sae_of
-from tasks.study import Site, Study, borrowed_model, split_range, store_of
+from tasks.study import Site, Study, backend_of, borrowed_model, split_range, store_of
 from vision.words import mentions
 
 CONCEPTS, RANDOM, UNEDITED = "none", "random_direction", "unedited"
+EVERYWHERE = "everywhere"  # the region of a global edit
 
 
 @dataclass(frozen=True)
@@ -34,14 +35,24 @@ class Case:
 
 
 def cases_of(study: Study, kind: str, target: str, split: str, prompts: int) -> list[Case]:
-    """Spatial: prompts that name the object, each in every quadrant. Global: prompts that name none of the styles."""
+    """Spatial: prompts that name the object, each in every quadrant. Global: prompts that name no look at all.
+
+    A prompt with another look than the target's would be asked for two at once.
+    """
+    looks = looks_of(study) if kind == "global" else ()
     fits = []
     for row in prompts_of(study, *split_range(study, split)).to_pylist():
-        styled = any(mentions(row["caption"], style) for style in study.config.interventions.styles)
+        styled = any(mentions(row["caption"], look) for look in looks)
         if mentions(row["caption"], target) if kind == "spatial" else not styled:
             fits.append(row)
-    regions = REGIONS if kind == "spatial" else ("everywhere",)
+    regions = REGIONS if kind == "spatial" else (EVERYWHERE,)
     return [Case(row["prompt_id"], row["caption"], row["seed"], region) for row in fits[:prompts] for region in regions]
+
+
+def looks_of(study: Study) -> tuple[str, ...]:
+    """The configured styles, and every other look that the judge knows by name, if it is one that knows any."""
+    known = getattr(backend_of(study).judge, "looks", ())
+    return tuple(dict.fromkeys((*study.config.interventions.styles, *known)))
 
 
 def originals_of(study: Study, cases: list[Case]) -> list[np.ndarray]:
@@ -50,24 +61,29 @@ def originals_of(study: Study, cases: list[Case]) -> list[np.ndarray]:
     return [known[case.prompt_id] for case in cases]
 
 
-def site_of(study: Study, window: str) -> tuple[Site, int]:
-    """The SAE (site, k) that serves a window."""
+def site_of(study: Study, kind: str, window: str) -> tuple[Site, int]:
+    """The SAE (site, k) that serves a kind of edit in a window."""
     settings = study.config.interventions
-    return (settings.block, settings.windows[window][2], "cond"), study.config.sae.k[0]
+    return (settings.block_of(kind), settings.windows[window][2], "cond"), study.config.sae.k[0]
 
 
-def target_cids(study: Study, window: str, label: str) -> list[int]:
-    """The concepts that an edit of the label uses: those of highest IoU among those that pass our rule's other bars.
+def target_cids(study: Study, unit: Unit) -> list[int]:
+    """The concepts that an edit uses: those of the target's highest IoU among those that pass our rule's other bars.
 
-    The bar on the IoU itself is left out: at t = 1 no concept is purely one object, and edits by the best still work.
+    All on the selection half, like the rule itself. The bar on the IoU is left out: at t = 1 no concept is purely one
+    object, and edits by the best still work.
     """
-    (block, t, conditioning), k = site_of(study, window)
+    (block, t, conditioning), k = site_of(study, unit.kind, unit.window)
     filters = [("block", "==", block), ("t", "==", t), ("conditioning", "==", conditioning)]
-    filters += [("k", "==", k), ("kind", "==", "trained"), ("label", "==", label)]
+    filters += [("k", "==", k), ("kind", "==", "trained"), ("label", "==", unit.target)]
     rows = read_table(study.root, "concept_labels", filters=filters).to_pylist()
     bars = study.config.labels
-    kept = [r for r in rows if r["n_co"] >= bars.assign_images and (r["lift"] or 0.0) >= bars.assign_lift]
-    kept.sort(key=lambda r: (-r["iou"], r["cid"]))
+    kept = [
+        r
+        for r in rows
+        if r["n_co_selection"] >= bars.assign_images and (r["lift_selection"] or 0.0) >= bars.assign_lift
+    ]
+    kept.sort(key=lambda r: (-r["iou_selection"], r["cid"]))
     return [r["cid"] for r in kept[: study.config.interventions.concepts_per_target]]
 
 
@@ -87,7 +103,7 @@ class Editor:
 
     def __init__(self, study: Study, unit: Unit, cids: list[int], strength: float, control: str) -> None:
         self.study, self.unit, self.control = study, unit, control
-        self.site, k = site_of(study, unit.window)
+        self.site, k = site_of(study, unit.kind, unit.window)
         self.sae = sae_of(study, self.site, k)
         self.cids = torch.tensor(cids)
         self.size = strength * rms_norm(study, self.site)

@@ -9,7 +9,7 @@ import numpy as np
 from tasks.calibrate import strength_of
 from tasks.collect import encode_png
 from tasks.edits import CONCEPTS, RANDOM, UNEDITED, Case, Editor, cases_of, originals_of, target_cids
-from tasks.judging import score
+from tasks.judging import objects_kept, score
 from tasks.parts import publish
 from tasks.plans import Unit
 from tasks.study import Study
@@ -23,7 +23,7 @@ def run_unit(study: Study, unit: Unit) -> dict[str, Any]:
     """
     settings = study.config.interventions
     cases = cases_of(study, unit.kind, unit.target, "style", settings.prompts_per_target)
-    cids = target_cids(study, unit.window, unit.target)
+    cids = target_cids(study, unit)
     strength = strength_of(study, unit)
     before = originals_of(study, cases)
     rows = _rows(study, unit, cases, before, before, UNEDITED, len(cids), 0.0)
@@ -49,11 +49,14 @@ def _rows(
         return []
     settings = study.config.interventions
     keep = settings.keep_images and control != UNEDITED
+    looked_after = unit.kind == "global" and control != UNEDITED  # a spatial edit is to move things
+    kept = objects_kept(study, cases, images, before) if looked_after else [None] * len(cases)
+    outcomes = score(study, unit, cases, images, before)
     return [
         {
             "prompt_id": case.prompt_id,
             "kind": unit.kind,
-            "block": settings.block,
+            "block": settings.block_of(unit.kind),
             "t": settings.windows[unit.window][2],
             "window": unit.window,
             "target": unit.target,
@@ -63,7 +66,8 @@ def _rows(
             "control": control,
             "seed": case.seed,
             "image": encode_png(image) if keep else None,
+            "objects_kept": stay,
             **outcome,
         }
-        for case, image, outcome in zip(cases, images, score(study, unit, cases, images, before), strict=True)
+        for case, image, stay, outcome in zip(cases, images, kept, outcomes, strict=True)
     ]

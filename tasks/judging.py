@@ -7,9 +7,13 @@ from typing import Any
 import numpy as np
 
 from concepts.effects import change_outside, region_mask, share_in_region, success_in_region
-from tasks.edits import Case
+from tasks.edits import Case, looks_of
+from tasks.label import study_labels
 from tasks.plans import Unit
 from tasks.study import Study, backend_of
+from vision.words import mentions
+
+SEEN = 0.5  # probability of a label at some pixel, from which an image counts as showing it
 
 
 def score(
@@ -19,6 +23,26 @@ def score(
     judge = backend_of(study).judge
     scores = _spatial_scores if unit.kind == "spatial" else _global_scores
     return scores(judge, unit.target, cases, images, before)
+
+
+def objects_kept(
+    study: Study, cases: list[Case], images: list[np.ndarray], before: list[np.ndarray]
+) -> list[float | None]:
+    """Of what each caption names and the judge sees in the unedited image, the share it still sees; None for nothing.
+
+    A look is not among it: it is what a global edit is to change.
+    """
+    judge, looks = backend_of(study).judge, looks_of(study)
+    seen, kept = np.zeros((2, len(cases)), int)
+    for label in study_labels(study):
+        named = [i for i, case in enumerate(cases) if label not in looks and mentions(case.caption, label)]
+        if named:
+            was, is_still = (
+                (judge.object_map([of[i] for i in named], label) >= SEEN).any((1, 2)) for of in (before, images)
+            )
+            seen[named] += was
+            kept[named] += was & is_still
+    return [float(k / s) if s else None for k, s in zip(kept, seen, strict=True)]
 
 
 def _spatial_scores(

@@ -23,6 +23,7 @@ class MiniVision:
 
     def __init__(self, network: SceneNetwork, settings: MiniSettings) -> None:
         self.network, self.settings = network, settings
+        self.looks = tuple(style for style in network.styles if style != PLAIN)
 
     def probabilities(self, images: list[Image]) -> tuple[np.ndarray, np.ndarray]:
         """Class probabilities float32 [B, C, 64, 64] and style probabilities [B, S]."""

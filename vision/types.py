@@ -62,7 +62,10 @@ class Segmenter(Protocol):
 
 
 class Judge(Protocol):
-    """Scores an edited image for a label or a style, apart from the segmenter's thresholds."""
+    """Scores an edited image for a label or a style, apart from the segmenter's thresholds.
+
+    One that knows a closed list of looks gives them as ``looks``: prompts that name one are left out of global edits.
+    """
 
     def object_map(self, images: list[Image], label: str) -> np.ndarray:
         """float32 [B, H, W] in [0, 1]: how much each pixel looks like the label."""

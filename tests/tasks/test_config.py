@@ -37,6 +37,8 @@ def test_paths_are_relative_to_the_file_and_overrides_are_yaml():
         ("sites.times=[1.5]", r"sites.times must lie in \[0, 1\]"),
         ("prompts.splits={train: 4}", "prompts.splits lacks"),
         ("interventions.block=top", "interventions.block is 'top'"),
+        ("interventions.global_block=top", "interventions.global_block is 'top', which sites.blocks does not name"),
+        ("interventions.spatial_block=top", "interventions.spatial_block is 'top'"),
         ("sites.conditionings=[uncond]", "must include 'cond'"),
         ("interventions.windows={early: [0.6, 1.0, 0.7]}", "uses the SAE of t=0.7"),
         ("sae.k=[4, 4]", "sae.k must be distinct"),

@@ -1,0 +1,187 @@
+"""What the edits did, from tables made by hand, and what an edit is made of."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy.stats import binomtest
+
+from concepts.settings import REGIONS
+from storage.tables import read_table
+from tasks import draw, edits
+from tasks.artifacts import bench_summary
+from tasks.config import load_config
+from tasks.edits import cases_of, looks_of, site_of, target_cids
+from tasks.effects import summarise_effects
+from tasks.plans import Unit
+from tasks.study import Study
+from tests.parts import add_part
+
+CONFIG = Path(__file__).parents[2] / "configs" / "tiny.yaml"
+PROMPTS = 6
+
+
+def edit(prompt_id, region, control, success, **more):
+    row = {
+        "prompt_id": prompt_id, "kind": "spatial", "block": "mid", "t": 1.0, "window": "early", "target": "tree",
+        "cid_count": 2, "region": region, "strength": 4.0, "control": control, "seed": 1, "success": success,
+        "effect": 0.5 * success, "outside_change": 0.1, "objects_kept": None, "image": None,
+    }  # fmt: skip
+    return row | more
+
+
+def quadrants():
+    """Six prompts whose tree is at the top left: concepts move it in all but one, random directions never."""
+    rows = []
+    for prompt_id in range(PROMPTS):
+        for region in REGIONS:
+            there = region == "top_left"
+            rows.append(edit(prompt_id, region, "unedited", there, strength=0.0))
+            rows.append(edit(prompt_id, region, "random_direction", there))
+            rows.append(edit(prompt_id, region, "none", (prompt_id, region) != (0, "top_right")))
+    house = {"target": "house", "prompt_id": 7}
+    return rows + [
+        edit(0, r, c, s) | house
+        for r in REGIONS
+        for c, s in (("unedited", False), ("random_direction", False), ("none", True))
+    ]
+
+
+@pytest.fixture
+def study(tmp_path):
+    return Study(str(tmp_path), load_config(CONFIG, []), "hash")
+
+
+def effects(study, rows):
+    add_part(study.root, "interventions", "a", rows)
+    summarise_effects(study)
+    found = read_table(study.root, "intervention_effects").to_pylist()
+    return {(r["control"], r["target"], r["cases"]): r for r in found}
+
+
+def test_cases_that_are_fulfilled_untouched_are_told_apart(study):
+    found = effects(study, quadrants())
+    whole, new = found["none", "tree", "all"], found["none", "tree", "new"]
+    assert (whole["n"], new["n"], new["n_prompts"]) == (24, 18, 6)
+    assert whole["success"] == pytest.approx(23 / 24) and new["success"] == pytest.approx(17 / 18)
+    assert whole["above_random"] == pytest.approx(17 / 24) and new["above_random"] == pytest.approx(17 / 18)
+    assert found["random_direction", "tree", "all"]["success"] == 0.25
+    assert found["random_direction", "tree", "new"]["success"] == 0.0
+    assert ("unedited", "tree", "new") not in found  # it succeeds in none of them by definition
+    assert found["none", "*", "new"]["n"] == 22 and found["none", "house", "new"]["success"] == 1.0
+
+
+def test_intervals_say_only_what_the_prompts_tell(study):
+    found = effects(study, quadrants())
+    # A quarter of every prompt by design, and never a difference: resampling has nothing to say.
+    for control in ("unedited", "random_direction"):
+        row = found[control, "tree", "all"]
+        assert (row["success"], row["success_ci_low"], row["success_ci_high"]) == (0.25, None, None)
+    row = found["unedited", "tree", "all"]
+    assert (row["above_random"], row["above_random_ci_low"], row["above_random_ci_high"]) == (0.0, None, None)
+    # Where no case at all succeeds: the exact bound for as many trials as prompts.
+    none = found["random_direction", "tree", "new"]
+    assert none["success_ci_low"] == 0.0
+    assert none["success_ci_high"] == pytest.approx(binomtest(0, PROMPTS).proportion_ci(0.95).high)
+    moved = found["none", "tree", "new"]
+    assert moved["success_ci_low"] < moved["success"] < moved["success_ci_high"]
+
+
+def test_the_picture_shows_cases_that_no_success_has_picked(study, monkeypatch):
+    """Whichever edits succeed, the same cases are shown; and none that the image before fulfils."""
+    shown = []
+    monkeypatch.setattr(draw, "decode_png", lambda data: data)
+    monkeypatch.setattr(draw, "images_of", lambda study, start, stop: {start: np.zeros((8, 8, 3), np.uint8)})
+    monkeypatch.setattr(draw.draw, "interventions", lambda items, path: shown.append(items))
+    for turned in (False, True):
+        rows = [row | {"image": b"x"} if row["control"] != "unedited" else row for row in quadrants()]
+        for row in rows:
+            if row["control"] == "none" and turned:
+                row.update(success=not row["success"], effect=-row["effect"] - row["prompt_id"])
+        add_part(study.root, "interventions", "a", rows)
+        draw._interventions(study, Path("unused"))
+    titles = [[item["title"] for item in items] for items in shown]
+    assert titles[0] == titles[1] == ["house, early\ntop left", "tree, early\nbottom left"]
+
+
+def label_row(cid, iou_selection, **more):
+    row = {
+        "block": "mid", "t": 1.0, "conditioning": "cond", "k": 4, "kind": "trained", "cid": cid, "label": "tree",
+        "iou": 0.3, "iou_se": 0.02, "iou_selection": iou_selection, "iou_heldout": 0.3, "iou_heldout_se": 0.03,
+        "iou_copresent": 0.3, "precision": 0.3, "precision_heldout": 0.3, "recall": 0.3, "lift": 5.0,
+        "lift_selection": 5.0, "n_co": 9, "n_co_selection": 5, "n_hit50": 3, "ceiling": 0.8, "p_value": 1e-9,
+        "q_value": 1e-8, "assigned": True, "paper_assigned": True,
+    }  # fmt: skip
+    return row | more
+
+
+def test_an_edit_uses_the_concepts_that_are_best_on_the_selection_half(study):
+    rows = [label_row(0, 0.2, iou=0.9), label_row(1, 0.4), label_row(2, 0.3), label_row(3, 0.1)]
+    rows += [label_row(4, 0.9, n_co_selection=0), label_row(5, 0.9, lift_selection=1.0), label_row(6, 0.9, block="up")]
+    add_part(study.root, "concept_labels", "a", rows)
+    assert target_cids(study, Unit("spatial", "tree", "early")) == [1, 2]
+
+
+def test_a_figure_shows_the_concept_that_the_selection_half_picks(study):
+    """Best first, one of each label; a held-out IoU that is reported has chosen nothing."""
+    rows = [label_row(0, 0.4, iou_heldout=0.9), label_row(1, 0.5, iou_heldout=0.1), label_row(2, 0.6, label="sky")]
+    add_part(study.root, "concept_labels", "a", rows)
+    found = draw._carried(read_table(study.root, "concept_labels"))
+    assert [(row["label"], row["cid"]) for row in found] == [("sky", 2), ("tree", 1)]
+
+
+def bench_row(t, f1_chosen, f1):
+    ends = {f"{name}_ci_{end}": 0.5 for name in ("precision", "recall", "f1") for end in ("low", "high")}
+    return ends | {
+        "block": "mid", "t": t, "conditioning": "cond", "k": 4, "snr": 1.0, "method": "trained", "scope": "image",
+        "kind": "*", "label": "*", "cid": None, "threshold": None, "precision": f1, "recall": f1, "f1": f1,
+        "f1_chosen": f1_chosen, "prevalence": 0.1, "n_positive": 9, "splitting": 1.0, "absorption": None,
+        "absorption_base": None,
+    }  # fmt: skip
+
+
+def test_a_method_is_shown_where_the_images_that_choose_find_it_best(study):
+    add_part(study.root, "bench", "a", [bench_row(1.0, 0.8, 0.6), bench_row(0.0, 0.7, 0.75)])
+    (row,) = bench_summary(study)
+    assert (row["t"], row["f1"]) == (1.0, 0.6)
+
+
+def test_each_kind_of_edit_may_have_a_block_of_its_own(tmp_path):
+    plain = load_config(CONFIG, [])
+    apart = load_config(CONFIG, ["interventions.global_block=up"])
+    for config, expected in ((plain, ("mid", "mid")), (apart, ("mid", "up"))):
+        study = Study(str(tmp_path), config, "hash")
+        assert tuple(site_of(study, kind, "early")[0][0] for kind in ("spatial", "global")) == expected
+    moved = Study(str(tmp_path), load_config(CONFIG, ["interventions.spatial_block=up"]), "hash")
+    assert site_of(moved, "spatial", "final")[0] == ("up", 0.0, "cond")
+    assert site_of(moved, "global", "final")[0] == ("mid", 0.0, "cond")
+
+
+def test_global_edits_are_made_where_no_look_is_asked_for(study, monkeypatch):
+    """Night alone is configured, but the judge of the scene world knows six more."""
+    captions = ["a dog on the sand", "a mosaic of a dog", "at Sunset", "a night photo", "a tree in the snow", "a house"]
+    start = sum(size for name, size in study.config.prompts.splits.items() if name in ("train", "dictionary", "layout"))
+    rows = [
+        {"prompt_id": start + i, "caption": c, "split": "style", "source_file": "", "source_row": i, "n_tokens": 5,
+         "seed": i}
+        for i, c in enumerate(captions)
+    ]  # fmt: skip
+    monkeypatch.setattr(edits, "prompts_of", lambda *_: Rows(rows))
+    assert set(looks_of(study)) == {"night", "sketch", "painting", "sepia", "mosaic", "sunset", "overcast"}
+    found = cases_of(study, "global", "night", "style", 10)
+    assert [case.caption for case in found] == [captions[i] for i in (0, 4, 5)]
+    assert {case.region for case in found} == {"everywhere"}
+    monkeypatch.setattr(edits, "backend_of", lambda study: Open())
+    assert looks_of(study) == ("night",)  # a judge without a closed list knows none by name
+
+
+class Rows:
+    def __init__(self, rows):
+        self.rows = rows
+
+    def to_pylist(self):
+        return self.rows
+
+
+class Open:
+    judge = object()
