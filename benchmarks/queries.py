@@ -160,8 +160,9 @@ def _pairs(rng: np.random.Generator, labels: np.ndarray, kind: str, each: int, c
         "label": labels[label],
         "iou": iou,
         "iou_heldout": iou * rng.random(len(key)),
+        "iou_selection": iou * apart.random(len(key)),
         "q_value": apart.random(len(key)) * np.where(assigned, 0.05, 1.0),
-        "lift": 10 * apart.random(len(key)),
+        "lift_selection": 10 * apart.random(len(key)),
         "assigned": assigned,
         "paper_assigned": assigned | (rng.random(len(key)) < 0.05),
     }

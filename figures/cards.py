@@ -40,9 +40,9 @@ class LabelLine:
     """A label and its evidence; None where the held-out half has no image."""
 
     name: str
-    iou: float
-    iou_se: float
+    iou_selection: float
     iou_heldout: float | None
+    iou_heldout_se: float | None
     q_value: float
     assigned: bool
     paper_assigned: bool
@@ -158,7 +158,7 @@ def _draw_panel(page: _Page, card: Card) -> None:
 
 def _draw_labels(page: _Page, card: Card, y: float) -> float:
     """The table of labels; returns where it ends."""
-    stops = (("IoU ± SE", 2.0), ("held out", 2.55), ("q", 3.02), ("ours", 3.35), ("paper", PANEL))
+    stops = (("IoU, chosen", 1.78), ("held out ± SE", 2.62), ("q", 3.05), ("ours", 3.35), ("paper", PANEL))
     page.text(MARGIN, y, "label", weight="bold")
     for name, stop in stops:
         page.text(MARGIN + stop, y, name, weight="bold", ha="right")
@@ -171,9 +171,9 @@ def _draw_labels(page: _Page, card: Card, y: float) -> float:
         y += LINE
         weight = "bold" if label.assigned else "normal"
         page.text(MARGIN, y, shortened(label.name, LABEL_WIDTH), weight=weight)
-        heldout = "–" if label.iou_heldout is None else f"{label.iou_heldout:.2f}"
+        heldout = "–" if label.iou_heldout is None else f"{label.iou_heldout:.2f} ± {label.iou_heldout_se:.2f}"
         marks = ("✓" if label.assigned else "", "✓" if label.paper_assigned else "")
-        cells = (f"{label.iou:.2f} ± {label.iou_se:.2f}", heldout, small(label.q_value), *marks)
+        cells = (f"{label.iou_selection:.2f}", heldout, small(label.q_value), *marks)
         for (_, stop), cell in zip(stops, cells, strict=True):
             page.text(MARGIN + stop, y, cell, ha="right")
     y += LINE

@@ -188,7 +188,10 @@ def layout_scores(rows: list[dict[str, Any]], path: Path) -> Path:
 
 
 def intervention_effects(rows: list[dict[str, Any]], windows: list[str], path: Path) -> Path:
-    """Success of {kind, window, control, success, success_ci_low, success_ci_high}, controls side by side."""
+    """Success of {kind, window, control, success, success_ci_low, success_ci_high}, controls side by side.
+
+    The rows are of the cases that the unedited images do not fulfil.
+    """
     kinds = [kind for kind in ("spatial", "global") if any(r["kind"] == kind for r in rows)]
     figure, axes = plt.subplots(1, len(kinds), figsize=(3.4 * len(kinds), 2.8), sharey=True, squeeze=False)
     for axis, kind in zip(axes[0], kinds, strict=True):
@@ -197,17 +200,15 @@ def intervention_effects(rows: list[dict[str, Any]], windows: list[str], path: P
             at = [j for j, window in enumerate(windows) if window in found]
             shown = [found[windows[j]] for j in at]
             middle = np.array([r["success"] for r in shown])
-            reach = [
-                middle - [r["success_ci_low"] for r in shown],
-                np.array([r["success_ci_high"] for r in shown]) - middle,
-            ]
+            ends = [[r[end] for r in shown] for end in ("success_ci_low", "success_ci_high")]
+            reach = np.abs(np.array(ends, float) - middle)  # null, where prompts say nothing of it, becomes NaN: no bar
             x = np.array(at) + 0.16 * (i - 1)
             axis.errorbar(
                 x, middle, np.maximum(reach, 0), fmt="o", ms=4, lw=1.2, capsize=2, color=CONTROL_COLOURS[i], label=name
             )
         axis.set_xticks(range(len(windows)), windows)
         axis.set_title(f"{kind} edits")
-    axes[0, 0].set_ylabel("success (95 % interval)")
+    axes[0, 0].set_ylabel("success where it was not so before\n(95 % interval)")
     axes[0, 0].set_ylim(0, 1)
     _legend(axes[0, -1], 7)
     return save(figure, path)
@@ -231,5 +232,6 @@ def interventions(items: list[dict[str, Any]], path: Path) -> Path:
                 axis.contour(item["region"], levels=[0.5], colors=[BLUE], linewidths=1.2)
     for row, name in enumerate(("before", "by concepts", "random direction")):
         axes[row, 0].set_ylabel(name, fontsize=8)
-    figure.text(0.5, 0.03, "the case at the upper quartile of effect of each target", ha="center", fontsize=8)
+    note = "cases picked by their number alone, among those that the image before does not fulfil"
+    figure.text(0.5, 0.03, note, ha="center", fontsize=8)
     return save(figure, path)

@@ -25,7 +25,7 @@ COMMON: dict[str, str] = {
     "act_mean": "Mean activation where the concept fires, in the SAE's units; 0 for one that never does.",
     "act_max": "Largest activation over the dictionary split, in the SAE's units; 0 for a concept that never fires.",
     "n_images": "Images of the dictionary split in which the concept fires anywhere.",
-    "top_label": "Assigned label of highest IoU; null for a concept without one.",
+    "top_label": "Assigned label of highest IoU on the selection half (even prompt ids); null without one.",
     "score": "The model's confidence, in [0, 1].",
     "tag_score": "Confidence of the tagger in the label, in [0, 1].",
     "box": "Box in pixels: x0, y0, x1, y1, ends exclusive.",
@@ -55,7 +55,8 @@ TABLES: dict[str, str] = {
     "layout_scores": "How well each label's mask is predicted from one site's codes, beside baselines.",
     "interventions": "Every edited image and its judgement, beside random directions and the unedited images.",
     "calibrations": "What each strength of edit does on prompts of the dictionary split, where strengths are chosen.",
-    "intervention_effects": "Success of the edits in one row for each kind, window and control, with intervals.",
+    "intervention_effects": "Success of the edits for each kind, window, control and target, over all cases and over "
+    "those that the unedited image does not fulfil, with intervals.",
     "bench": "How well single features detect labels in images of known truth, for every dictionary and baseline.",
     "runs": "One row for each stage that ended well: when, under which configuration and versions.",
 }
@@ -130,13 +131,16 @@ COLUMNS: dict[str, dict[str, str]] = {
     },
     "shared_concepts": {
         "iou": "IoU with top_label, pooled over all images, in [0, 1]; null without a label.",
-        "iou_heldout": "The same over the held-out half (odd prompt ids) alone; null without a label.",
+        "iou_selection": "The same over the selection half (even prompt ids), which chose the label: to rank by.",
+        "iou_heldout": "The same over the held-out half (odd prompt ids), which chose nothing: to report.",
+        "iou_heldout_se": "Standard error of iou_heldout, images as the sampling unit (delta method).",
     },
     "concepts": {
         "embedding": "Mean vector of the concept's labels, each as often as it was hit; null without a label. Its "
         "length depends on the embedder.",
-        "context_free_score": "Mean over cells of the variance between images of the map, scaled to a maximum of 1; "
-        "the smallest mark context-free concepts; null for one that never fires.",
+        "context_free_score": "Variance of the map between images, with 0 the least that the same activations, image "
+        "by image, could have (context-free: always at one place) and 1 what they would have at random places; null "
+        "in fewer than ten images, and where it is on everywhere alike.",
         "decoder_norm": "Euclidean norm of the concept vector, in units of the residual updates.",
         "cohesion": "Mean cosine of the concept's labels to their mean, in [-1, 1]: 1 is pure; null without a label.",
         "parent": "The most specific term of the hierarchy above all labels that it meets more than chance (by q and "
@@ -154,19 +158,26 @@ COLUMNS: dict[str, dict[str, str]] = {
         "pca or shuffled_positions.",
         "iou": "IoU of the concept's cells with the label's masks, pooled over all images, in [0, 1].",
         "iou_se": "Standard error of iou, images as the sampling unit (delta method).",
-        "iou_heldout": "IoU pooled over the half that assigns nothing (odd prompt ids), in [0, 1]; null if empty.",
+        "iou_selection": "IoU pooled over the half that assigns (even prompt ids), in [0, 1]: to choose concepts by.",
+        "iou_heldout": "IoU pooled over the half that assigns nothing (odd prompt ids), in [0, 1]: to report of chosen "
+        "concepts; null if empty.",
+        "iou_heldout_se": "Standard error of iou_heldout, images as the sampling unit (delta method); null if empty.",
         "iou_copresent": "IoU pooled over the images where concept and label are both on, in [0, 1].",
         "precision": "Share of the concept's pixels that the label covers, in [0, 1].",
+        "precision_heldout": "The same on the held-out half (odd prompt ids); null where the concept is never on.",
         "recall": "Share of the label's pixels that the concept covers, in [0, 1].",
         "lift": "Overlap over what the positions of both alone would give, at least 0; 1 is chance.",
+        "lift_selection": "The same on the selection half.",
         "n_co": "Images where concept and label are both on.",
+        "n_co_selection": "Those of the selection half.",
         "n_hit50": "Images where their IoU is above the paper's threshold (0.5).",
         "ceiling": "Largest pooled IoU that any choice of grid cells can reach with the label's masks, in [0, 1].",
         "p_value": "One-sided p-value, on the selection half (even prompt ids), that concept and label overlap no more "
         "than chance: the smallest, times five, of hypergeometric tails of co-presence (concept on in 1, 4, 16 and 64 "
-        "cells) and a normal test of the overlap above what position explains.",
+        "cells) and of the overlap among all permutations of the label's masks between images.",
         "q_value": "Benjamini-Hochberg value of p_value over all alive concepts x labels of that SAE, in [0, 1].",
-        "assigned": "Whether our rule gives the concept the label: IoU, q, lift and images all above their thresholds.",
+        "assigned": "Whether our rule gives the concept the label: IoU, lift and images of the selection half reach "
+        "their thresholds, and q is below its own.",
         "paper_assigned": "Whether the paper's rule does: IoU > 0.5 in at least one image.",
     },
     "label_controls": {
@@ -218,6 +229,8 @@ COLUMNS: dict[str, dict[str, str]] = {
         "success": "Whether the judge finds the object in the region, or the style more likely than not.",
         "effect": "Rise of the object's share in the region, or of the style's probability, in [-1, 1].",
         "outside_change": "Mean absolute change of pixels outside the region, or of all, in [0, 1].",
+        "objects_kept": "Of a global edit: of the things that the caption names and the judge sees in the unedited "
+        "image, the share that it still sees, in [0, 1]; null without any, and for other rows.",
         "image": "The edited image as PNG bytes; null if it is not kept.",
     },
     "calibrations": {
@@ -231,14 +244,19 @@ COLUMNS: dict[str, dict[str, str]] = {
     "intervention_effects": {
         "kind": "spatial (an object in a region) or global (a style).",
         "control": "none (concepts edit), random_direction (of the same norm) or unedited.",
+        "target": "Object or style that is edited in; * is all of the kind.",
+        "cases": "all, or new: those that the unedited image does not fulfil (object elsewhere, style absent).",
         "success": "Share of cases that succeed, in [0, 1].",
-        "success_ci_low": f"Lower {_CI}, prompts resampled.",
-        "success_ci_high": f"Upper {_CI}, prompts resampled.",
+        "success_ci_low": f"Lower {_CI}, prompts resampled; exact (binomial) where every or no case succeeds; null "
+        "where all prompts have another share in common.",
+        "success_ci_high": f"Upper {_CI}, likewise.",
         "above_random": "Success less that of random directions on the same cases, in [-1, 1]; null for these.",
-        "above_random_ci_low": f"Lower {_CI}, prompts resampled.",
-        "above_random_ci_high": f"Upper {_CI}, prompts resampled.",
+        "above_random_ci_low": f"Lower {_CI}, likewise: null where no case differs.",
+        "above_random_ci_high": f"Upper {_CI}, likewise: null where no case differs.",
         "effect": "Mean effect, in [-1, 1]: see interventions.",
-        "n": "Cases: pairs of prompt and region, over all targets.",
+        "outside_change": "Mean absolute change of pixels outside the region, or of all, in [0, 1].",
+        "objects_kept": "Mean share of the named things that are still seen, in [0, 1]; null for spatial edits.",
+        "n": "Cases: pairs of prompt and region.",
         "n_prompts": "Distinct prompts among them.",
     },
     "bench": {
@@ -259,6 +277,8 @@ COLUMNS: dict[str, dict[str, str]] = {
         "f1": "Harmonic mean of precision and recall, in [0, 1].",
         "f1_ci_low": f"Lower {_CI}, images resampled.",
         "f1_ci_high": f"Upper {_CI}, images resampled.",
+        "f1_chosen": "F1 on the even images that the detector was chosen on, in [0, 1]: flattered, so choose sites and "
+        "methods by it and report f1.",
         "prevalence": "Share of images or cells that have the label, in [0, 1]: the precision of guessing.",
         "n_positive": "Images or cells that have the label, on odd images.",
         "splitting": "Features that the label is split over, from 1; a mean in mean rows; null by cells.",

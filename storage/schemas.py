@@ -122,8 +122,10 @@ _FIELDS: dict[str, pa.Schema] = {
         *_SITE,
         *_CONCEPT,
         ("iou", pa.float64()),
+        ("iou_selection", pa.float64()),
         ("iou_heldout", pa.float64()),
-        nullable=("top_label", "iou", "iou_heldout"),
+        ("iou_heldout_se", pa.float64()),
+        nullable=("top_label", "iou", "iou_selection", "iou_heldout", "iou_heldout_se"),
     ),
     "concepts": _schema(
         *_SITE,
@@ -158,19 +160,24 @@ _FIELDS: dict[str, pa.Schema] = {
         ("label", pa.string()),
         ("iou", pa.float64()),
         ("iou_se", pa.float64()),
+        ("iou_selection", pa.float64()),
         ("iou_heldout", pa.float64()),
+        ("iou_heldout_se", pa.float64()),
         ("iou_copresent", pa.float64()),
         ("precision", pa.float64()),
+        ("precision_heldout", pa.float64()),
         ("recall", pa.float64()),
         ("lift", pa.float64()),
+        ("lift_selection", pa.float64()),
         ("n_co", pa.int64()),
+        ("n_co_selection", pa.int64()),
         ("n_hit50", pa.int64()),
         ("ceiling", pa.float64()),
         ("p_value", pa.float64()),
         ("q_value", pa.float64()),
         ("assigned", pa.bool_()),
         ("paper_assigned", pa.bool_()),
-        nullable=("iou_heldout", "lift"),
+        nullable=("iou_heldout", "iou_heldout_se", "precision_heldout", "lift", "lift_selection"),
     ),
     "label_controls": _schema(
         *_SITE,
@@ -228,8 +235,9 @@ _FIELDS: dict[str, pa.Schema] = {
         ("success", pa.bool_()),
         ("effect", pa.float64()),
         ("outside_change", pa.float64()),
+        ("objects_kept", pa.float64()),
         ("image", pa.binary()),
-        nullable=("image",),
+        nullable=("objects_kept", "image"),
     ),
     "calibrations": _schema(
         ("kind", pa.string()),
@@ -246,6 +254,8 @@ _FIELDS: dict[str, pa.Schema] = {
         ("kind", pa.string()),
         ("window", pa.string()),
         ("control", pa.string()),
+        ("target", pa.string()),  # "*" = all
+        ("cases", pa.string()),  # all, or new: those that did not succeed unedited
         ("strength", pa.float64()),
         ("success", pa.float64()),
         ("success_ci_low", pa.float64()),
@@ -254,9 +264,18 @@ _FIELDS: dict[str, pa.Schema] = {
         ("above_random_ci_low", pa.float64()),
         ("above_random_ci_high", pa.float64()),
         ("effect", pa.float64()),
+        ("outside_change", pa.float64()),
+        ("objects_kept", pa.float64()),
         ("n", pa.int64()),
         ("n_prompts", pa.int64()),
-        nullable=("above_random", "above_random_ci_low", "above_random_ci_high"),
+        nullable=(
+            "success_ci_low",
+            "success_ci_high",
+            "above_random",
+            "above_random_ci_low",
+            "above_random_ci_high",
+            "objects_kept",
+        ),
     ),
     "bench": _schema(
         *_SITE,
@@ -272,6 +291,7 @@ _FIELDS: dict[str, pa.Schema] = {
             for name in ("precision", "recall", "f1")
             for end in ("", "_ci_low", "_ci_high")
         ),
+        ("f1_chosen", pa.float64()),  # where the detector was chosen: what picks a site or a method
         ("prevalence", pa.float64()),
         ("n_positive", pa.int64()),
         ("splitting", pa.float64()),  # features that the label is split over; a mean in mean rows
@@ -309,7 +329,7 @@ KEYS: dict[str, tuple[str, ...]] = {
     "layout_scores": (*_SITE_KEY, "label", "method"),
     "interventions": ("prompt_id", "kind", "window", "target", "region", "strength", "control", "seed"),
     "calibrations": ("kind", "window", "target", "strength"),
-    "intervention_effects": ("kind", "window", "control"),
+    "intervention_effects": ("kind", "window", "control", "target", "cases"),
     "bench": (*_SITE_KEY, "method", "scope", "kind", "label"),
     "runs": ("run_id", "stage"),
 }

@@ -20,7 +20,7 @@ from tasks.study import Site, Study, site_path, split_range, unit_name
 
 SITE = ("block", "t", "conditioning", "k")
 LABEL_LINES = 14  # a page's table; the paper's rule lists hundreds of labels of some concepts
-PICKED = (*SITE, "cid", "alive", "n_images", "top_label", "position_selectivity", "parent", "coverage")
+PICKED = (*SITE, "cid", "alive", "n_images", "top_label", "context_free_score", "parent", "coverage")
 
 
 class ConceptKey(NamedTuple):
@@ -42,7 +42,7 @@ def draw_card(root: str | Path, site: Site, k: int, cid: int, config_hash: str =
     concept = _concept(root, site, k, cid)
     of_concept: Filters = [*filters, ("cid", "==", cid)]
     labels = read_table(root, "concept_labels", filters=[*of_concept, ("kind", "==", TRAINED)]).to_pylist()
-    labels.sort(key=lambda row: (-row["assigned"], -row["iou"], row["label"]))
+    labels.sort(key=lambda row: (-row["assigned"], -row["iou_selection"], row["label"]))
     last_bin = pc.max(read_table(root, "concept_examples", ["bin"], filters)["bin"]).as_py()
     card = Card(
         title=concept["top_label"] or "no label of its own",
@@ -86,8 +86,8 @@ def _concept(root: str | Path, site: Site, k: int, cid: int) -> dict[str, Any]:
 
 
 def _label_line(row: dict[str, Any]) -> LabelLine:
-    evidence = {name: row[name] for name in ("iou", "iou_se", "iou_heldout", "q_value", "assigned", "paper_assigned")}
-    return LabelLine(name=row["label"], **evidence)
+    names = ("iou_selection", "iou_heldout", "iou_heldout_se", "q_value", "assigned", "paper_assigned")
+    return LabelLine(name=row["label"], **{name: row[name] for name in names})
 
 
 def _examples(root: str | Path, of_concept: Filters) -> dict[int, list[Example]]:
@@ -139,7 +139,7 @@ def _facts(row: dict[str, Any]) -> list[tuple[str, str]]:
         ("activation, mean and largest", f"{number(row['act_mean'])}, {number(row['act_max'])}"),
         ("cohesion of its labels", plain("cohesion")),
         ("broader label", row["parent"] or "–"),
-        ("context-free score (variance)", plain("context_free_score")),
+        ("context-free score (1 is chance)", plain("context_free_score")),
         ("position selectivity", plain("position_selectivity")),
         ("colour selectivity", plain("colour_selectivity")),
         ("norm of the concept vector", plain("decoder_norm")),
@@ -166,11 +166,11 @@ def pick_cards(study: Study, n: int = 10) -> list[ConceptKey]:
 
 
 def _best_of_each_label(study: Study) -> list[ConceptKey]:
-    """The concept of highest held-out IoU of each label, best first."""
+    """The concept of highest IoU of each label, best first, on the half that the card's held-out IoU leaves alone."""
     filters = [("kind", "==", TRAINED), ("assigned", "==", True), ("conditioning", "==", "cond")]
-    names = [*SITE, "cid", "label", "iou_heldout"]
+    names = [*SITE, "cid", "label", "iou_selection"]
     rows = read_table(study.root, "concept_labels", names, filters).to_pylist()
-    rows.sort(key=lambda row: -(row["iou_heldout"] or 0.0))
+    rows.sort(key=lambda row: -row["iou_selection"])
     best: dict[str, ConceptKey] = {}
     for row in rows:
         best.setdefault(row["label"], _key(row))
@@ -185,8 +185,7 @@ def _special(concepts: pa.Table, labelled: list[ConceptKey], study: Study) -> li
     rank = {key: place for place, key in enumerate(labelled)}
     broader = [_key(row) for row in concepts.filter(pc.is_valid(concepts["parent"])).select([*SITE, "cid"]).to_pylist()]
     return [
-        # In most images, and at the same places. The smallest variance of the map would pick any faint, rare concept.
-        _ordered(concepts.filter(often), "position_selectivity", "descending"),
+        _ordered(concepts.filter(often), "context_free_score", "ascending"),  # whatever the image: in most
         _ordered(concepts.filter(seen), "coverage", "descending"),
         iter(sorted(broader, key=lambda key: rank.get(key, len(rank)))),
         _ordered(concepts.filter(pc.is_null(concepts["top_label"])), "n_images", "descending"),

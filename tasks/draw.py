@@ -7,18 +7,24 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from concepts.effects import region_mask
+from concepts.settings import REGIONS
 from figures import draw
 from storage.tables import read_table
 from tasks.codes import image_codes
 from tasks.collect import decode_png, images_of, prompts_of
+from tasks.edits import CONCEPTS, EVERYWHERE, RANDOM, UNEDITED
+from tasks.effects import ALL, NEW, case_of
 from tasks.layout import ALL_LABELS, Predictor
 from tasks.saes import SHARED, sae_of
 from tasks.segment import label_masks
 from tasks.study import Study, split_range, store_of
 
 COLUMNS, CARDS = 8, 10
+_REGIONS = (*REGIONS, EVERYWHERE)
 FOLLOWED, FOLLOWED_IMAGES = 6, 3  # concepts followed through time, and images of each
 
 
@@ -56,19 +62,26 @@ def _variance(study: Study, path: Path) -> None:
 
 
 def _cards(study: Study, path: Path) -> None:
-    """The best concept of each label, over all cond sites at the last timestep; the labels that are carried best."""
+    """The best concept of each label, over all cond sites at the last timestep; the labels that are carried best.
+
+    Best on the selection half: the held-out IoU that a title reports must have chosen nothing.
+    """
     filters = [("kind", "==", "trained"), ("assigned", "==", True), ("conditioning", "==", "cond")]
     filters += [("t", "==", min(study.config.sites.times))]
-    labels = read_table(study.root, "concept_labels", filters=filters).to_pylist()
-    best: dict[str, dict[str, Any]] = {}
-    for row in labels:
-        if (row["iou_heldout"] or 0) > (best.get(row["label"], {}).get("iou_heldout") or 0):
-            best[row["label"]] = row
-    carried = sorted(best.values(), key=lambda row: (-row["iou_heldout"], row["label"]))
+    carried = _carried(read_table(study.root, "concept_labels", filters=filters))
     cards = [card for card in (_card(study, row) for row in carried[:CARDS]) if card["examples"]]
     if not cards:
-        raise NothingToShow("no concept of a cond site carries a label on held-out images at the last time")
+        raise NothingToShow("no concept of a cond site carries a label at the last time")
     draw.concept_cards(cards, path, _deciles(study))
+
+
+def _carried(labels: pa.Table) -> list[dict[str, Any]]:
+    """The row of each label with the largest IoU on the selection half, best first."""
+    best: dict[str, dict[str, Any]] = {}
+    by_iou = sorted(labels.to_pylist(), key=lambda r: (-r["iou_selection"], r["label"], r["block"], r["cid"]))
+    for row in by_iou:
+        best.setdefault(row["label"], row)
+    return list(best.values())
 
 
 def _deciles(study: Study) -> list[str]:
@@ -87,31 +100,26 @@ def _card(study: Study, row: dict[str, Any]) -> dict[str, Any]:
         heat.ravel()[example["map_indices"]] = example["map_values"]
         prompt_id = example["prompt_id"]
         examples.append((images_of(study, prompt_id, prompt_id + 1)[prompt_id], heat))
-    title = (
-        f"{row['label']}: {row['block']} t={row['t']:.2f}, CID {row['cid']}, "
-        f"held-out IoU {row['iou_heldout']:.2f}, precision {row['precision']:.2f}"
-    )
+    heldout = {"held-out IoU": row["iou_heldout"], "precision": row["precision_heldout"]}
+    measured = "".join(f", {name} {value:.2f}" for name, value in heldout.items() if value is not None)
+    title = f"{row['label']}: {row['block']} t={row['t']:.2f}, CID {row['cid']}{measured}"
     return {"title": title, "examples": examples}
 
 
 def _through_time(study: Study, path: Path) -> None:
-    """Shared concepts of the edited block at every time: for each label the one that carries it best at the end."""
+    """Shared concepts of the spatially edited block at every time: of each label the one that is best at the end."""
     if not study.config.sae.across_time:
         raise NothingToShow("no SAE serves all times: sae.across_time is off")
-    block, k = study.config.interventions.block, study.config.sae.k[0]
+    block, k = study.config.interventions.block_of("spatial"), study.config.sae.k[0]
     times = sorted(study.config.sites.times, reverse=True)
     filters = [("kind", "==", SHARED), ("block", "==", block), ("conditioning", "==", "cond"), ("k", "==", k)]
-    labels = read_table(study.root, "concept_labels", filters=filters).to_pylist()
-    best: dict[str, dict[str, Any]] = {}
-    for row in labels:
-        wanted = row["t"] == times[-1] and row["assigned"] and row["iou_heldout"]
-        if wanted and row["iou_heldout"] > best.get(row["label"], {"iou_heldout": 0.0})["iou_heldout"]:
-            best[row["label"]] = row
-    chosen = sorted(best.values(), key=lambda row: (-row["iou_heldout"], row["label"]))[:FOLLOWED]
+    labels = read_table(study.root, "concept_labels", filters=filters)
+    at_the_end = pc.and_(pc.equal(labels["t"], times[-1]), labels["assigned"])
+    chosen = _carried(labels.filter(at_the_end))[:FOLLOWED]
     if not chosen:
         raise NothingToShow(f"no concept of all times carries a label at block {block} at the last time")
     maps = shared_maps(study, block, k, [row["cid"] for row in chosen])
-    items = [_followed(study, row, labels, times, maps[row["cid"]]) for row in chosen]
+    items = [_followed(study, row, labels.to_pylist(), times, maps[row["cid"]]) for row in chosen]
     draw.concepts_through_time(items, path)
 
 
@@ -157,8 +165,8 @@ def _layout_scores(study: Study, path: Path) -> None:
 
 
 def _layouts(study: Study, path: Path) -> None:
-    """Predictions of the edited block at every timestep for the first layout image of each label."""
-    k, block = study.config.sae.k[0], study.config.interventions.block
+    """Predictions of the spatially edited block at every timestep for the first layout image of each label."""
+    k, block = study.config.sae.k[0], study.config.interventions.block_of("spatial")
     if "cond" not in study.config.sites.conditionings:
         raise NothingToShow("no cond site is recorded")
     items: dict[str, dict[str, Any]] = {}
@@ -190,7 +198,9 @@ def _thresholds(study: Study, site: Any, k: int) -> dict[str, float]:
 
 
 def _effects(study: Study, path: Path) -> None:
-    rows = read_table(study.root, "intervention_effects").to_pylist()
+    """Of the cases that the unedited image does not fulfil: of all, a share would succeed without an edit."""
+    filters = [("target", "==", ALL), ("cases", "==", NEW)]
+    rows = read_table(study.root, "intervention_effects", filters=filters).to_pylist()
     windows = list(study.config.interventions.windows)
     if not rows:
         raise NothingToShow("no edit was made")
@@ -198,28 +208,33 @@ def _effects(study: Study, path: Path) -> None:
 
 
 def _interventions(study: Study, path: Path) -> None:
-    """For each target, the case at the upper quartile of effect, in the first (spatial) or second (global) window."""
+    """A case of each target, in the first (spatial) or second (global) window, picked before any success is known.
+
+    Of the cases that the unedited image does not fulfil, by prompt and region, the first of the first target, the
+    second of the second, and so on, so that not all show one quadrant.
+    """
     rows = read_table(study.root, "interventions").to_pylist()
     windows = list(study.config.interventions.windows)
     items = []
     shown_windows = (("spatial", windows[0]), ("global", windows[min(1, len(windows) - 1)])) if windows else ()
     for kind, window in shown_windows:
         of_kind = [r for r in rows if r["kind"] == kind and r["window"] == window]
-        for target in sorted({r["target"] for r in of_kind}):
-            edited = [r for r in of_kind if r["target"] == target and r["control"] == "none" and r["image"]]
-            if edited:
-                shown = sorted(edited, key=lambda r: r["effect"])[3 * len(edited) // 4]
-                if (control := _control_of(shown, of_kind)) is not None:
-                    items.append(_case(study, shown, control))
+        fulfilled = {case_of(r) for r in of_kind if r["control"] == UNEDITED and r["success"]}
+        for number, target in enumerate(sorted({r["target"] for r in of_kind})):
+            edited = [r for r in of_kind if r["target"] == target and r["control"] == CONCEPTS and r["image"]]
+            new = [r for r in edited if case_of(r) not in fulfilled]
+            new.sort(key=lambda r: (r["prompt_id"], _REGIONS.index(r["region"])))
+            shown = new[number % len(new)] if new else None
+            if shown and (control := _control_of(shown, of_kind)) is not None:
+                items.append(_case(study, shown, control))
     if not items:
-        raise NothingToShow("no edit and its control are kept as images in the windows that are shown")
+        raise NothingToShow("no edit that the image before lacks, and its control, are kept in the windows shown")
     draw.interventions(items[:COLUMNS], path)
 
 
 def _control_of(edited: dict[str, Any], rows: list[dict[str, Any]]) -> dict[str, Any] | None:
-    same = ("prompt_id", "target", "region")
-    controls = (r for r in rows if r["control"] == "random_direction" and r["image"])
-    return next((r for r in controls if all(r[c] == edited[c] for c in same)), None)
+    controls = (r for r in rows if r["control"] == RANDOM and r["image"])
+    return next((r for r in controls if case_of(r) == case_of(edited)), None)
 
 
 def _case(study: Study, edited: dict[str, Any], control: dict[str, Any]) -> dict[str, Any]:

@@ -88,7 +88,7 @@ class Labelling:
         table = self._take(SHARED, stats)
         columns = scan.columns()
         del columns["context_free_score"]
-        top = _top_columns(table, sae.n, ("label", "iou", "iou_heldout"))
+        top = _top_columns(table, sae.n, ("label", "iou", "iou_selection", "iou_heldout", "iou_heldout_se"))
         top["top_label"] = top.pop("label")
         self._others["shared_concepts"] = as_table("shared_concepts", columns | top, self.columns)
 

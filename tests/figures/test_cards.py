@@ -23,7 +23,8 @@ def heat(value):
 
 def make_card(value=0.4, **more):
     bins = {b: [Example(PICTURE, heat(value * (10 - b) / 10), LONG)] * 3 for b in range(10)}
-    labels = [LabelLine(f"label {i}", 0.5, 0.02, None if i else 0.4, 1e-120, i < 2, i < 4) for i in range(14)]
+    held_out = [(0.4, 0.02), *[(None, None)] * 13]
+    labels = [LabelLine(f"label {i}", 0.5, *held_out[i], 1e-120, i < 2, i < 4) for i in range(14)]
     facts = [("broader label", "w" * 90), ("cohesion of its labels", "0.8")]
     card = Card("dog", "block mid", 1.0, 10, bins, labels, 37, facts, (200.0, 120.0, 40.0))
     return dataclasses.replace(card, **more)

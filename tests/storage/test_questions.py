@@ -49,11 +49,11 @@ def test_1_the_concepts_of_a_label(root):
         found += rows(
             root, "concept_labels", conditioning=conditioning, label="tree", t=0.5, kind="trained", assigned=True
         )
-    expected = first(found, lambda r: (-r["iou_heldout"], r["block"], r["conditioning"], r["cid"]))
+    expected = first(found, lambda r: (-r["iou_selection"], r["block"], r["conditioning"], r["cid"]))
     assert [(r["block"], r["cid"], r["q"]) for r in answer(root, 1)] == [
         (r["block"], r["cid"], r["q_value"]) for r in expected
     ]
-    assert [r["se"] for r in answer(root, 1)] == [pytest.approx(r["iou_se"], abs=0.005) for r in expected]
+    assert [r["se"] for r in answer(root, 1)] == [pytest.approx(r["iou_heldout_se"], abs=0.005) for r in expected]
 
 
 def test_2_what_gains_and_what_loses(root):
@@ -63,7 +63,7 @@ def test_2_what_gains_and_what_loses(root):
     changed = []
     for key, at in ends.items():
         has = {t: t in at and at[t]["assigned"] for t in (1.0, 0.0)}
-        iou = {t: at[t]["iou_heldout"] if t in at else 0.0 for t in (1.0, 0.0)}
+        iou = {t: at[t]["iou_selection"] if t in at else 0.0 for t in (1.0, 0.0)}
         if has[1.0] != has[0.0]:
             changed.append((abs(iou[0.0] - iou[1.0]), key, "gains" if has[0.0] else "loses"))
     expected = [(*key, meaning) for _, key, meaning in first(changed, lambda c: (-c[0], c[1]))]
@@ -75,10 +75,12 @@ def test_3_the_best_block_for_its_ceiling(root):
     found = rows(root, "concept_labels", label="grass", kind="trained", assigned=True)
     best = {}
     for row in found:
-        share = row["iou_heldout"] / row["ceiling"]
+        share = row["iou_selection"] / row["ceiling"]
         if share > best.get(row["block"], (-1.0,))[0]:
-            best[row["block"]] = (share, row["cid"], row["t"])
-    assert {r["block"]: (r["cid"], r["t"]) for r in answer(root, 3)} == {b: v[1:] for b, v in best.items()}
+            best[row["block"]] = (share, row["cid"], row["t"], pytest.approx(row["iou_heldout"], abs=0.006))
+    assert {r["block"]: (r["cid"], r["t"], r["held_out"]) for r in answer(root, 3)} == {
+        b: v[1:] for b, v in best.items()
+    }
 
 
 def test_4_what_only_the_papers_rule_takes(root):
@@ -101,8 +103,8 @@ def test_5_the_controls(root):
 def test_6_concepts_that_meet_several_labels(root):
     named = defaultdict(list)
     for row in rows(root, "concept_labels", kind="trained", t=0.0):
-        if row["q_value"] <= 0.05 and (row["lift"] or 0) >= 1.5:
-            named[row["block"], row["cid"]].append((-row["iou"], row["label"]))
+        if row["q_value"] <= 0.05 and (row["lift_selection"] or 0) >= 1.5:
+            named[row["block"], row["cid"]].append((-row["iou_selection"], row["label"]))
     concepts = {(r["block"], r["cid"]): r for r in rows(root, "concepts", t=0.0)}
     several = [key for key, labels in named.items() if len(labels) > 1]
     expected = first(several, lambda key: (concepts[key]["parent"] is None, -concepts[key]["cohesion"], key))
@@ -111,8 +113,9 @@ def test_6_concepts_that_meet_several_labels(root):
 
 
 def test_7_what_concepts_are_bound_to(root):
-    concepts = [r for r in rows(root, "concepts", t=0.0) if r["n_images"] >= 10]
-    columns = {"colours": "colour_selectivity", "image": "coverage", "place": "position_selectivity"}
+    concepts = [r | {"place": 1 - r["context_free_score"]} for r in rows(root, "concepts", t=0.0)]
+    concepts = [r for r in concepts if r["n_images"] >= 10]
+    columns = {"colours": "colour_selectivity", "image": "coverage", "place": "place"}
     expected = [
         (name, r["block"], r["cid"])
         for name, column in columns.items()
@@ -145,7 +148,7 @@ def test_9_the_nearest_concepts(root):
 
 def test_10_examples_with_their_captions(root):
     pairs = rows(root, "concept_labels", block="mid", t=0.0, label="cloud", kind="trained", assigned=True)
-    cid = first(pairs, lambda r: -r["iou_heldout"], 1)[0]["cid"]
+    cid = first(pairs, lambda r: -r["iou_selection"], 1)[0]["cid"]
     examples = rows(root, "concept_examples", block="mid", t=0.0, cid=cid, rank=0)
     captions = dict(zip(*(read_table(root, "prompts")[c].to_pylist() for c in ("prompt_id", "caption")), strict=True))
     expected = [(cid, r["bin"], captions[r["prompt_id"]]) for r in sorted(examples, key=lambda r: r["bin"])]

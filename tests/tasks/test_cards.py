@@ -24,7 +24,7 @@ CONFIG = Path(__file__).parents[2] / "configs" / "tiny.yaml"
 def concept(cid, **more):
     row = {
         **COLUMNS, "cid": cid, "alive": True, "density": 0.031, "act_mean": 1.23456, "act_max": 4.5, "n_images": 10,
-        "top_label": None, "embedding": None, "context_free_score": 0.02, "decoder_norm": 1.0, "cohesion": None,
+        "top_label": None, "embedding": None, "context_free_score": 0.9, "decoder_norm": 1.0, "cohesion": None,
         "parent": None, "coverage": 0.2, "coverage_sd": 0.05, "position_selectivity": 0.1, "colour_selectivity": 0.05,
         "colour": [200.0, 120.0, 40.0],
     }  # fmt: skip
@@ -33,8 +33,10 @@ def concept(cid, **more):
 
 def pair(cid, label, iou, **more):
     row = {
-        **COLUMNS, "kind": "trained", "cid": cid, "label": label, "iou": iou, "iou_se": 0.02, "iou_heldout": iou - 0.01,
-        "iou_copresent": iou, "precision": iou, "recall": iou, "lift": 5.0, "n_co": 9, "n_hit50": 3, "ceiling": 0.8,
+        **COLUMNS, "kind": "trained", "cid": cid, "label": label, "iou": iou, "iou_se": 0.02, "iou_selection": iou,
+        "iou_heldout": iou - 0.01, "iou_heldout_se": 0.03, "iou_copresent": iou, "precision": iou,
+        "precision_heldout": iou, "recall": iou, "lift": 5.0, "lift_selection": 5.0, "n_co": 9, "n_co_selection": 5,
+        "n_hit50": 3, "ceiling": 0.8,
         "p_value": 1e-9, "q_value": 3e-8, "assigned": iou > 0.25, "paper_assigned": iou > 0.2,
     }  # fmt: skip
     return row | more
@@ -45,14 +47,15 @@ CONCEPTS = [
     concept(1, alive=False, n_images=0, context_free_score=None, coverage=None, coverage_sd=None, colour=None),
     concept(2, top_label="tree"),
     concept(3, top_label="tree"),  # carries tree less well than 2
-    concept(4, n_images=IMAGES, position_selectivity=0.6),  # context-free: always, at the same places
+    concept(4, n_images=IMAGES, context_free_score=0.1),  # always, at the same places
     concept(5, n_images=12, coverage=0.97),  # global
-    concept(6, n_images=30, context_free_score=0.0001),  # unlabelled and frequent
-    concept(7, n_images=4, coverage=1.0, position_selectivity=1.0),  # in too few images to say anything
+    concept(6, n_images=30),  # unlabelled and frequent
+    concept(7, n_images=4, coverage=1.0, context_free_score=0.0),  # in too few images to say anything
     concept(8, top_label="sky"),
 ]
-PAIRS = [pair(0, "dog", 0.6), pair(0, "cat", 0.3), pair(2, "tree", 0.7), pair(3, "tree", 0.5), pair(8, "sky", 0.4)]
-PAIRS += [pair(0, "a label of a great many words", 0.05, q_value=1.0, iou_heldout=None)]
+PAIRS = [pair(0, "dog", 0.6), pair(0, "cat", 0.3), pair(2, "tree", 0.7), pair(8, "sky", 0.4)]
+PAIRS += [pair(3, "tree", 0.5) | {"iou": 0.99, "iou_heldout": 0.99}]  # by luck, on the half that must choose nothing
+PAIRS += [pair(0, "a label of a great many words", 0.05, q_value=1.0, iou_heldout=None, iou_heldout_se=None)]
 PAIRS += [pair(5, "dog", 0.9, kind="untrained")]
 
 
@@ -187,7 +190,7 @@ def cids(study, n):
 
 
 def test_picked_concepts_are_varied(study):
-    # Labelled by held-out IoU at distinct labels (2 tree, 0 dog, 8 sky), then context-free, global, unlabelled.
+    # Labelled by the selection half's IoU, of distinct labels (2 tree, 0 dog, 8 sky); context-free, global, unlabelled.
     assert cids(study, 10) == [2, 0, 8, 4, 5, 6]
     assert cids(study, 4) == [2, 0, 4, 5]
     assert cids(study, 1) == [2]
