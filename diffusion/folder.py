@@ -144,15 +144,18 @@ def latent_shape(unet: Config, vae: Config, settings: SamplingSettings) -> tuple
     factor = 2 ** (len(vae["block_out_channels"]) - 1)
     multiple = factor * 2 ** (len(unet["block_out_channels"]) - 1)
     sizes = {"height": settings.height, "width": settings.width}
-    for name, pixels in sizes.items():
-        if pixels is not None and (pixels % multiple or pixels < multiple):
+    native = (0, 0) if None not in sizes.values() else native_size(unet)
+    rows_columns = []
+    for (name, given), own in zip(sizes.items(), native, strict=True):
+        pixels = own * factor if given is None else given
+        if pixels % multiple or pixels < multiple:
+            said = f"sampling.{name} is" if given is not None else f"the model's own {name} (unet's sample_size) is"
             raise DiffusionError(
-                f"sampling.{name} is {pixels}, but this model's images are multiples of {multiple} pixels: set "
+                f"{said} {pixels}, but this model's images are multiples of {multiple} pixels: set sampling.{name} to "
                 f"{max(round(pixels / multiple), 1) * multiple}"
             )
-    native = (0, 0) if None not in sizes.values() else native_size(unet)
-    rows, columns = (n if p is None else p // factor for n, p in zip(native, sizes.values(), strict=True))
-    return int(unet["in_channels"]), rows, columns
+        rows_columns.append(pixels // factor)
+    return int(unet["in_channels"]), rows_columns[0], rows_columns[1]
 
 
 def image_size(unet: Config, vae: Config, settings: SamplingSettings) -> tuple[int, int]:

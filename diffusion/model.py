@@ -145,7 +145,9 @@ def check_model(settings: ModelSettings, sampling: SamplingSettings, blocks: dic
     latent = torch.zeros((1, *folder.latent_shape(found.unet.config, found.vae, sampling)), device="meta")
     context = int(found.tokenizer.model_max_length)
     states = torch.zeros((1, context, found.unet.config.cross_attention_dim), device="meta")
-    return Facts(height, width, context, _shapes(found.unet, blocks, latent, states))
+    with _loading(settings):  # a config that can be read may still describe no U-Net that runs
+        shapes = _shapes(found.unet, blocks, latent, states)
+    return Facts(height, width, context, shapes)
 
 
 @contextmanager

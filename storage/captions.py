@@ -124,6 +124,8 @@ def _parts(folder: Path) -> list[str]:
 
 
 def _open(file: str) -> pq.ParquetFile:
+    if Path(file).exists() and not Path(file).is_file():
+        raise StorageError(f"{file} is not a regular file: set prompts.source to a Parquet file")
     try:
         return pq.ParquetFile(file, page_checksum_verification=True)
     except FileNotFoundError as error:

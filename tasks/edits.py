@@ -11,10 +11,13 @@ from torch import Tensor
 from concepts.effects import region_mask
 from concepts.interventions import contribution, edit_direction, global_edit, random_direction, spatial_edit
 from concepts.settings import REGIONS
+from diffusion.errors import NotFiniteError
+from diffusion.model import DiffusionModel
 from diffusion.sampling import Edit, sample
 from storage.prompts import hashed_seed
 from storage.tables import read_table
 from tasks.collect import images_by_id, prompts_of
+from tasks.errors import StudyError
 from tasks.plans import Unit
 from tasks.saes import sae_of
 from tasks.study import Site, Study, backend_of, borrowed_model, split_range, store_of
@@ -115,9 +118,15 @@ class Editor:
         with borrowed_model(self.study) as model:
             for first in range(0, len(cases), sampling.batch_size):
                 batch = cases[first : first + sampling.batch_size]
-                captions, seeds = [c.caption for c in batch], [c.seed for c in batch]
-                images += list(sample(model, captions, seeds, sampling, edits=[self._edit(batch)]).images)
+                images += list(self._sample(model, batch))
         return images
+
+    def _sample(self, model: DiffusionModel, batch: list[Case]) -> np.ndarray:
+        captions, seeds = [c.caption for c in batch], [c.seed for c in batch]
+        try:
+            return sample(model, captions, seeds, self.study.config.sampling, edits=[self._edit(batch)]).images
+        except NotFiniteError as error:
+            raise StudyError(f"prompt {batch[error.row].prompt_id}, edit {self.unit.name}: {error}") from error
 
     def _edit(self, batch: list[Case]) -> Edit:
         low, high, _ = self.study.config.interventions.windows[self.unit.window]

@@ -266,6 +266,7 @@ SPOILT = {
     "LCM": (edited("unet/config.json", time_cond_proj_dim=256), "sets time_cond_proj_dim"),
     "wide": (edited("unet/config.json", cross_attention_dim=768), "cross_attention_dim is 768 and .* hidden_size 128"),
     "tiny VAE": (edited("vae/config.json", _class_name="AutoencoderTiny"), "vae/config.json is a AutoencoderTiny"),
+    "odd size": (edited("unet/config.json", sample_size=15), r"own height \(unet's sample_size\) is 60, but .* to 64"),
     "T5": (edited("text_encoder/config.json", model_type="t5"), "text_encoder/config.json is a 't5' model"),
     "zero SNR": (edited(SCHEDULE, **ZERO_SNR), "no signal at all .*set rescale_betas_zero_snr to false"),
     "prediction": (edited(SCHEDULE, prediction_type="flow"), "prediction_type is 'flow'"),
@@ -307,7 +308,7 @@ def test_paths_that_are_no_folder(path, says):
     ("given", "says"),
     [
         ({"steps": 1000}, "steps 1000 .* are not 1000 of the model's 1000 training timesteps"),
-        ({"height": 12}, "sampling.height is 12, but this model's images are multiples of 8 pixels: set 16"),
+        ({"height": 12}, "height is 12, but this model's images are multiples of 8 pixels: set sampling.height to 16"),
         ({"width": 68}, "sampling.width is 68"),
         ({"width": 0}, "sampling.width is 0"),
         ({"height": -8}, "sampling.height is -8"),

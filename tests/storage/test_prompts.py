@@ -1,3 +1,4 @@
+import os
 import re
 import zlib
 from collections import Counter
@@ -74,6 +75,7 @@ def test_several_files_are_read_in_sorted_order_and_case_of_the_column_does_not_
         (lambda p: write(p / "a.parquet", ["a b c"]), "1 usable captions among 1 rows, but"),
         (lambda p: "s3://bucket/laion/*.parquet", "is a URL, and only local files are read"),
         (lambda p: "https://host/a.parquet", "is a URL"),
+        (lambda p: os.mkfifo(p / "a.parquet") or str(p / "a.parquet"), "is not a regular file"),
         (lambda p: (p / "a.csv").write_text("top_caption\n") and str(p / "a.csv"), "is not a whole Parquet file"),
     ],
 )

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from types import SimpleNamespace
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -11,10 +12,10 @@ import yaml
 from safetensors.torch import load_file, save_file
 
 from diffusion.digest import former_digests
-from diffusion.errors import DiffusionError
+from diffusion.errors import DiffusionError, NotFiniteError
 from flows.cli import main
 from storage.errors import StorageError
-from tasks import collect
+from tasks import collect, edits
 from tasks.config import load_config
 from tasks.errors import StudyError
 from tasks.study import borrowed_model, may_write, open_or_create
@@ -52,7 +53,7 @@ WRONG = {
     "model.path=/nowhere": "model.path /nowhere is not a folder",
     "model.path=nobody/no-such-model": "cannot be loaded",
     "sampling.steps=1000": "are not 1000 of the model's 1000 training timesteps",
-    "sampling.height=12": "images are multiples of 8 pixels: set 16",
+    "sampling.height=12": "images are multiples of 8 pixels: set sampling.height to 16",
     "sampling.height=96": "'mini' reads images of 64 x 64 pixels, but the model makes 64 x 96",
     "sites.blocks.mid=mid_block": "sites.blocks.mid: the model has no block 'mid_block'; it has",
     "sae.k=[200]": "has only 128 latents",
@@ -139,3 +140,15 @@ def test_captions_dropped_for_their_length_are_told(tmp_path):
     study = open_or_create(tmp_path / "study", load_config(TINY, [f"prompts.source={source}"]))
     assert collect.plan(study) == 56
     assert collect.dropped_captions(study) == " (dropped: 1 of more than 32 tokens)"
+
+
+def test_an_edit_that_is_no_number_names_its_prompt_and_unit(monkeypatch):
+    def overflow(*_, **__):
+        raise NotFiniteError("the image is not finite", 1)
+
+    editor = edits.Editor.__new__(edits.Editor)  # what it is made of needs a trained study, and this does not
+    editor.study, editor.unit = SimpleNamespace(config=load_config(TINY)), SimpleNamespace(name="spatial/early/tree")
+    monkeypatch.setattr(edits.Editor, "_edit", lambda *_: None)
+    monkeypatch.setattr(edits, "sample", overflow)
+    with pytest.raises(StudyError, match="prompt 8, edit spatial/early/tree: the image is not finite"):
+        editor._sample(None, [edits.Case(prompt_id, "a tree", 1, "") for prompt_id in (7, 8)])
