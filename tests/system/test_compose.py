@@ -13,7 +13,8 @@ import pytest
 import yaml
 
 from flows.server import free_port
-from storage.inspect import table_hashes, verify
+from storage.inspect import table_hashes
+from tasks.verify import verify
 from tests.paths import ROOT
 
 pytestmark = [

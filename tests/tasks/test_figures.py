@@ -10,7 +10,6 @@ import pytest
 
 from figures import draw as drawings
 from storage.errors import StorageError
-from storage.inspect import verify
 from storage.records import read_record
 from storage.study import open_study
 from tasks import draw
@@ -19,6 +18,7 @@ from tasks.draw import FIGURES, NothingToShow
 from tasks.errors import StudyError
 from tasks.figures import draw_all, put_picture, refuse_failed
 from tasks.study import Study
+from tasks.verify import verify
 from tests.paths import ROOT
 
 
