@@ -37,13 +37,14 @@ SKIPPED = (".lock",)  # who holds the folder: not a result
 
 def kind_of(name: str) -> str:
     """Which kind of file a path below the root is."""
-    top, *_, last = name.split("/")
+    parts = name.split("/")
+    top, last = parts[0], parts[-1]
     if top == "tables":
-        return f"table {name.split('/')[1]}"
+        return f"table {parts[1]}"
     if top == "activations.zarr":
         return "store metadata" if last == "zarr.json" else "store shard"
     if top == "done":
-        return f"record {name.split('/')[1]}"
+        return f"record {parts[1]}"
     return last if top == "saes" and not last.startswith("step-") else {"saes": "checkpoint"}.get(top, top)
 
 

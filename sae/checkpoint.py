@@ -155,7 +155,7 @@ def _difference(old: dict[str, Any], new: dict[str, Any]) -> str:
 
 def write_atomic(path: Path, data: bytes) -> None:
     """Write beside, flush to the disk, rename, flush the folder. Raises ``SAEError`` when the system refuses."""
-    scratch = path.with_name(f".{path.name}.tmp")
+    scratch = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with scratch.open("wb") as file:

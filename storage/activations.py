@@ -18,7 +18,7 @@ import zarr
 from zarr.buffer.cpu import Buffer
 from zarr.storage import MemoryStore
 
-from storage.atomic import write_atomic
+from storage.atomic import sweep, write_atomic
 from storage.errors import StorageError
 from storage.store_documents import Compression, write_documents
 from storage.store_metadata import (
@@ -114,6 +114,7 @@ class ActivationStore:
                 "float16 overflows beyond 65504; check the model's dtype"
             )
         data = self._encoded(site, shard, halved)
+        sweep([self.shard_file(site, shard).parent])
         write_atomic(self.shard_file(site, shard), data)
         return hashlib.sha256(data).hexdigest()
 

@@ -4,9 +4,49 @@ from __future__ import annotations
 
 import errno
 import os
+import re
+from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 from storage.errors import write_errors_named
+
+# What `write_atomic` and its like call a file until it is whole; earlier versions left the process out for some.
+SCRATCH = re.compile(
+    r"\..+\.(?P<process>\d+)\.tmp|\.((sae_weights|statistics|step-\d+)\.safetensors|(cfg|checkpoint)\.json|log\.jsonl)\.tmp"
+)
+SWEPT = ("done", "tables", "saes", "figures")  # a shard's own folder is swept when the shard is written
+
+
+def scratch_of(path: Path) -> Path:
+    """The neighbour under whose name a file is written by this process until it is whole."""
+    return path.with_name(f".{path.name}.{os.getpid()}.tmp")
+
+
+def sweep(folders: Iterable[Path]) -> None:
+    """Remove scratch files of processes that are gone below folders. For the one writer of a study, no reader.
+
+    What cannot be removed stays: it is in nobody's way, and what is written next says whether the folder can be.
+    """
+    for folder in folders:
+        for parent, _, names in os.walk(folder):
+            for name in names:
+                found = SCRATCH.fullmatch(name)
+                if found and not _runs(found["process"]):
+                    with suppress(OSError):
+                        os.unlink(os.path.join(parent, name))
+
+
+def _runs(process: str | None) -> bool:
+    if process is None:
+        return False
+    try:
+        os.kill(int(process), 0)
+    except ProcessLookupError:
+        return False
+    except (OSError, OverflowError):
+        return True  # of another user, or no number of a process: not ours to tell
+    return True
 
 
 def write_atomic(path: Path, data: bytes | memoryview) -> None:
@@ -14,7 +54,7 @@ def write_atomic(path: Path, data: bytes | memoryview) -> None:
 
     When it returns the file would outlast a power cut: a record written next never vouches for what is not there.
     """
-    scratch = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    scratch = scratch_of(path)
     with write_errors_named(path):
         made = _make_folder(path.parent)
         try:

@@ -23,6 +23,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from storage.atomic import SWEPT, sweep
 from storage.errors import StorageError, write_errors_named
 
 NAME = ".lock"
@@ -63,6 +64,7 @@ def _take(root: Path, command: str, wait: float) -> str:
                 _held[key].times += 1
                 return key
             if _try(root, key, command):
+                sweep(root / name for name in SWEPT)
                 return key
         if time.monotonic() >= end:
             raise StorageError(

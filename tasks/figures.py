@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from figures.style import discard
-from storage.atomic import write_atomic
+from storage.atomic import scratch_of, write_atomic
 from storage.errors import write_errors_named
 from storage.publish import publish_unit
 from storage.records import forget_record
@@ -49,7 +49,7 @@ def put_picture(root: str | Path, stage: str, path: Path, config_hash: str, draw
 
     Raises ``StorageError`` where the system refuses to write; what was there then stays, with its record.
     """
-    scratch = path.with_name(f".{path.name}.tmp")
+    scratch = scratch_of(path)
     with write_errors_named(path):
         try:
             draw(scratch)
