@@ -72,6 +72,7 @@ def refuse_unworkable(config: Any, origin: str) -> None:
     try:
         for key, value in _numbers(config.model_dump(mode="json")):
             _check(key, value)
+        _check_names(config)
         _check_sums(config)
         _check_windows(config)
     except ValueError as error:
@@ -105,6 +106,14 @@ def _check(key: str, value: float) -> None:
 def _limit(limits: dict[str, Limit], key: str) -> Limit | None:
     """The limit of a setting, or of the list or group of which ``key`` is an entry."""
     return limits.get(key) or limits.get(key.rpartition(".")[0])
+
+
+def _check_names(config: Any) -> None:
+    if not config.name.strip():
+        raise ValueError("'name' is blank: give the study a name")
+    given = list(config.sites.conditionings)
+    if len(set(given)) != len(given):
+        raise ValueError(f"'sites.conditionings' are {given}, one of them twice: keep one")
 
 
 def _check_sums(config: Any) -> None:

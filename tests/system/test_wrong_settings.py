@@ -133,6 +133,11 @@ WRONG = {
     "run.max_workers=1000000": "each is a thread or a process",
     "run.torch_threads=1000000": "no machine has more cores",
     "run.retries=51": "the wait doubles with each",
+    # names
+    "name=''": "'name' is blank",
+    "name=' '": "'name' is blank",
+    "sites.conditionings=[cond, cond]": "one of them twice",
+    "sites.times=[]": "uses the SAE of t=1.0, but sites.times are []",
     # windows
     "interventions.windows={a: [1.0, 0.6, 1.0]}": "from 1 to 0.6: times fall while an image is made",
     "interventions.windows={a: [-0.1, 0.6, 1.0]}": "times lie in [0, 1]",
