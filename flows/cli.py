@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from flows.arguments import USER_ERROR, Parser
-from flows.sentences import print_in_any_encoding, sentence_of
+from flows.locales import ensure_utf8, print_in_any_encoding, refuse_torn
+from flows.sentences import sentence_of
 
 STAGES = ("collect", "train", "label", "layout", "intervene")
 DAMAGED, INTERRUPTED = 1, 130
@@ -155,6 +156,8 @@ def _seconds(text: str) -> float:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command. An error the user can put right is one sentence on stderr and exit code 2."""
+    if arguments is None:
+        ensure_utf8()
     print_in_any_encoding()
     options = parser().parse_args(arguments)
     if not getattr(options, "verbose", False):
@@ -164,6 +167,7 @@ def main(arguments: list[str] | None = None) -> int:
 
     try:
         with ended_by_signals(SERVE_GRACE if options.command == "serve" else 0.0):
+            refuse_torn(sys.argv[1:] if arguments is None else arguments)
             code = _dispatch(options)
             sys.stdout.flush()  # here, where a full disk behind it can be told in a sentence
             return code

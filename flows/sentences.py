@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -42,10 +41,3 @@ def _of_system(error: OSError) -> str | None:
 def _where(error: OSError) -> str:
     name: Any = error.filename2 or error.filename
     return str(Path(name.decode(errors="replace") if isinstance(name, bytes) else str(name)))
-
-
-def print_in_any_encoding() -> None:
-    """Have what a terminal's encoding lacks printed as an escape: a caption must not end a command."""
-    for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="backslashreplace")

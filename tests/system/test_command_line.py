@@ -125,12 +125,19 @@ def test_a_configuration_and_a_refusal_in_a_locale_without_umlauts(tmp_path):
     config = tmp_path / "Größe.yaml"
     config.write_text("name: Größe 図\nprompts: {größe: 3}\n", encoding="utf-8")
     done = in_ascii("run", str(config), "--root", str(tmp_path / "x"))
-    assert done.returncode == 2 and b"unknown key 'prompts.gr\\xf6\\xdfe'" in done.stderr, done.stderr
+    assert done.returncode == 2 and "Größe.yaml: unknown key 'prompts.größe'".encode() in done.stderr, done.stderr
     assert done.stderr.count(b"\n") == 1
+    printed = in_ascii("run", str(config), "--root", str(tmp_path / "x"), PYTHONIOENCODING="ascii")
+    assert b"Gr\\xf6\\xdfe.yaml: unknown key 'prompts.gr\\xf6\\xdfe'" in printed.stderr
+
+
+def test_a_name_that_is_not_utf8_is_refused(tmp_path):
+    done = in_ascii(b"status", os.fsencode(tmp_path) + b"/Gr\xf6\xdfe")
+    assert done.returncode == 2 and b"is not UTF-8: rename the file or folder" in done.stderr
 
 
 def test_text_is_printed_in_a_locale_that_lacks_it(capfdbinary):
-    code = "from flows.sentences import print_in_any_encoding as p; p(); print('Gr\\xf6\\xdfe \\u56f3')"
+    code = "from flows.locales import print_in_any_encoding as p; p(); print('Gr\\xf6\\xdfe \\u56f3')"
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, env={**os.environ, **ASCII}, check=True)
     assert capfdbinary.readouterr().out == b"Gr\\xf6\\xdfe \\u56f3\n"
 
