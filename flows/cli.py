@@ -221,10 +221,27 @@ def _run(options: argparse.Namespace) -> int:
     from tasks.study import may_write, open_or_create
 
     # Refuse a bad configuration before a folder is made, a server is started and a flow run exists.
-    may_write(options.root, config)
+    if may_write(options.root, config):
+        if _said_that_all_is_done(options, config):
+            return 0
+    else:
+        from tasks.preflight import refuse_unusable
+
+        refuse_unusable(options.root, config, options.command)
     with writing(options.root, f"concepts {options.command}", options.wait):
         open_or_create(options.root, config)
         return _run_flow(options)
+
+
+def _said_that_all_is_done(options: argparse.Namespace, config: Any) -> bool:
+    """Whether every unit of the command is done already: then that is said, without a server and a model."""
+    from tasks.study import open_existing
+    from tasks.undone import done_units
+
+    done = done_units(open_existing(options.root, config), options.command)
+    for stage, units in (done or {}).items():
+        print(f"{stage}: nothing to do, {units} units are done")
+    return done is not None
 
 
 def _run_flow(options: argparse.Namespace) -> int:

@@ -16,7 +16,10 @@ from storage.lock import writing
 from storage.names import refuse_root
 from tasks.config import load_config
 from tasks.figures import draw_all, refuse_failed
+from tasks.parts import publish
+from tasks.plans import DRAW_STAGE, DRAW_UNIT
 from tasks.study import Study
+from tasks.undone import is_finished
 
 STAGES = {
     "collect": collect_flow,
@@ -40,12 +43,18 @@ def study_flow(config_path: str, root: str, overrides: list[str] | None = None) 
 
 
 def _draw_figures(study: Study) -> dict[str, Any]:
-    """How many were drawn, and which have nothing to show; raises ``StudyError`` for those that could not be drawn."""
+    """How many were drawn, and which have nothing to show; none if they are there and follow from the present results.
+
+    Raises ``StudyError`` for those that could not be drawn.
+    """
+    if is_finished(study, DRAW_STAGE, [DRAW_UNIT]):
+        return {"drawn": 0}
     drawn = draw_all(study)
     for name, reason in drawn.left_out.items():
         get_run_logger().info("figure %s is left out: %s", name, reason)
     for name, error in drawn.failed.items():
         get_run_logger().error("figure %s could not be drawn", name, exc_info=error)
     refuse_failed(drawn)
+    publish(study, DRAW_STAGE, DRAW_UNIT, {}, extra={"figures": [path.stem for path in drawn.files]})
     left_out = {f"left out {name}": f"({reason})" for name, reason in drawn.left_out.items()}
     return {"drawn": len(drawn.files), **left_out}

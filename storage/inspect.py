@@ -28,6 +28,7 @@ STAGES = (
     "calibrate",
     "intervene",
     "effects",
+    "draw",
 )
 OPTIONAL = ("bench", "figures", "cards")  # no stages of `concepts run`; pictures have records, too
 
@@ -114,4 +115,5 @@ def expected_units(root: str | Path) -> dict[str, int]:
         "calibrate": calibrated * len(edits["windows"]),
         "intervene": (len(edits["objects"]) + len(edits["styles"])) * len(edits["windows"]),
         "effects": 1,
+        "draw": 1,
     }

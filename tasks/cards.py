@@ -14,7 +14,8 @@ from figures.cards import Card, Example, LabelLine, concept_card, number
 from storage.tables import Filters, read_table
 from tasks.collect import decode_png
 from tasks.errors import StudyError
-from tasks.figures import CARD_STAGE, put_picture
+from tasks.figures import put_picture
+from tasks.plans import CARD_STAGE
 from tasks.saes import TRAINED
 from tasks.study import Site, Study, site_path, split_range, unit_name
 

@@ -127,6 +127,7 @@ STAGES: dict[str, Stage] = {
         ("intervention_effects",),
         version=2,  # targets apart, and cases that the unedited image does not fulfil; no interval where none is known
     ),
+    "draw": Stage((), ("match", "layout", "effects"), ()),
     # Classical methods are fitted on a few shards; f1_chosen.
     "bench": Stage((), ("train", "share"), ("bench",), version=2),
 }

@@ -14,9 +14,8 @@ from storage.publish import publish_unit
 from storage.records import forget_record
 from tasks.draw import FIGURES, NothingToShow
 from tasks.errors import StudyError
+from tasks.plans import FIGURE_STAGE
 from tasks.study import Study
-
-FIGURE_STAGE, CARD_STAGE = "figures", "cards"  # of the records, one a picture: no stages that are counted
 
 
 @dataclass

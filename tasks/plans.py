@@ -8,7 +8,9 @@ from tasks.study import Study, series_name
 
 SEGMENTED_SPLITS = ("dictionary", "layout")
 KINDS = ("spatial", "global")
-EFFECTS_UNIT = "all"
+EFFECTS_UNIT, DRAW_UNIT = "all", "all"
+DRAW_STAGE = "draw"  # its one record says that all pictures were drawn; each has a record of its own
+FIGURE_STAGE, CARD_STAGE = "figures", "cards"  # of the records of pictures: no stages that are counted
 
 
 @dataclass(frozen=True)

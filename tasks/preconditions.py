@@ -6,7 +6,15 @@ from collections.abc import Callable
 
 from tasks.errors import StudyError
 from tasks.parts import lacking, shard_name
-from tasks.plans import EFFECTS_UNIT, SEGMENTED_SPLITS, bench_unit, match_unit, plan_calibrations, plan_units
+from tasks.plans import (
+    DRAW_UNIT,
+    EFFECTS_UNIT,
+    SEGMENTED_SPLITS,
+    bench_unit,
+    match_unit,
+    plan_calibrations,
+    plan_units,
+)
 from tasks.study import Site, Study, sae_units, series_name, shards_of, time_series, unit_name
 
 COMMAND_OF = {"collect": "collect", "train": "train", "share": "train"} | dict.fromkeys(
@@ -58,6 +66,7 @@ _UNITS: dict[str, Callable[[Study], list[str]]] = {
     "calibrate": lambda study: [unit.name for unit in plan_calibrations(study)],
     "intervene": lambda study: [unit.name for unit in plan_units(study)],
     "effects": lambda study: [EFFECTS_UNIT],
+    "draw": lambda study: [DRAW_UNIT],
     "bench": _bench,
 }
 

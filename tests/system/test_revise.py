@@ -81,7 +81,7 @@ def test_stricter_masks_redo_the_segments_and_what_reads_them(copy, launch, tmp_
     assert launch("run", CONFIG, "--root", str(copy), "--set", STRICTER).returncode == 0
     after = stamps(copy)
     redone = {stage for stage in STAGES if after[stage] != before[stage]}
-    assert redone == {"segment", "areas", "label", "layout", "calibrate", "intervene", "effects"}
+    assert redone == {"segment", "areas", "label", "layout", "calibrate", "intervene", "effects", "draw"}
     assert finished(copy) == expected_units(copy) and verify(copy) == []
 
     fresh = tmp_path / "fresh"

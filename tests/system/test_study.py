@@ -115,13 +115,14 @@ def test_mistakes_are_one_sentence_and_exit_two(tiny_study, launch, arguments, s
     [
         ("prompts.caption_column=words", "has no column 'words'; it has URL, TEXT"),
         ("sites.blocks={mid: nothing}", "the model has no block 'nothing'; it has"),
-        ("sae.k=[100000]", "^concepts: sae.k is 100000 but the SAE of block 'mid' has only .* latents"),
+        ("sae.k=[60000]", "^concepts: sae.k is 60000 but the SAE of block 'mid' has only .* latents"),
     ],
 )
 def test_mistakes_found_at_run_time_leave_one_sentence(launch, tmp_path, override, says):
     done = launch("run", "configs/tiny.yaml", "--root", str(tmp_path / "s"), "--set", override)
     assert done.returncode == 2 and "Traceback" not in done.stderr, done.stderr[-2000:]
     assert re.search(says, done.stderr)
+    assert not (tmp_path / "s").exists()  # told before the folder is made
 
 
 def test_a_stage_without_its_predecessor_says_which_command(launch, tmp_path):

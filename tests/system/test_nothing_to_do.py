@@ -1,0 +1,82 @@
+"""A finished study is said to be finished, from its records, without a server, a model or a library that loads one."""
+
+import json
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+from flows.cli import main
+from storage.records import forget_record
+from tasks.config import load_config
+from tasks.study import open_existing
+from tasks.undone import STAGES_OF, done_units
+from tests.paths import ROOT
+
+pytestmark = pytest.mark.system
+TINY = str(ROOT / "configs" / "tiny.yaml")
+HEAVY = {"torch", "diffusers", "transformers", "prefect", "zarr", "scipy", "matplotlib", "dask"}
+
+
+@pytest.fixture
+def copy(tiny_study, tmp_path):
+    return shutil.copytree(tiny_study, tmp_path / "copy")
+
+
+@pytest.mark.parametrize("command", ["run", *list(STAGES_OF)[:-1]])
+def test_what_is_finished_is_said_without_anything_heavy(tiny_study, command):
+    code = (
+        "import sys, json; from flows.cli import main\n"
+        f"code = main([{command!r}, {TINY!r}, '--root', {str(tiny_study)!r}])\n"
+        f"print(json.dumps([code, sorted({HEAVY!r} & set(sys.modules))]))"
+    )
+    before = sorted((path, path.stat().st_mtime_ns) for path in tiny_study.rglob("*"))
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    *said, last = done.stdout.splitlines()
+    assert json.loads(last) == [0, []], done.stdout + done.stderr
+    assert [line.partition(":")[0] for line in said] == (list(STAGES_OF) if command == "run" else [command])
+    assert all("nothing to do" in line for line in said)
+    assert sorted((path, path.stat().st_mtime_ns) for path in tiny_study.rglob("*")) == before
+
+
+GONE = {
+    "a record": "done/layout/mid/0.00/cond/k4.json",
+    "a part": "tables/layout_scores/mid-0.00-cond-k4.parquet",
+    "weights": "saes/mid/0.00/cond/k4/sae_weights.safetensors",
+    "a shard": "activations.zarr/mid/0.00/cond/c/1/0/0/0",
+    "a figure": "figures/explained_variance.png",
+    "the figures' record": "done/draw/all.json",
+}
+
+
+@pytest.mark.parametrize("what", GONE)
+def test_what_is_gone_is_not_finished(copy, what):
+    study = open_existing(copy, load_config(TINY))
+    assert done_units(study, "run")
+    (copy / GONE[what]).unlink()
+    assert done_units(study, "run") is None
+
+
+def test_a_figure_that_is_gone_is_drawn_again(copy, served, launch):
+    path = copy / GONE["a figure"]
+    path.unlink()
+    done = launch("run", TINY, "--root", str(copy))
+    assert done.returncode == 0 and path.is_file() and "figures: drawn" in done.stdout, done.stderr
+
+
+def test_other_settings_are_not_finished(copy, capsys):
+    """The records' hashes decide: what a revision undid is to do, and a store without metadata is an error."""
+    assert main(["revise", TINY, "--root", str(copy), "--set", "layout.bootstrap=200"]) == 0
+    study = open_existing(copy, load_config(TINY, ["layout.bootstrap=200"]))
+    assert done_units(study, "run") is None and done_units(study, "label") is not None
+    (copy / "activations.zarr" / "zarr.json").unlink()
+    assert main(["label", TINY, "--root", str(copy), "--set", "layout.bootstrap=200"]) == 2
+    assert "concepts repair" in capsys.readouterr().err
+
+
+def test_units_of_former_settings_do_not_stand_for_missing_ones(copy):
+    study = open_existing(copy, load_config(TINY))
+    shutil.copy(copy / "done/intervene/spatial-tree-early.json", copy / "done/intervene/spatial-cat-early.json")
+    forget_record(copy, "intervene", "spatial-tree-early")
+    assert done_units(study, "intervene") is None
