@@ -74,7 +74,7 @@ def _weights(folder: Path, part: str, stem: str) -> Iterator[str]:
 def shards_of_index(path: Path) -> list[str]:
     """The files that an index of sharded weights names; none if it is damaged, which its reader will say."""
     try:
-        return sorted(set(json.loads(path.read_text())["weight_map"].values()))
+        return sorted(set(json.loads(path.read_text(encoding="utf-8"))["weight_map"].values()))
     except (OSError, ValueError, KeyError, AttributeError, TypeError):
         return []
 

@@ -76,7 +76,7 @@ def _place() -> Path:
 
 def _kept() -> dict[str, str]:
     try:
-        found = json.loads(_place().read_text())
+        found = json.loads(_place().read_text(encoding="utf-8"))
     except (OSError, ValueError, RuntimeError):  # RuntimeError: there is no home
         return {}
     return {k: v for k, v in found.items() if isinstance(v, str)} if isinstance(found, dict) else {}

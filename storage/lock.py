@@ -112,7 +112,7 @@ def _say(descriptor: int, command: str) -> None:
 
 def _holder(path: Path) -> str:
     try:
-        facts: Any = json.loads(path.read_text())
+        facts: Any = json.loads(path.read_text(encoding="utf-8"))
         return f"`{facts['command']}` (process {facts['pid']} on {facts['host']}, since {facts['since']})"
     except (OSError, ValueError, KeyError, TypeError):
         return "another process"  # which has not said yet who it is

@@ -109,8 +109,6 @@ def _limit(limits: dict[str, Limit], key: str) -> Limit | None:
 
 
 def _check_names(config: Any) -> None:
-    if not config.name.strip():
-        raise ValueError("'name' is blank: give the study a name")
     given = list(config.sites.conditionings)
     if len(set(given)) != len(given):
         raise ValueError(f"'sites.conditionings' are {given}, one of them twice: keep one")

@@ -50,7 +50,7 @@ WRONG = {
     "sae={k: [4], k: [5]}": "'k' is given twice",
     "vision.plugin={a: &a [*a]}": "contains itself",
     "vision.plugin=" + "[" * 500: "nested too deeply",
-    "name=\udcff": "is not valid YAML",
+    "name=\udcff": "is not UTF-8",
     "sae.k=[4]\n---\n[5]": "expected a single document",
     "1": "is not of the form key.sub=value",
     "": "is not of the form",
@@ -134,8 +134,8 @@ WRONG = {
     "run.torch_threads=1000000": "no machine has more cores",
     "run.retries=51": "the wait doubles with each",
     # names
-    "name=''": "'name' is blank",
-    "name=' '": "'name' is blank",
+    "name=''": "name is blank",
+    "name=' '": "name is blank",
     "sites.conditionings=[cond, cond]": "one of them twice",
     "sites.times=[]": "uses the SAE of t=1.0, but sites.times are []",
     # windows
