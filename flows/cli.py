@@ -217,7 +217,6 @@ def _run(options: argparse.Namespace) -> int:
     from tasks.config import load_config
 
     config = load_config(options.config, options.set)  # a mistake is told before the heavy imports, in a moment
-    prepare()
     from tasks.study import may_write, open_or_create
 
     # Refuse a bad configuration before a folder is made, a server is started and a flow run exists.
@@ -228,6 +227,7 @@ def _run(options: argparse.Namespace) -> int:
         from tasks.preflight import refuse_unusable
 
         refuse_unusable(options.root, config, options.command)
+    prepare()
     with writing(options.root, f"concepts {options.command}", options.wait):
         open_or_create(options.root, config)
         return _run_flow(options)
