@@ -154,7 +154,9 @@ def repaired(root: Path, flips: list[tuple[str, int, int]], command: list[str]) 
         return [f"after a repair the study could not be run: {done.stderr[-1500:]}"]
     other = [f"table {table}" for table, digest in table_hashes(root).items() if hashes[table] != digest]
     other += [name for name, data in _contents(root).items() if files.get(name, data) != data]
-    other += [f"{name} (gone)" for name in set(files) - set(_contents(root))]
+    # A damaged checkpoint is removed; of an SAE that is trained it is not made again.
+    lost = set(files) - set(_contents(root))
+    other += [f"{name} (gone)" for name in lost if "checkpoint" not in name]
     return other + [str(damage) for damage in inspect_study(root).damage]
 
 

@@ -37,6 +37,7 @@ class Plan:
     damaged: list[Unit] = field(default_factory=list)
     forgotten: list[Unit] = field(default_factory=list)
     aside: list[Path] = field(default_factory=list)
+    checkpoints: list[Path] = field(default_factory=list)  # folders whose checkpoint is damaged, and removed
     seal: dict[str, Any] | None = None  # what study.yaml says, which its records bear out
     metadata: bool = False  # of the store, written anew
     plan_record: bool = False  # rebuilt from the parts that other records vouch for
@@ -80,6 +81,8 @@ def plan_repair(root: str | Path, units: list[str] | None = None) -> Plan:
     plan.damaged = sorted(damaged)
     plan.forgotten = [u for u in report.links.following(damaged) if u[0] != "bench" or u in report.records]
     plan.aside = _in_the_way(root, report)
+    plan.checkpoints = _damaged_checkpoints(root, report)
+    plan.lines += [f"{path}: its damaged checkpoint is removed" for path in plan.checkpoints]
     return plan
 
 
@@ -88,6 +91,8 @@ def repair(root: str | Path, plan: Plan) -> None:
     root = Path(root)
     for path in plan.aside:
         os.rename(path, _free_name(path))
+    for folder in plan.checkpoints:
+        _remove_checkpoint(folder)
     if plan.seal is not None:
         seal_study(root, plan.seal)
     if plan.metadata or plan.plan_record:
@@ -97,7 +102,7 @@ def repair(root: str | Path, plan: Plan) -> None:
             _repair_run(root, unit)
             continue
         if stage in ("train", "share"):
-            _checkpoint(root, stage, unit).unlink(missing_ok=True)
+            _remove_checkpoint(_trained_in(root, stage, unit))
         forget_record(root, stage, unit)
 
 
@@ -222,9 +227,23 @@ def _repair_run(root: Path, name: str) -> None:
         part.unlink(missing_ok=True)
 
 
-def _checkpoint(root: Path, stage: str, unit: str) -> Path:
-    """What a unit's training would go on from, which is of what is forgotten now."""
+def _damaged_checkpoints(root: Path, report: Report) -> list[Path]:
+    """Folders of checkpoints that are not what was committed: training starts anew, and what is trained needs none."""
+    paths = [Path(damage.path) for damage in report.damage if damage.path.startswith("saes/")]
+    damaged = [path for path in paths if path.name == CHECKPOINT or path.parent.name == "checkpoint"]
+    return sorted({root.joinpath(*path.parts[:4]) for path in damaged})
+
+
+def _trained_in(root: Path, stage: str, unit: str) -> Path:
+    """The folder whose checkpoint a unit's training goes on from."""
     if stage == "train":
-        return root / "saes" / unit.rpartition("/")[0] / CHECKPOINT
+        return root / "saes" / unit.rpartition("/")[0]
     block, conditioning = unit.split("/")
-    return root / "saes" / block / "shared" / conditioning / CHECKPOINT
+    return root / "saes" / block / "shared" / conditioning
+
+
+def _remove_checkpoint(folder: Path) -> None:
+    """The commit first: without it there is no checkpoint, whatever tensors are there."""
+    (folder / CHECKPOINT).unlink(missing_ok=True)
+    for tensors in folder.rglob("checkpoint/step-*.safetensors"):
+        tensors.unlink(missing_ok=True)

@@ -80,7 +80,7 @@ def read_truth(path: Path) -> Truth:
 
 def _read(path: Path) -> pa.Table:
     try:
-        table = pq.read_table(path)
+        table = pq.read_table(path, partitioning=None)  # folders above it, as in seed=9, say nothing about it
     except FileNotFoundError as error:
         raise StudyError(
             f"{path} is missing: write the scene world's truth with `python -m miniature.truth --out {path}`"

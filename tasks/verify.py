@@ -273,16 +273,21 @@ def _unrecorded_runs(root: Path, report: Report) -> set[str]:
 
 def _check_commit(root: Path, path: Path, report: Report) -> set[str]:
     """The tensor files that a checkpoint names. What it says must be so, or training could not go on from it."""
-    folder = path.parent
     name = path.relative_to(root).as_posix()
+    units = _trained_from(name, report)
     try:
-        files = read_commit(path).get("files", {})
-        for below, digest in files.items():
-            checked_tensors(folder / below, digest)
-        return {(folder / below).relative_to(root).as_posix() for below in files}
-    except (OSError, ValueError, AttributeError, RecursionError) as error:
-        report.damage.append(Damage(name, f"is a damaged checkpoint ({error})", _trained_from(name, report)))
+        files = {(path.parent / below): digest for below, digest in read_commit(path).get("files", {}).items()}
+        named = {file.relative_to(root).as_posix() for file in files}
+    except (OSError, ValueError, AttributeError, TypeError, RecursionError) as error:
+        report.damage.append(Damage(name, f"is a damaged checkpoint ({error})", units))
         return set()
+    for file, digest in files.items():
+        try:
+            checked_tensors(file, digest)
+        except (OSError, ValueError) as error:
+            what = f"is damaged, a file of the checkpoint {name} ({error})"
+            report.damage.append(Damage(file.relative_to(root).as_posix(), what, units))
+    return named
 
 
 def _trained_from(name: str, report: Report) -> tuple[Unit, ...]:
