@@ -38,6 +38,7 @@ from flows.server import prefect_server
 from storage.activations import ActivationStore
 from storage.schemas import KEYS, SCHEMAS
 from storage.tables import count_rows, parts
+from tasks.collect import FIRST_IMAGES
 from tasks.verify import verify
 
 STAGES = ("collect", "train", "label", "layout", "intervene")
@@ -260,8 +261,9 @@ def print_sizes(root: Path, scale: Scale) -> None:
 
 def _prompts_of(table: str, scale: Scale) -> int:
     """Prompts that have rows in a table that has rows for each prompt."""
-    segmented = scale.splits["dictionary"] + scale.splits["layout"]
-    return sum(scale.splits.values()) if table in ("prompts", "images") else segmented
+    if table == "images":  # but for the first ones, those of the train split are not kept
+        return sum(scale.splits.values()) - max(scale.splits["train"] - FIRST_IMAGES, 0)
+    return sum(scale.splits.values()) if table == "prompts" else scale.splits["dictionary"] + scale.splits["layout"]
 
 
 def check_study(root: Path) -> list[str]:

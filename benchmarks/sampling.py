@@ -16,8 +16,9 @@ from concurrent.futures import ThreadPoolExecutor
 import torch
 
 from diffusion.model import DiffusionModel, load_model
-from diffusion.sampling import Edit, sample
+from diffusion.sampling import Edit, Record, sample
 from diffusion.settings import ModelSettings, SamplingSettings
+from tasks.collect import encode_png
 
 SETTINGS = SamplingSettings(steps=10, guidance_scale=4.0)
 CAPTION = "a red house and a tree on the grass"
@@ -41,6 +42,14 @@ def main() -> None:
         options,
     )
     torch.set_num_threads(cores)
+    report(
+        "16 images",
+        "decoded and encoded",
+        lambda: collected(models[0], decode=True),
+        "activations alone, as of the train split",
+        lambda: collected(models[0], decode=False),
+        options,
+    )
     for low, high in ((0.6, 1.0), (0.2, 0.6), (0.0, 0.2)):
         report(
             f"16 edits of 4 prompts, window {low} to {high}",
@@ -64,6 +73,14 @@ def side_by_side(models: list[DiffusionModel]) -> None:
     torch.set_num_threads(1)
     with ThreadPoolExecutor(len(models)) as pool:
         list(pool.map(lambda model: sample(model, [CAPTION] * 16, list(range(16)), SETTINGS), models))
+
+
+def collected(model: DiffusionModel, decode: bool) -> None:
+    """What is done for a batch of prompts whose images are kept, or are not."""
+    record = Record({"mid": "mid_block.attentions.0"}, (1.0, 0.0))
+    found = sample(model, [CAPTION] * 16, list(range(16)), SETTINGS, record, decode=decode)
+    for image in found.images:
+        encode_png(image)
 
 
 def edited(model: DiffusionModel, low: float, high: float, shared: bool) -> None:

@@ -51,7 +51,7 @@ class Edit:
 
 @dataclass(frozen=True)
 class Samples:
-    """images uint8 [B, H, W, 3]; activations float16 [B, rows, columns, channels] by site."""
+    """images uint8 [B, H, W, 3], none if not decoded; activations float16 [B, rows, columns, channels] by site."""
 
     images: np.ndarray
     activations: dict[Site, np.ndarray] = field(default_factory=dict)
@@ -65,6 +65,7 @@ def sample(
     settings: SamplingSettings,
     record: Record | None = None,
     edits: Sequence[Edit] = (),
+    decode: bool = True,
 ) -> Samples:
     """Sample one image per (caption, seed). The noise of an image depends on its seed alone, not on its batch.
 
@@ -93,7 +94,7 @@ def sample(
             guided = uncond + settings.guidance_scale * (cond - uncond)
             latents = scheduler.step(guided, timestep, latents, eta=0.0).prev_sample
     _check_finite(latents, "the final latent", model.dtype)
-    return Samples(_decode(model, latents), probe.taken)
+    return Samples(_decode(model, latents) if decode else np.zeros((0, 0, 0, 3), np.uint8), probe.taken)
 
 
 def initial_noise(model: DiffusionModel, seeds: Sequence[int], settings: SamplingSettings) -> Tensor:

@@ -38,7 +38,8 @@ COMMON: dict[str, str] = {
 
 TABLES: dict[str, str] = {
     "prompts": "The captions of the study, filtered, without duplicates and dealt to the splits.",
-    "images": "The image that the model made of each prompt.",
+    "images": "The image that the model made of each prompt; of the train split only those of the study's first eight, "
+    "unless `sampling.train_images` is set.",
     "tags": "Labels that the tagger offers for each image, before anything is located.",
     "boxes": "Boxes of the detector for each tagged label.",
     "segments": "Labelled masks of each image, as run lengths.",

@@ -9,7 +9,7 @@ import numpy as np
 from prefect.artifacts import create_image_artifact, create_table_artifact
 
 from storage.tables import count_rows, read_table
-from tasks.collect import encode_png, images_of
+from tasks.collect import FIRST_IMAGES, encode_png, images_of
 from tasks.layout import ALL_LABELS
 from tasks.study import Study
 
@@ -18,7 +18,7 @@ MAX_IMAGE_BYTES = 500_000  # the UI loads artifacts whole
 
 def collect_artifacts(study: Study) -> None:
     """The first images, side by side."""
-    images = list(images_of(study, 0, 8).values())
+    images = list(images_of(study, 0, FIRST_IMAGES).values())
     if images:
         _image("collect-images", np.concatenate(images, axis=1), "The first images of the study")
 

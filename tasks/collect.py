@@ -21,7 +21,9 @@ from storage.store_metadata import document_files
 from storage.tables import read_table
 from tasks.errors import StudyError
 from tasks.parts import lacking, prompts_by_shard, publish, read_shards, shard_name, told_prompts
-from tasks.study import Study, borrowed_model, create_store, site_path, store_of
+from tasks.study import Study, borrowed_model, create_store, site_path, split_range, store_of
+
+FIRST_IMAGES = 8  # of a study, side by side the picture that Prefect's page of a collection shows
 
 
 def plan(study: Study) -> int:
@@ -74,30 +76,46 @@ def collect_shard(study: Study, shard: int) -> dict[str, Any]:
     store = store_of(study)
     start, stop = store.shard_range(shard)
     prompts = prompts_of(study, start, stop)
-    images, activations = _sample_all(study, prompts)
+    rows, activations = _sample_all(study, prompts)
     checksums = {site_path(site): store.write_shard(site, shard, array) for site, array in activations.items()}
-    rows = [_image_row(prompt_id, image) for prompt_id, image in zip(range(start, stop), images, strict=True)]
     facts = {"rows": stop - start, "checksums": checksums, "prompts": told_prompts(prompts)}
     publish(study, "collect", shard_name(shard), {"images": rows}, extra=facts)
     return {"shard": shard, "prompts": stop - start}
 
 
-def _sample_all(study: Study, prompts: pa.Table) -> tuple[np.ndarray, dict[Any, np.ndarray]]:
-    """Sample a shard in batches: images uint8 [n, H, W, 3] and float16 [n, h, w, C] per site."""
-    sites = study.config.sites
+def _sample_all(study: Study, prompts: pa.Table) -> tuple[list[dict[str, Any]], dict[Any, np.ndarray]]:
+    """Sample a shard in batches: the rows of its images that are kept, and float16 [n, h, w, C] per site.
+
+    Every batch is copied into its place, so that memory holds a shard's activations once, and a batch.
+    """
+    sites, size = study.config.sites, study.config.sampling.batch_size
     record = Record(dict(sites.blocks), tuple(sites.times), tuple(sites.conditionings))
-    size = study.config.sampling.batch_size
+    rows: list[dict[str, Any]] = []
+    activations: dict[Any, np.ndarray] = {}
     with borrowed_model(study) as model:
-        batches = [_sample_batch(study, model, prompts.slice(i, size), record) for i in range(0, len(prompts), size)]
-    activations = {
-        site: np.concatenate([batch.activations[site] for batch in batches]) for site in batches[0].activations
-    }
-    return np.concatenate([batch.images for batch in batches]), activations
+        for start in range(0, len(prompts), size):
+            batch = prompts.slice(start, size)
+            ids = batch["prompt_id"].to_pylist()
+            kept = [row for row, prompt_id in enumerate(ids) if keeps_image(study, prompt_id)]
+            found = _sample_batch(study, model, batch, record, decode=bool(kept))
+            for site, part in found.activations.items():
+                if site not in activations:
+                    activations[site] = np.empty((len(prompts), *part.shape[1:]), part.dtype)
+                activations[site][start : start + len(part)] = part
+            rows += [_image_row(ids[row], found.images[row]) for row in kept]
+    return rows, activations
 
 
-def _sample_batch(study: Study, model: DiffusionModel, prompts: pa.Table, record: Record) -> Samples:
+def keeps_image(study: Study, prompt_id: int) -> bool:
+    """Whether a prompt's image is stored. Of the train split only the activations are of use, and what is shown."""
+    start, stop = split_range(study, "train")
+    return study.config.sampling.train_images or prompt_id < FIRST_IMAGES or not start <= prompt_id < stop
+
+
+def _sample_batch(study: Study, model: DiffusionModel, prompts: pa.Table, record: Record, decode: bool) -> Samples:
+    captions, seeds = prompts["caption"].to_pylist(), prompts["seed"].to_pylist()
     try:
-        return sample(model, prompts["caption"].to_pylist(), prompts["seed"].to_pylist(), study.config.sampling, record)
+        return sample(model, captions, seeds, study.config.sampling, record, decode=decode)
     except NotFiniteError as error:
         row = prompts.slice(error.row, 1).to_pylist()[0]
         raise StudyError(f"prompt {row['prompt_id']} ({row['caption'][:60]!r}): {error}") from error
@@ -145,7 +163,10 @@ def _image_row(prompt_id: int, image: np.ndarray) -> dict[str, Any]:
 
 
 def images_of(study: Study, start: int, stop: int) -> dict[int, np.ndarray]:
-    """Decoded images by prompt id, start <= prompt_id < stop. Raises ``StudyError`` for one that is damaged."""
+    """Decoded images by prompt id, start <= prompt_id < stop, of those that are kept.
+
+    Raises ``StudyError`` for one that is damaged.
+    """
     return _decoded(study, read_shards(study, "images", start, stop, ["prompt_id", "image"]))
 
 

@@ -24,6 +24,7 @@ Config = Any  # StudyConfig or Mapping: this module is imported before anything 
 APART = ("name", "run")  # a study's name and how it is executed change no result
 # Dotted setting -> legacy value: hashes leave it out at that value, and a study.yaml without it is read as having it.
 ADDED: dict[str, Any] = {
+    "sampling.train_images": True,
     "sae.buffer_gb": None,
     "interventions.spatial_block": None,
     "interventions.global_block": None,

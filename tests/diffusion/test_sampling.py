@@ -63,6 +63,14 @@ def test_recorded_values_are_output_minus_input_of_the_block(model):
     assert not np.array_equal(got["mid", 0.0, "uncond"], got["mid", 0.0, "cond"])
 
 
+def test_what_is_recorded_does_not_ask_for_the_image(model):
+    record = Record(BLOCKS, (1.0, 0.0))
+    whole, bare = (sample(model, CAPTIONS, [1, 2, 3], FEW, record, decode=decode) for decode in (True, False))
+    assert len(whole.images) == 3 and not len(bare.images)
+    assert whole.activations.keys() == bare.activations.keys()
+    assert all(np.array_equal(whole.activations[site], bare.activations[site]) for site in whole.activations)
+
+
 def test_shapes_are_the_papers_grids(model):
     shapes = block_shapes(model, BLOCKS, FEW)
     assert {name: shape[:2] for name, shape in shapes.items()} == {"down": (16, 16), "mid": (8, 8), "up": (16, 16)}

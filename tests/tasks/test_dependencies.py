@@ -12,8 +12,10 @@ from hypothesis import strategies as st
 from pydantic import BaseModel
 
 from storage.errors import StorageError
+from storage.formats import KEY
 from storage.inspect import STAGES as SHOWN
 from storage.schemas import SCHEMAS, WRITERS
+from storage.study import SEAL
 from tasks import dependencies
 from tasks.config import StudyConfig, load_config
 from tasks.dependencies import (
@@ -169,6 +171,7 @@ def study_from_before(root, key):
     former = load_config(ROOT / "configs" / "tiny.yaml", [f"{key}={json.dumps(dependencies.ADDED[key])}"])
     made = open_or_create(root, former)
     content = yaml.safe_load((root / "study.yaml").read_text())
+    del content[SEAL], content[KEY]  # older studies have neither
     node = content["config"]
     for group in groups:
         node = node[group]
