@@ -395,22 +395,30 @@ def _card(options: argparse.Namespace) -> int:
 def _status(options: argparse.Namespace) -> int:
     from storage.inspect import expected_units, status
     from storage.study import read_study
+    from storage.text import printable
     from tasks.dependencies import stage_hashes
 
     known = read_study(options.dir)
+    expected = expected_units(options.dir)  # first: it tells of a damaged configuration
     found = status(options.dir, stage_hashes(known["config"], known.get("stages", {})))
-    expected = expected_units(options.dir)
-    print(f"study {found['name']} in {options.dir} (configuration {found['config_hash']})")
+    print(printable(f"study {found['name']} in {options.dir} (configuration {found['config_hash']})"))
     for stage, done in found["done"].items():
         total = expected[stage]
         state = "done" if done >= total else f"{total - done} missing"
         print(f"  {stage:<10} {done:>6} / {total:<6} {state}")
     store = found["activations"]
-    print(f"activations: {store['sites']} sites, {store['shards']} shards, {_size(store['bytes'])}")
+    print(f"activations: {store['sites']} sites, {store['shards']} shards, {_size(store['bytes'])}{_problem(store)}")
     print(f"SAEs: {found['saes']}; figures: {len(found['figures'])}")
     for table, facts in found["tables"].items():
-        print(f"  {table:<17} {facts['rows']:>9} rows  {_size(facts['bytes']):>9}  {facts['parts']} parts")
+        size = f"{facts['rows']:>9} rows  {_size(facts['bytes']):>9}  {facts['parts']} parts"
+        print(f"  {table:<17} {size}{_problem(facts)}")
     return 0
+
+
+def _problem(facts: dict[str, Any]) -> str:
+    from storage.text import printable
+
+    return f"  {printable(facts['problem'])}" if "problem" in facts else ""
 
 
 def _size(count: float) -> str:
