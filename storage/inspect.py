@@ -121,7 +121,10 @@ def expected_units(root: str | Path) -> dict[str, int]:
     Raises ``StorageError`` if study.yaml lacks settings, as one may that is from before it had a checksum.
     """
     try:
-        return _expected(read_study(root)["config"])
+        study = read_study(root)
+        if "config_hash" not in study:
+            raise KeyError("config_hash")
+        return _expected(study["config"])
     except (KeyError, TypeError, AttributeError, ZeroDivisionError, ValueError) as error:
         if isinstance(error, StorageError):
             raise
