@@ -3,7 +3,7 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
 BIN := .venv/bin
 
-.PHONY: demo test test-compose lint compose clean
+.PHONY: demo test test-lowest test-compose lint compose clean
 
 demo: .venv/ready
 	$(BIN)/concepts run configs/mini.yaml --root runs/mini
@@ -12,6 +12,10 @@ demo: .venv/ready
 
 test: .venv/ready
 	$(BIN)/python -m pytest
+
+# The lowest versions that pyproject.toml allows, in an environment of their own: tables, stores and a whole tiny study.
+test-lowest: .venv-lowest/ready
+	.venv-lowest/bin/python -m pytest tests/storage tests/tasks/test_config.py tests/system/test_commands.py
 
 # Builds the image and starts every service of docker-compose.yml, so it needs a Docker engine.
 test-compose: .venv/ready
@@ -34,5 +38,11 @@ compose:
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	touch .venv/ready
 
+.venv-lowest/ready: pyproject.toml constraints-lowest.txt
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or later is needed: install it, or run make PYTHON=/path/to/python3"; exit 1; }
+	$(PYTHON) -m venv .venv-lowest
+	.venv-lowest/bin/pip install --quiet --constraint constraints-lowest.txt --editable '.[dev]'
+	touch .venv-lowest/ready
+
 clean:
-	rm -rf .venv
+	rm -rf .venv .venv-lowest

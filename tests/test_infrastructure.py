@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import yaml
 from packaging.requirements import Requirement
+from packaging.version import Version
 
 from tests.paths import ROOT
 
@@ -81,6 +82,17 @@ def test_what_is_installed_is_what_is_pinned():
         if installed != pin:
             differing[name] = (pin, installed)
     assert differing == {}
+
+
+def test_every_lower_bound_is_the_version_that_is_tested():
+    lines = (ROOT / "constraints-lowest.txt").read_text().splitlines()
+    pins = {_canonical(name): pin for name, pin in (line.split("==") for line in lines if not line.startswith("#"))}
+    extras = PROJECT["optional-dependencies"]
+    for text in [*PROJECT["dependencies"], *extras["dev"], *extras["bench"]]:
+        requirement = Requirement(text)
+        bounds = [one.version for one in requirement.specifier if one.operator == ">="]
+        assert bounds, f"{text}: give its lowest version"
+        assert Version(bounds[0]) == Version(pins[_canonical(requirement.name)]), text
 
 
 def _canonical(name: str) -> str:
