@@ -11,7 +11,7 @@ from storage.query import query
 from tests.paths import ROOT
 
 FENCE = re.compile(r"(<!-- not run by the tests: [^\n]+ -->\n)?```(\w+)\n(.*?)```", re.S)
-PAGES = sorted(p for p in ROOT.rglob("*.md") if not {".venv", "runs"} & set(p.relative_to(ROOT).parts))
+PAGES = sorted(p for p in ROOT.rglob("*.md") if not {".venv", ".venv-lowest", "runs"} & set(p.relative_to(ROOT).parts))
 pytestmark = pytest.mark.system
 BLOCKS = [
     pytest.param(language, code, id=f"{page.relative_to(ROOT)}-{number}")
