@@ -86,10 +86,21 @@ def parser() -> argparse.ArgumentParser:
     repair.add_argument("--dry-run", action="store_true", help="only say what would be forgotten")
     repair.add_argument("--unit", action="append", default=[], metavar="STAGE/UNIT", help="forget this one, too")
     _add_wait(repair)
-    query = commands.add_parser("query", help="SQL over the tables (DuckDB)")
+    query = commands.add_parser(
+        "query",
+        help="SQL over the tables (DuckDB)",
+        description="Each table of the study is a view of its own name. A query is one statement that reads: SELECT, "
+        "FROM, WITH, VALUES, PIVOT, DESCRIBE, SHOW, SUMMARIZE, or EXPLAIN and one of them; no other file is read and "
+        "none is written. docs/queries.md tells what each type becomes in each format.",
+    )
     query.add_argument("dir", type=Path)
-    query.add_argument("sql")
-    query.add_argument("--format", choices=("table", "csv", "json", "parquet"), default="table")
+    query.add_argument("sql", help='as in "select label, count(*) n from segments group by label"')
+    query.add_argument(
+        "--format",
+        choices=("table", "csv", "json", "parquet"),
+        default="table",
+        help="table is for reading and cuts long text; the others hold values whole (parquet: into a file or a pipe)",
+    )
     serve = commands.add_parser("serve", help="serve scheduled deployments against a Prefect server")
     serve.add_argument("--config", type=Path, default=Path("configs/mini.yaml"))
     serve.add_argument("--root", type=_root, default=Path("runs/mini"))

@@ -1,13 +1,19 @@
 """Commands beside the stages: pages of concepts, calibrated thresholds."""
 
 import json
+import os
+import pty
 import re
+import shlex
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 
 from storage.query import query
 from tasks.collect import decode_png
+from tests.paths import ROOT
 from tests.vision.tiny_models import build_tiny_vision
 from vision.clip import Scorer
 from vision.settings import TransformersSettings
@@ -90,3 +96,28 @@ def test_thresholds_of_a_real_tagger_are_the_best_cuts(launch, tmp_path):
             ]
             mine = scores[:, number] >= np.float32(threshold)
             assert 2 * (mine & present).sum() / (mine.sum() + present.sum()) == pytest.approx(max(f1))
+
+
+def test_an_answer_that_cannot_be_written_or_shown_is_one_sentence(tiny_study, launch):
+    sql = "select prompt_id, caption from prompts"
+    for target in ("/dev/full", "| head -1"):
+        redirect = target if target.startswith("|") else f"> {target}"
+        command = f"{shlex.join([sys.executable, '-m', 'flows.cli', 'query', str(tiny_study), sql])} {redirect}"
+        done = subprocess.run(["bash", "-c", f"set -o pipefail; {command}"], cwd=ROOT, capture_output=True, text=True)
+        assert "Traceback" not in done.stderr and "Exception" not in done.stderr
+        if target == "/dev/full":
+            assert done.returncode == 2 and "disk full" in done.stderr
+
+
+def test_a_terminal_is_sent_no_parquet_and_no_escapes(tiny_study):
+    """Under a pseudo-terminal of its own."""
+    sql = "select chr(27) || '[2J' as a"
+    for form, says in (("parquet", b"send them to a file"), ("csv", rb"\x1b[2J"), ("table", rb"\x1b[2J")):
+        command = [sys.executable, "-m", "flows.cli", "query", str(tiny_study), sql, "--format", form]
+        outer, inner = pty.openpty()
+        process = subprocess.Popen(command, cwd=ROOT, stdout=inner, stderr=inner)
+        process.wait(timeout=60)
+        os.close(inner)
+        shown = os.read(outer, 100_000)
+        os.close(outer)
+        assert says in shown and b"\x1b" not in shown and process.returncode == (2 if form == "parquet" else 0)
