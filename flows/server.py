@@ -175,7 +175,7 @@ def _why(lines: list[str], code: int | None) -> str:
     """One sentence: why the server did not come up, and what to do."""
     home = get_current_settings().home
     said = next((line for line in reversed(lines) if line), "it said nothing")
-    if "Can't locate revision" in said:
+    if "No such revision" in said:  # of the database's schema
         return (
             f"Prefect's database below {home} was made by a newer version of Prefect: set PREFECT_HOME to another "
             "folder, or upgrade Prefect"

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -122,25 +123,51 @@ def prefect_api(tmp_path):
         _stop(process)
 
 
-def test_serve_offers_every_stage_and_a_schedule_and_runs_them(prefect_api, tmp_path):
-    url, variables = prefect_api
-    root, log = tmp_path / "served", tmp_path / "serve.log"
-    command = concepts("serve", "--config", "configs/tiny.yaml", "--root", str(root), "--cron", "0 4 * * *")
-    with log.open("w") as out:
-        serve = subprocess.Popen(command, cwd=ROOT, env=variables, stdout=out, stderr=subprocess.STDOUT)
+def test_serve_without_a_server_has_its_own_and_an_interruption_leaves_nothing_behind(tmp_path):
+    """From a folder with another ``tasks.py``, which no process of ours may run."""
+    port, root, here = free_port(), tmp_path / "served", tmp_path / "here"
+    here.mkdir()
+    (here / "tasks.py").write_text("raise SystemExit('a stranger was run')")
+    url, log = f"http://127.0.0.1:{port}/api", (tmp_path / "serve.log").open("w")
+    flags = ["--config", str(ROOT / "configs/tiny.yaml"), "--root", str(root), "--cron", "0 4 * * *"]
+    serve = subprocess.Popen(
+        [sys.executable, "-P", "-m", "flows.cli", "serve", *flags, "--port", str(port)],
+        cwd=here,
+        env=environment(tmp_path / "prefect") | {"PYTHONPATH": str(ROOT)},
+        stdout=log,
+        stderr=log,
+    )
     try:
-        _wait(lambda: len(_deployments(url)) == 7, 90, "the deployments did not appear")
+        _wait(lambda: len(_deployments(url)) == 7, 200, "the deployments did not appear")
         served = {d["name"]: d for d in _deployments(url)}
         assert set(served) == {"study", "collect", "train", "label", "bench", "layout", "intervene"}
         assert [s["schedule"]["cron"] for s in served["study"]["schedules"]] == ["0 4 * * *"]
+        assert httpx.get(url.removesuffix("/api"), headers={"Accept": "text/html"}).status_code == 200
         run = _wait(lambda: _post(url, f"deployments/{served['collect']['id']}/create_flow_run"), 30, "no run was made")
-        _wait(lambda: _state(url, run["id"]) in ENDED, 120, "the flow run did not end")
-        assert _state(url, run["id"]) == "COMPLETED", log.read_text()[-3000:]
+        _wait(lambda: _state(url, run["id"]) in ENDED, 200, "the flow run did not end")
+        assert _state(url, run["id"]) == "COMPLETED", Path(log.name).read_text()[-3000:]
+        assert status(root)["done"]["collect"] == expected_units(root)["collect"]
+        keys = {artifact["key"] for artifact in _post(url, "artifacts/filter")}
+        assert {"collect-images", "collect-progress"} <= keys
+        again = _wait(lambda: _post(url, f"deployments/{served['train']['id']}/create_flow_run"), 30, "no run was made")
+        _wait(lambda: _state(url, again["id"]) == "RUNNING", 200, "the second run did not start")
+        started = psutil.Process(serve.pid).children(recursive=True)
+        serve.terminate()
+        assert serve.wait(30) == 143
     finally:
-        _stop(serve)
-    assert status(root)["done"]["collect"] == expected_units(root)["collect"]
-    keys = {artifact["key"] for artifact in _post(url, "artifacts/filter")}
-    assert {"collect-images", "collect-progress"} <= keys
+        serve.kill()
+        log.close()
+    assert len(started) >= 2 and not psutil.wait_procs(started, timeout=10)[1]
+    states = _states_in(tmp_path / "prefect" / "prefect.db")
+    assert states[again["id"].replace("-", "")] == "CANCELLED"
+
+
+def _states_in(database: Path) -> dict[str, str]:
+    """Flow run id -> state, of a server that is gone."""
+    with sqlite3.connect(database) as connection:
+        return {
+            str(i).replace("-", ""): state for i, state in connection.execute("select id, state_type from flow_run")
+        }
 
 
 def test_a_worker_runs_what_prefect_yaml_deploys(prefect_api, tmp_path):

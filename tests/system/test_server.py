@@ -1,0 +1,169 @@
+"""Servers that die under a run: our own is replaced, one of somebody else's is waited for. With real processes."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from contextlib import contextmanager
+
+import httpx
+import psutil
+import pytest
+from prefect import flow, task
+from prefect.cache_policies import NO_CACHE
+from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_MAX_RETRIES, PREFECT_HOME, temporary_settings
+
+from flows.automations import install
+from flows.server import API, own_server, prefect_server, though_the_api_goes
+from tasks.errors import StudyError
+from tasks.patience import be_patient
+
+pytestmark = pytest.mark.system
+
+
+@pytest.fixture
+def home(tmp_path, monkeypatch):
+    monkeypatch.setenv("PREFECT_HOME", str(tmp_path))
+    with temporary_settings({PREFECT_HOME: tmp_path}, restore_defaults={PREFECT_API_URL}):
+        yield tmp_path
+
+
+@task(cache_policy=NO_CACHE)
+def unit(number: int) -> int:
+    return number
+
+
+def server_processes() -> list[psutil.Process]:
+    return [child for child in psutil.Process().children() if str(API) in child.cmdline()]
+
+
+def test_a_server_of_our_own_that_dies_is_replaced_and_nobody_is_refused(home):
+    @flow
+    def stage() -> list[int]:
+        before = unit(1)
+        server_processes()[0].send_signal(signal.SIGKILL)
+        return [before, unit.submit(2).result()]
+
+    with prefect_server() as url:
+        first = server_processes()[0].pid
+        assert stage() == [1, 2]
+        assert server_processes()[0].pid != first
+        assert httpx.get(f"{url}/health", timeout=60, trust_env=False).is_success
+    assert server_processes() == []
+
+
+@contextmanager
+def api_on(port: int):
+    """A server on a port; the port is free again after it."""
+    listener = socket.socket()
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listener.bind(("127.0.0.1", port))
+    listener.listen()
+    command = [sys.executable, "-P", str(API), str(listener.fileno())]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, pass_fds=[listener.fileno()], env=dict(os.environ))
+    port = listener.getsockname()[1]
+    listener.close()
+    try:
+        while True:
+            try:
+                if httpx.get(f"http://127.0.0.1:{port}/api/health", timeout=60, trust_env=False).is_success:
+                    break
+            except httpx.HTTPError:
+                assert process.poll() is None
+                time.sleep(0.1)
+        yield port
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_a_flow_waits_for_a_server_that_is_away_and_for_its_first_task_too(home):
+    be_patient()
+    back = threading.Event()
+
+    def bring_back(port: int) -> None:
+        time.sleep(5)
+        with api_on(port):
+            back.wait(600)
+
+    @flow
+    def stage() -> int:
+        server.__exit__(None, None, None)
+        threading.Thread(target=bring_back, args=(port,), daemon=True).start()
+        return unit(1)
+
+    server = api_on(0)
+    port = server.__enter__()
+    settings = {PREFECT_API_URL: f"http://127.0.0.1:{port}/api", PREFECT_CLIENT_MAX_RETRIES: 7}
+    with temporary_settings(settings):
+        try:
+            assert stage() == 1
+        finally:
+            back.set()
+
+
+def test_a_flow_is_run_again_when_the_server_comes_back_and_not_for_a_users_mistake(home):
+    runs = []
+
+    def once_cut_off() -> str:
+        runs.append(1)
+        if len(runs) == 1:
+            raise RuntimeError("Failed to reach API") from httpx.ConnectError("refused")
+        return "done"
+
+    def mistaken() -> None:
+        runs.append(1)
+        raise StudyError("no such column")
+
+    with prefect_server():
+        assert though_the_api_goes(once_cut_off) == "done" and len(runs) == 2
+        with pytest.raises(StudyError, match="no such column"):
+            though_the_api_goes(mistaken)
+    assert len(runs) == 3
+
+
+def test_a_server_with_ui_talks_to_nobody_else_and_takes_the_rules_twice(home):
+    with own_server(ui_port=0) as url, temporary_settings({PREFECT_API_URL: url}):
+        page = url.removesuffix("/api")
+        answer = httpx.get(page, headers={"Accept": "text/html"}, follow_redirects=True, trust_env=False, timeout=60)
+        assert answer.status_code == 200 and "<title>Prefect" in answer.text
+        assert answer.headers["content-security-policy"].endswith(
+            f"connect-src 'self' {page} {page.replace('127.0.0.1', 'localhost')}"
+            f" {page.replace('http', 'ws')} {page.replace('127.0.0.1', 'localhost').replace('http', 'ws')}"
+        )
+        assert httpx.get(f"{page}/ui-settings", trust_env=False, timeout=60).json()["api_url"] == url
+        install()
+        install()
+        rules = httpx.post(f"{url}/automations/filter", json={}, trust_env=False, timeout=60).json()
+        assert sorted(rule["name"] for rule in rules) == sorted({rule["name"] for rule in rules}) and len(rules) == 3
+
+
+def test_a_port_that_is_taken_is_one_sentence(home):
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        with pytest.raises(StudyError, match=f"port {port} of this machine is taken .* name another with --port"):
+            with own_server(ui_port=port):
+                pass
+
+
+def test_a_database_of_a_newer_prefect_is_one_sentence(home):
+    with own_server():
+        pass
+    import sqlite3
+
+    with sqlite3.connect(home / "prefect.db") as database:
+        database.execute("update alembic_version set version_num = 'of-the-future'")
+    database.close()
+    with pytest.raises(StudyError, match="was made by a newer version of Prefect: set PREFECT_HOME to another folder"):
+        with own_server():
+            pass
+
+
+def test_a_database_that_is_none_is_one_sentence(home):
+    (home / "prefect.db").write_bytes(b"no database at all" * 1000)
+    with pytest.raises(StudyError, match="did not come up, and ended with code 1 .*not a database.*: set PREFECT_HOME"):
+        with own_server():
+            pass
