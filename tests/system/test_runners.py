@@ -142,7 +142,7 @@ def test_serve_without_a_server_has_its_own_and_an_interruption_leaves_nothing_b
         served = {d["name"]: d for d in _deployments(url)}
         assert set(served) == {"study", "collect", "train", "label", "bench", "layout", "intervene"}
         assert [s["schedule"]["cron"] for s in served["study"]["schedules"]] == ["0 4 * * *"]
-        assert httpx.get(url.removesuffix("/api"), headers={"Accept": "text/html"}).status_code == 200
+        assert httpx.get(url.removesuffix("/api"), follow_redirects=True).status_code == 200
         run = _wait(lambda: _post(url, f"deployments/{served['collect']['id']}/create_flow_run"), 30, "no run was made")
         _wait(lambda: _state(url, run["id"]) in ENDED, 200, "the flow run did not end")
         assert _state(url, run["id"]) == "COMPLETED", Path(log.name).read_text()[-3000:]
