@@ -105,6 +105,7 @@ def parser() -> argparse.ArgumentParser:
     serve.add_argument("--config", type=Path, default=Path("configs/mini.yaml"))
     serve.add_argument("--root", type=_root, default=Path("runs/mini"))
     serve.add_argument("--cron", default="0 3 * * *", help="schedule of the whole study")
+    serve.add_argument("--timezone", default="UTC", help="of the schedule, as in Europe/Berlin; UTC unless given")
     server = commands.add_parser(
         "server", help="a Prefect server with its UI, for all commands; nothing leaves the machine"
     )
@@ -514,10 +515,10 @@ def _serve(options: argparse.Namespace) -> int:
     prepare()
     from flows.schedule import study_schedule
 
-    study_schedule(options.cron, "UTC")
+    schedule = study_schedule(options.cron, options.timezone)
     from flows.serve import serve_all
 
-    serve_all(str(options.config), str(options.root), options.cron, options.port)
+    serve_all(str(options.config), str(options.root), schedule, options.port)
     return 0
 
 

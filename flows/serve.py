@@ -11,6 +11,7 @@ from uuid import UUID
 
 from prefect import serve
 from prefect.deployments.runner import EntrypointType
+from prefect.schedules import Schedule
 from prefect.settings import PREFECT_API_URL
 
 from flows import automations
@@ -21,20 +22,20 @@ from flows.server import own_server, prefect_server
 from flows.study import STAGES, study_flow
 
 
-def serve_all(config_path: str, root: str, cron: str, port: int) -> None:
+def serve_all(config_path: str, root: str, schedule: Schedule, port: int) -> None:
     """Serve until interrupted, against the server that PREFECT_API_URL names or one of our own on ``port``.
 
     Raises ``StudyError`` if there is no server to be had.
     """
     own = not PREFECT_API_URL.value()
-    served = deployments(config_path, root, cron)
+    served = deployments(config_path, root, schedule)
     # Prefect imports a run's flow with the current folder first: let that be ours, not one with another tasks.py.
     os.chdir(CHECKOUT)
     with prefect_server(ui_port=port) as url:
         os.environ["PREFECT_API_URL"] = url  # also where the folder's .env names it
         os.environ.setdefault("PREFECT_FLOWS_HEARTBEAT_FREQUENCY", str(automations.HEARTBEAT_SECONDS))
         automations.install()
-        _say(url, own, config_path, root, cron)
+        _say(url, own, config_path, root, schedule)
         with farewell(_cancel_what_runs):
             try:
                 serve(*served, limit=1, print_starting_message=False)  # one study folder, one writer
@@ -42,7 +43,7 @@ def serve_all(config_path: str, root: str, cron: str, port: int) -> None:
                 end_if_told()  # Prefect swallows the interruption, or exits with code 0
 
 
-def deployments(config_path: str, root: str, cron: str) -> list[Any]:
+def deployments(config_path: str, root: str, schedule: Schedule) -> list[Any]:
     """Every stage and the bench without, the whole study with a schedule; paths hold wherever the runs are started."""
     given = {"config_path": str(Path(config_path).absolute()), "root": str(Path(root).absolute())}
     common: dict[str, Any] = {
@@ -52,7 +53,7 @@ def deployments(config_path: str, root: str, cron: str) -> list[Any]:
     }
     bench = common | {"parameters": given | {"truth": str(Path("runs/truth.parquet").absolute())}}
     return [
-        study_flow.to_deployment("study", cron=cron, **common),
+        study_flow.to_deployment("study", schedule=schedule, **common),
         *(flow.to_deployment(name, **common) for name, flow in STAGES.items()),
         bench_flow.to_deployment("bench", **bench),
     ]
@@ -85,10 +86,10 @@ def run_server(port: int) -> None:
         threading.Event().wait()
 
 
-def _say(url: str, own: bool, config_path: str, root: str, cron: str) -> None:
+def _say(url: str, own: bool, config_path: str, root: str, schedule: Schedule) -> None:
     page = url.removesuffix("/api")
     whose = "a server of this command's own, which ends with it" if own else "the server of PREFECT_API_URL"
     print(f"Prefect's UI: {page} ({whose})", file=sys.stderr)
-    names = f"study (scheduled {cron!r}, UTC), {', '.join(STAGES)}, bench"
+    names = f"study (scheduled {schedule.cron!r}, {schedule.timezone}), {', '.join(STAGES)}, bench"
     print(f"deployments of {config_path} into {root}: {names}", file=sys.stderr)
     sys.stderr.flush()

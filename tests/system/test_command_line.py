@@ -10,7 +10,9 @@ import pytest
 
 from flows import cli
 from flows.cli import main
+from flows.schedule import study_schedule
 from flows.sentences import sentence_of
+from flows.serve import deployments
 from tests.paths import ROOT
 
 TINY = str(ROOT / "configs" / "tiny.yaml")
@@ -77,6 +79,14 @@ CRONS = {
 @pytest.mark.parametrize("cron", CRONS)
 def test_a_schedule_that_never_comes_is_refused(said, cron):
     assert CRONS[cron] in said("serve", "--config", TINY, "--cron", cron)
+
+
+def test_a_schedule_has_a_time_zone_that_exists(said):
+    for zone in ("Mars/Base", "", "../../etc/passwd"):
+        assert "is no time zone" in said("serve", "--config", TINY, "--timezone", zone)
+    schedule = study_schedule("0 3 * * *", "Europe/Berlin")
+    (study, *_) = deployments(TINY, "root", schedule)
+    assert [(s.schedule.cron, s.schedule.timezone) for s in study.schedules] == [("0 3 * * *", "Europe/Berlin")]
 
 
 def refusal(number, name="/data/study/figures/x.png"):
