@@ -124,10 +124,12 @@ def native_size(unet: Config) -> tuple[int, int]:
     size = unet.get("sample_size")
     if size is None:
         raise DiffusionError("unet/config.json has no sample_size: set sampling.height and sampling.width")
-    rows, columns = size if isinstance(size, list | tuple) else (size, size)
+    both = list(size) if isinstance(size, list | tuple) else [size, size]
+    if len(both) != 2 or not all(isinstance(side, int) and side > 0 for side in both):
+        raise DiffusionError(f"unet/config.json is damaged (its sample_size is {size!r}): fetch it again")
     # A fault of the first releases' configs, which the pipeline puts right.
     old = isinstance(size, int) and size < 64 and _release(unet) < (0, 9)
-    return (64, 64) if old else (int(rows), int(columns))
+    return (64, 64) if old else (both[0], both[1])
 
 
 def _release(config: Config) -> tuple[int, ...]:

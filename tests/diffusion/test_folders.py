@@ -267,6 +267,7 @@ SPOILT = {
     "wide": (edited("unet/config.json", cross_attention_dim=768), "cross_attention_dim is 768 and .* hidden_size 128"),
     "tiny VAE": (edited("vae/config.json", _class_name="AutoencoderTiny"), "vae/config.json is a AutoencoderTiny"),
     "odd size": (edited("unet/config.json", sample_size=15), r"own height \(unet's sample_size\) is 60, but .* to 64"),
+    "no size": (edited("unet/config.json", sample_size=[16]), r"damaged \(its sample_size is \[16\]\)"),
     "T5": (edited("text_encoder/config.json", model_type="t5"), "text_encoder/config.json is a 't5' model"),
     "zero SNR": (edited(SCHEDULE, **ZERO_SNR), "no signal at all .*set rescale_betas_zero_snr to false"),
     "prediction": (edited(SCHEDULE, prediction_type="flow"), "prediction_type is 'flow'"),
