@@ -60,6 +60,7 @@ class Scale:
     dtype: str
     batch_size: int
     k: tuple[int, ...]
+    windows: tuple[str, ...]
 
 
 SCALES = {
@@ -72,6 +73,7 @@ SCALES = {
         "float32",
         4,
         (10, 20),
+        ("final",),  # whose edits share all steps but the last
     ),
     "cuda": Scale(
         {"train": 64, "dictionary": 32, "layout": 24, "style": 8},
@@ -82,6 +84,7 @@ SCALES = {
         "float16",
         16,
         (10,),
+        ("early", "middle", "final"),
     ),
 }
 
@@ -177,7 +180,7 @@ def write_config(work: Path, scale: Scale, device: str) -> Path:
     config["layout"] = {"min_images": 2, "bootstrap": 100}
     windows = {"early": [0.6, 1.0, 1.0], "middle": [0.2, 0.6, 0.5], "final": [0.0, 0.2, 0.0]}
     config["interventions"] = {
-        "windows": {name: window for name, window in windows.items() if window[2] in scale.times},
+        "windows": {name: windows[name] for name in scale.windows},
         "objects": list(OBJECTS[:1]),
         "styles": list(STYLES),
         "prompts_per_target": 1,
