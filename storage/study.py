@@ -16,12 +16,14 @@ import yaml
 from storage.atomic import write_atomic
 from storage.errors import StorageError
 from storage.formats import FIRST, KEY, STUDY, format_of
+from storage.records import read_record, write_record
 from storage.vouch import digest_of_bytes
 
 EXECUTION_KEY = "run"  # how work is executed changes no result, so it may differ between runs of a study
 ORDERED = ("prompts.splits",)  # mappings whose order says something: splits are dealt one after the other
 REVISING = "revising"  # in study.yaml while a revision has not ended: the settings that changed
 SEAL = "sha256"  # of all that follows its line
+COPY = ("study", "settings")  # the record that holds a copy of study.yaml
 DAMAGED = "run `concepts repair` on the study"
 SHOWN, WIDTH = 5, 80
 Differences = dict[str, tuple[Any, Any]]
@@ -106,9 +108,24 @@ def read_study(root: str | Path) -> dict[str, Any]:
     return found
 
 
-def seal_study(root: str | Path, content: dict[str, Any]) -> None:
-    """Write what a damaged ``study.yaml`` says, found to be right, with a digest of its own again."""
-    _write(Path(root) / "study.yaml", content)
+def kept_copy(root: str | Path) -> bytes | None:
+    """What ``study.yaml`` holds, byte for byte, as its copy among the records has it; None without a whole copy."""
+    text = (read_record(root, *COPY) or {}).get("text")
+    return text.encode() if isinstance(text, str) and is_sealed(text.encode()) else None
+
+
+def keep_copy(root: str | Path) -> None:
+    """Keep a copy of ``study.yaml`` among the records: nothing else could tell what a damaged one said."""
+    text = (Path(root) / "study.yaml").read_text(encoding="utf-8")
+    write_record(root, *COPY, {"text": text}, "")
+
+
+def restore_study(root: str | Path) -> None:
+    """Put the copy in the place of a damaged ``study.yaml``. Raises ``StorageError`` if there is none."""
+    copied = kept_copy(root)
+    if copied is None:
+        raise StorageError(f"{root} has no whole copy of its study.yaml")
+    write_atomic(Path(root) / "study.yaml", copied)
 
 
 def is_sealed(data: bytes) -> bool:
@@ -186,6 +203,7 @@ def _write(path: Path, content: dict[str, Any]) -> None:
     """With the digest of all the rest as the first line."""
     text = yaml.safe_dump(content, sort_keys=False).encode()
     write_atomic(path, f"{SEAL}: {digest_of_bytes(text)}\n".encode() + text)
+    keep_copy(path.parent)
 
 
 def differences(old: Any, new: Any, prefix: str = "") -> Differences:

@@ -7,12 +7,13 @@ from collections.abc import Iterable
 
 from tasks.dependencies import STAGES
 from tasks.parts import shard_name
-from tasks.plans import SEGMENTED_SPLITS
+from tasks.plans import DRAW_STAGE, DRAW_UNIT, FIGURE_STAGE, SEGMENTED_SPLITS
 from tasks.preconditions import units_of
 from tasks.study import Study, series_name, shards_of
 
 Unit = tuple[str, str]  # stage, and the name of its completion record
 PLAN: Unit = ("plan", "prompts")
+DRAWN: Unit = (DRAW_STAGE, DRAW_UNIT)  # names all pictures: while it stands none is drawn again
 BEFORE = {"tag": "collect", "detect": "tag", "segment": "detect", "areas": "segment"}  # shard by shard
 
 
@@ -56,6 +57,8 @@ class Links:
             return self._all("label") | self._all("calibrate") | self._shards("collect", "style")
         if stage == "effects":
             return self._all("intervene")
+        if stage == "draw":
+            return self._all("match") | self._all("layout") | self._all("effects")
         if stage == "bench":
             return self._all("train") | self._all("share")
         return frozenset()
@@ -73,6 +76,8 @@ class Links:
         Nothing follows from the plan: it is drawn again from the same captions, or refused (``tasks.collect.plan``).
         """
         found = set(units)
+        if any(stage == FIGURE_STAGE for stage, _ in found):
+            found.add(DRAWN)
         for stage in STAGES:
             for unit in self.units[stage]:
                 if not (found - {PLAN}).isdisjoint(self.needs(stage, unit)):

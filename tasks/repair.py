@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import pyarrow.parquet as pq
 
@@ -17,15 +16,15 @@ from storage.errors import StorageError
 from storage.publish import RUNS
 from storage.records import forget_record, read_record, record_path, write_record
 from storage.store_metadata import DOCUMENT, StoreFacts, read_documents
-from storage.study import config_hash, read_study, seal_study
+from storage.study import COPY, keep_copy, kept_copy, read_study, restore_study
 from storage.tables import part_path
 from storage.vouch import check, digest_of, vouched_files
-from tasks.dependencies import ADDED, STAGES, stage_hash, stage_hashes
+from tasks.dependencies import STAGES, stage_hash
 from tasks.errors import StudyError
 from tasks.links import PLAN, Links, Unit
 from tasks.parts import prompts_by_shard
 from tasks.study import measured_shapes
-from tasks.verify import CHECKPOINT, STUDY, Damage, Report, guessed_study, inspect_study
+from tasks.verify import CHECKPOINT, STUDY, Damage, Report, inspect_study
 
 
 @dataclass
@@ -38,7 +37,7 @@ class Plan:
     forgotten: list[Unit] = field(default_factory=list)
     aside: list[Path] = field(default_factory=list)
     checkpoints: list[Path] = field(default_factory=list)  # folders whose checkpoint is damaged, and removed
-    seal: dict[str, Any] | None = None  # what study.yaml says, which its records bear out
+    settings: bool = False  # study.yaml is restored from its copy
     metadata: bool = False  # of the store, written anew
     plan_record: bool = False  # rebuilt from the parts that other records vouch for
 
@@ -65,8 +64,9 @@ def plan_repair(root: str | Path, units: list[str] | None = None) -> Plan:
     report = inspect_study(root)
     plan = Plan(report)
     if any(damage.path == STUDY for damage in report.damage):
-        plan.seal = _borne_out(root, report)
-        plan.lines.append(f"{STUDY}: its settings agree with the records: its checksum is written anew")
+        _refuse_lost_settings(root)
+        plan.settings = True
+        plan.lines.append(f"{STUDY} is restored from its copy")
     if report.links is None:
         raise StudyError(f"{root / STUDY} has settings that this version does not know: use the version that made it")
     asked = [_unit(name, report.links) for name in units or []]
@@ -93,36 +93,31 @@ def repair(root: str | Path, plan: Plan) -> None:
         os.rename(path, _free_name(path))
     for folder in plan.checkpoints:
         _remove_checkpoint(folder)
-    if plan.seal is not None:
-        seal_study(root, plan.seal)
+    if plan.settings:
+        restore_study(root)
     if plan.metadata or plan.plan_record:
         _rewrite_store(root, plan)
     for stage, unit in reversed(plan.forgotten):  # what followed first, so that a kill in between is found again
         if stage == RUNS:
             _repair_run(root, unit)
             continue
+        if (stage, unit) == COPY:
+            keep_copy(root)
+            continue
         if stage in ("train", "share"):
             _remove_checkpoint(_trained_in(root, stage, unit))
         forget_record(root, stage, unit)
 
 
-def _borne_out(root: Path, report: Report) -> dict[str, Any]:
-    """What a damaged study.yaml says, if it can be read and its records were made under just these settings."""
-    known = guessed_study(root)
-    agrees = known is not None and report.links is not None
-    if known is not None and agrees:
-        hashes = stage_hashes(known["config"], known.get("stages", {}))
-        whole = config_hash(known["config"], ADDED)  # which the records of older folders carry
-        of_stages = [(stage, record) for (stage, _), record in report.records.items() if stage in STAGES]
-        agrees = {record.get("config_hash") in (hashes[stage], whole) for stage, record in of_stages} == {True}
-    if known is None or not agrees:
+def _refuse_lost_settings(root: Path) -> None:
+    """Raise ``StudyError`` if nothing tells what a damaged study.yaml said."""
+    if kept_copy(root) is None:
         move = f"move {root / STUDY} away and " if os.path.lexists(root / STUDY) else ""
         raise StudyError(
-            f"{root / STUDY} cannot be rebuilt, for its records do not bear out what is left of it: {move}run "
+            f"{root / STUDY} cannot be restored, for its copy in done/study is damaged or missing, too: {move}run "
             f"`concepts run CONFIG --root {root}` with the configuration that the study was made with: what was "
             "recorded under it stays done"
         )
-    return {key: value for key, value in known.items() if key != "sha256"}
 
 
 def _unit(name: str, links: Links) -> Unit:

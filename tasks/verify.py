@@ -24,12 +24,12 @@ from storage.lock import NAME as LOCK
 from storage.records import NAME, parsed_record
 from storage.schemas import SCHEMAS
 from storage.store_metadata import NoStoreError, read_documents
-from storage.study import read_study, with_legacy
+from storage.study import COPY, SEAL, kept_copy, read_study, with_legacy
 from storage.tables import unrecorded_runs
 from storage.vouch import digest_of, vouched_files
 from tasks.config import parse_config
 from tasks.dependencies import ADDED, STAGES, stage_hashes
-from tasks.links import Links, Unit
+from tasks.links import DRAWN, Links, Unit
 from tasks.study import Study
 
 RUNS, FIGURES, CARDS = "runs", "figures", "cards"  # records of these are of no stage
@@ -39,6 +39,7 @@ ENDED = {  # what a row of `runs` says has ended
     "label": ("tag", "detect", "segment", "areas", "label"),
     "layout": ("layout",),
     "intervene": ("calibrate", "intervene", "effects"),
+    "figures": ("draw",),
     "bench": ("bench",),
 }
 SCRATCH = re.compile(r"\..+\.tmp")  # of a write that was interrupted
@@ -97,6 +98,7 @@ def inspect_study(root: str | Path) -> Report:
         _check_complete(report, known)
     if not any(name.endswith("/zarr.json") for name in vouched):
         _check_unvouched_store(root, report)
+    _check_copy(root, report)
     _look_around(root, vouched, report)
     report.damage.sort(key=lambda damage: damage.path)
     return report
@@ -113,7 +115,7 @@ def _study(root: Path, report: Report) -> dict[str, Any] | None:
         if not there and not (root / "done").is_dir():
             raise
         report.damage.append(Damage(STUDY, "is damaged" if there else "is missing"))
-        known = guessed_study(root)
+        known = copied_study(root)
     if known is None:
         return None
     try:
@@ -127,13 +129,22 @@ def _study(root: Path, report: Report) -> dict[str, Any] | None:
     return known
 
 
-def guessed_study(root: Path) -> dict[str, Any] | None:
-    """What a damaged study.yaml still says, if it can be read as a study's at all."""
-    try:
-        found = yaml.safe_load((root / STUDY).read_bytes().decode())
-    except (OSError, ValueError, yaml.YAMLError, RecursionError):
-        return None
+def copied_study(root: Path) -> dict[str, Any] | None:
+    """What a damaged study.yaml said, from its copy among the records."""
+    copied = kept_copy(root)
+    found = yaml.safe_load(copied) if copied is not None else None
     return found if isinstance(found, dict) and isinstance(found.get("config"), dict) else None
+
+
+def _check_copy(root: Path, report: Report) -> None:
+    """Whether study.yaml, if it is of a format that has a copy, has one that is like it."""
+    name = "done/" + "/".join(COPY) + ".json"
+    if any(damage.path in (STUDY, name) for damage in report.damage):
+        return
+    data = (root / STUDY).read_bytes()
+    if data.startswith(SEAL.encode()) and kept_copy(root) != data:
+        what = "is not a copy of study.yaml" if COPY in report.records else "is missing: the copy of study.yaml"
+        report.damage.append(Damage(name, what, (COPY,)))
 
 
 def _read_records(root: Path, report: Report) -> None:
@@ -158,7 +169,7 @@ def _read_records(root: Path, report: Report) -> None:
 
 def _is_unit(stage: str, unit: str, report: Report) -> bool:
     """Whether the study has such a unit, as far as can be known."""
-    if stage in (RUNS, FIGURES, CARDS):
+    if stage in (RUNS, FIGURES, CARDS) or (stage, unit) == COPY:
         return True
     return stage in STAGES and (report.links is None or unit in report.links.units[stage])
 
@@ -220,6 +231,9 @@ def _check_complete(report: Report, known: dict[str, Any]) -> None:
         if stage in STAGES:
             made = f"{stage}/{unit} was made from it"
             wanted |= dict.fromkeys(report.links.needs(stage, unit), made)
+    if DRAWN in done:
+        pictures = report.records[DRAWN].get("figures", [])
+        wanted |= {(FIGURES, str(name)): "it was drawn" for name in pictures if (FIGURES, name) not in report.records}
     damaged = report.units()
     for unit in sorted(set(wanted) - done - damaged):
         if unit not in report.records:  # a record of former settings is there: `concepts run` makes the unit again

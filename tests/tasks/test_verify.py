@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from storage.activations import ActivationStore
-from storage.publish import publish_run
+from storage.publish import publish_run, publish_unit
 from storage.records import forget_record, record_path, write_record
 from storage.store_metadata import document_files
 from storage.study import open_study
@@ -46,7 +46,7 @@ def fill(root: Path) -> None:
             {"store": store.facts.attributes()}, files)  # fmt: skip
     for stage, units in Links(study).units.items():
         for unit in units if stage not in ("plan", "bench") else ():
-            extra, files = {}, []
+            extra, files = ({"figures": ["a"]} if stage == "draw" else {}), []
             if stage == "collect":
                 data = np.ones((2, *SHAPE), np.float16)
                 extra = {"checksums": {site_path(s): store.write_shard(s, int(unit), data) for s in store.sites}}
@@ -59,12 +59,12 @@ def fill(root: Path) -> None:
             prefix = "shared-" if stage == "share" else ""
             tables = {table: [] for table in STAGES[stage].tables}
             publish(study, stage, unit, tables, prefix + unit.replace("/", "-"), extra, files)
-    for stage in ("collect", "train", "label", "layout", "intervene"):
+    for stage in ("collect", "train", "label", "layout", "intervene", "figures"):
         about = {"stage": stage, "started": 0, "ended": 1, "git_sha": None, "versions": "{}"}
         publish_run(root, RUN.format(stage), {**about, "run_id": RUN.format("")[1:], "config_hash": study.config_hash})
     (root / "figures").mkdir()
     (root / "figures" / "a.png").write_bytes(b"png")
-    publish(study, "effects", "all", {"intervention_effects": []}, files=[root / "figures" / "a.png"])
+    publish_unit(root, "figures", "a", {}, "a", study.config_hash, [root / "figures" / "a.png"])
 
 
 @pytest.fixture(scope="module")
@@ -160,12 +160,13 @@ def test_what_is_not_ours_is_named_and_no_damage(copy):
 def test_scratch_files_and_unfinished_units_are_left_over(copy):
     for name in ("tables/tags/.000001.parquet.123.tmp", "done/tag/.000001.json.7.tmp"):
         (copy / name).write_text("half")
-    publish_order = ("effects", "intervene", "calibrate", "layout")
+    publish_order = ("draw", "effects", "intervene", "calibrate", "layout")
     links = Links(inspect_study(copy).study)
     for stage in publish_order:
         for unit in links.units[stage]:
             forget_record(copy, stage, unit)
-    for name in (RUN.format("intervene"), RUN.format("layout")):
+    forget_record(copy, "figures", "a")
+    for name in (RUN.format("intervene"), RUN.format("layout"), RUN.format("figures")):
         forget_record(copy, "runs", name)
         (copy / "tables" / "runs" / f"{name}.parquet").unlink()
     report = inspect_study(copy)
@@ -188,13 +189,13 @@ def units(root: Path, *stages: str) -> dict[str, set[str]]:
     return {stage: set(links.units[stage]) for stage in stages if links.units[stage]}
 
 
-EDITS = ("calibrate", "intervene", "effects")
+EDITS = ("calibrate", "intervene", "effects", "draw")
 
 
 def test_a_repair_forgets_a_unit_and_what_was_made_from_it(copy):
     flipped(copy / "tables" / "tags" / "000002.parquet")  # of the layout split: no label is made from it
     steps = {stage: {"000002"} for stage in ("tag", "detect", "segment", "areas")}
-    assert forgotten(copy) == steps | units(copy, "layout")
+    assert forgotten(copy) == steps | units(copy, "layout", "draw")
 
 
 def test_a_dictionarys_weights_undo_its_own_labels_and_the_edits(copy):
@@ -206,7 +207,12 @@ def test_a_dictionarys_weights_undo_its_own_labels_and_the_edits(copy):
 
 def test_an_image_of_the_edits_split_undoes_the_edits_alone(copy):
     flipped(copy / "tables" / "images" / "000003.parquet")
-    assert forgotten(copy) == {"collect": {"000003"}} | units(copy, "intervene", "effects")
+    assert forgotten(copy) == {"collect": {"000003"}} | units(copy, "intervene", "effects", "draw")
+
+
+def test_a_picture_is_drawn_again_alone(copy):
+    flipped(copy / "figures" / "a.png")
+    assert forgotten(copy) == {"figures": {"a"}, "draw": {"all"}}
 
 
 def test_a_dry_run_changes_nothing(copy):
@@ -225,20 +231,26 @@ def test_metadata_of_the_store_are_written_anew_beside_its_shards(copy):
     assert {name: (copy / name).read_bytes() for name in everything(copy)} == before
 
 
-def test_study_yaml_is_sealed_anew_only_where_its_records_bear_it_out(copy):
-    path = copy / "study.yaml"
-    whole = path.read_bytes()
-    path.write_bytes(whole.replace(b"sha256: ", b"sha256: 0", 1))
-    assert verify(copy) == ["study.yaml is damaged"]
-    repair(copy, plan_repair(copy))
-    assert path.read_bytes() == whole and verify(copy) == []
-    for harm in (whole.replace(b"seed: 0", b"seed: 1", 1), b"\x00", whole[: len(whole) // 3], b"[" * 5000, b""):
-        path.write_bytes(harm)
-        assert "study.yaml is damaged" in verify(copy)
-        with pytest.raises(StudyError, match="cannot be rebuilt, .*: move .* away and run `concepts run CONFIG"):
-            plan_repair(copy)
-    path.unlink()
-    assert verify(copy)[-1] == "study.yaml is missing"
+def test_study_yaml_is_restored_from_its_copy(copy):
+    path, kept = copy / "study.yaml", copy / "done" / "study" / "settings.json"
+    whole, record = path.read_bytes(), kept.read_bytes()
+    harms = (whole.replace(b"seed: 0", b"seed: 1", 1), b"\x00", whole[: len(whole) // 3], b"[" * 5000, b"", None)
+    for harm in harms:
+        path.write_bytes(harm) if harm is not None else path.unlink()
+        assert verify(copy) == ["study.yaml is missing" if harm is None else "study.yaml is damaged"]
+        plan = plan_repair(copy)
+        repair(copy, plan)
+        assert path.read_bytes() == whole and plan.forgotten == [] and verify(copy) == []
+    for harm in (flipped, Path.unlink):
+        harm(kept)
+        assert [d.units for d in inspect_study(copy).damage] == [(("study", "settings"),)]
+        repair(copy, plan_repair(copy))
+        assert kept.read_bytes() == record and verify(copy) == []
+    flipped(path)
+    flipped(kept)
+    assert len(verify(copy)) == 2
+    with pytest.raises(StudyError, match="cannot be restored, .*: move .* away and run `concepts run CONFIG"):
+        plan_repair(copy)
 
 
 def test_what_stands_in_the_way_of_a_file_is_moved_aside(copy):
