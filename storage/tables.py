@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 
 from storage.atomic import write_atomic
 from storage.errors import StorageError
+from storage.formats import KEY, TABLE, TABLE_KEY, format_of
 from storage.records import whole_records
 from storage.schemas import KEYS, SCHEMAS, SORTS, WRITERS
 from storage.vouch import check, digest_of_bytes
@@ -55,10 +56,11 @@ def store_part(root: str | Path, table: str, part: str, rows: list[dict[str, Any
     """
     data = _validated(table, rows)
     buffer = io.BytesIO()
-    pq.write_table(data, buffer, **_parquet_options(table))
+    pq.write_table(data.replace_schema_metadata({TABLE_KEY: str(TABLE)}), buffer, **_parquet_options(table))
     encoded = buffer.getvalue()
     write_atomic(part_path(root, table, part), encoded)
-    return {"part": part, "rows": data.num_rows, "sha256": digest_of_bytes(encoded), **_range_of(table, data)}
+    facts = {KEY: TABLE, "part": part, "rows": data.num_rows, "sha256": digest_of_bytes(encoded)}
+    return {**facts, **_range_of(table, data)}
 
 
 def _range_of(table: str, data: pa.Table) -> dict[str, int]:
@@ -126,13 +128,16 @@ def _refuse_duplicates(table: str, data: pa.Table) -> None:
 def named_parts(root: str | Path, table: str) -> dict[Path, dict[str, Any]]:
     """The part files that completion records name, sorted, with what the record says: ``part``, ``rows``, ``sha256``.
 
-    Raises ``StorageError`` for a damaged record: without it rows would be lacking and nothing would say so.
+    Raises ``StorageError`` for a damaged record: without it rows would be lacking and nothing would say so; and
+    ``NewerFormat`` for a part that a newer version of the code has written.
     """
     found = {}
     for stage in WRITERS[table]:
         for record in whole_records(root, stage).values():
             if facts := record.get("tables", {}).get(table):
-                found[part_path(root, table, facts["part"])] = facts
+                path = part_path(root, table, facts["part"])
+                format_of(facts.get(KEY), TABLE, path)
+                found[path] = facts
     if table == "runs" and not found:
         found = {path: {} for path in unrecorded_runs(root)}
     return dict(sorted(found.items()))

@@ -10,6 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from storage.formats import KEY, TABLE, format_of
 from storage.publish import publish_unit
 from storage.records import missing, read_record
 from storage.schemas import KEYS, SCHEMAS, WRITERS
@@ -95,6 +96,7 @@ def _shard_part(study: Study, table: str, shard: int) -> Path:
             "`concepts run` on this folder first"
         )
     path = part_path(study.root, table, facts["part"])
+    format_of(facts.get(KEY), TABLE, path)
     check(path, facts["sha256"])
     return path
 

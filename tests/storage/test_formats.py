@@ -2,15 +2,18 @@
 
 import json
 
+import pyarrow.parquet as pq
 import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
 from storage.errors import StorageError
-from storage.formats import FIRST, KEY, RECORD, STUDY, TABLE_KEY, NewerFormat, format_of, table_format
+from storage.formats import FIRST, KEY, RECORD, STUDY, TABLE, TABLE_KEY, NewerFormat, format_of, table_format
+from storage.publish import publish_unit
 from storage.records import is_done, read_record, record_path, write_record
 from storage.study import begin_revision, config_hash, differences, open_study, read_study, with_legacy, without_legacy
+from storage.tables import read_table
 
 
 @given(st.integers(1, 50), st.integers(1, 50))
@@ -89,3 +92,20 @@ def test_a_study_without_an_added_setting_opens_at_its_legacy_value_only(tmp_pat
     assert open_study(tmp_path, {"a": {"x": 1, "new": 0}}, {}, added=ADDED) == digest
     with pytest.raises(StorageError, match="a.new: 0 -> 2"):
         open_study(tmp_path, {"a": {"x": 1, "new": 2}}, {}, added=ADDED)
+
+
+def test_a_part_says_its_format_twice_and_a_newer_one_is_refused(tmp_path):
+    row = {"prompt_id": 0, "label": "tree", "score": 1.0, "tagger": "fixed"}
+    publish_unit(tmp_path, "tag", "000000", {"tags": [row]}, "000000", "h")
+    metadata = pq.read_schema(tmp_path / "tables" / "tags" / "000000.parquet").metadata
+    assert table_format(metadata, "part") == TABLE and metadata[TABLE_KEY] == str(TABLE).encode()
+    record = read_record(tmp_path, "tag", "000000")
+    assert record["tables"]["tags"][KEY] == TABLE and read_table(tmp_path, "tags").num_rows == 1
+    for version in (None, TABLE + 1):  # of before there were formats, and of a version to come
+        facts = {**record["tables"]["tags"], KEY: version}
+        write_record(tmp_path, "tag", "000000", {**record, "tables": {"tags": facts}}, "h")
+        if version is None:
+            assert read_table(tmp_path, "tags").num_rows == 1
+            continue
+        with pytest.raises(NewerFormat, match="000000.parquet was written by a newer version"):
+            read_table(tmp_path, "tags")
