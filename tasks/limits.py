@@ -41,6 +41,7 @@ LIMITS = {
     "sae.expansion": Limit(1024, "a dictionary of 1024 x 1280 latents takes 54 GB while it is trained"),
     "sae.seeds": Limit(100, "all initialisations are trained together"),
     "sae.batch_size": Limit(1 << 22, IN_MEMORY),
+    "sae.buffer_gb": Limit(10_000, "no machine has more memory to give"),
     "sae.lr": Limit(1, "Adam moves every weight by about that much a step"),
     "sae.epochs": Limit(100_000, "each is a pass over all activations"),
     "sae.dead_after_vectors": Limit(10**15, "no study has as many vectors"),

@@ -130,6 +130,7 @@ WRONG = {
     "layout.bootstrap=1000000000": "all resamples are drawn at once",
     "interventions.bootstrap=1000000000": "all resamples are drawn at once",
     "interventions.spatial_strengths=[1000000000]": "float16 overflows",
+    "sae.buffer_gb=1.0e+11": "no machine has more memory",
     "run.max_workers=1000000": "each is a thread or a process",
     "run.torch_threads=1000000": "no machine has more cores",
     "run.retries=51": "the wait doubles with each",
