@@ -107,6 +107,10 @@ def check_tokenizer(tokenizer: Any, text: Config) -> None:
             f"the tokenizer has {len(tokenizer)} tokens and text_encoder/config.json a vocab_size of {words}: they are "
             "not of one model, give the tokenizer folder that belongs to the text encoder"
         )
+    if not isinstance(length, int | float):
+        raise DiffusionError(
+            f"tokenizer/tokenizer_config.json is damaged (its model_max_length is {length!r}): fetch it again"
+        )
     if length > LONGEST:
         raise DiffusionError(
             "tokenizer/tokenizer_config.json has no model_max_length, so nothing says how captions are padded: add "

@@ -259,6 +259,7 @@ SPOILT = {
     "no tokenizer": (removed("tokenizer"), "tokenizer_config.json is missing"),
     "no vocabulary": (lambda f: [removed(f"tokenizer/{n}")(f) for n in ("vocab.json", "tokenizer.json")], "neither"),
     "no length": (edited(CONFIG, model_max_length=...), "no model_max_length.*add"),
+    "odd length": (edited(CONFIG, model_max_length="x"), "damaged .its model_max_length is 'x'"),
     "too long": (edited(CONFIG, model_max_length=512), "model_max_length is 512, but the text encoder has 77 places"),
     "other words": (other_words, "the tokenizer has 718 tokens and text_encoder/config.json a vocab_size of 678"),
     "inpainting": (edited("unet/config.json", in_channels=9), "unet's in_channels is 9 and the vae's latent_channels"),
