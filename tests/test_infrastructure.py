@@ -1,5 +1,6 @@
 """What has to hold before anything runs: the pins, the deployments, the compose file."""
 
+import ast
 import importlib
 import json
 import os
@@ -19,7 +20,8 @@ from tests.paths import ROOT
 
 PREFECT = yaml.safe_load((ROOT / "prefect.yaml").read_text())
 COMPOSE = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
-PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+SETTINGS = tomllib.loads((ROOT / "pyproject.toml").read_text())
+PROJECT, PACKAGES = SETTINGS["project"], SETTINGS["tool"]["setuptools"]["packages"]
 PINS = [line for line in (ROOT / "constraints.txt").read_text().splitlines() if line and not line.startswith("#")]
 # The settings of prefect-redis, which the server's image carries and the test environment need not.
 REDIS_KEYS = {f"PREFECT_REDIS_MESSAGING_{name}" for name in ("HOST", "PORT", "DB")}
@@ -172,3 +174,19 @@ def test_no_path_of_a_machine_is_in_the_project():
         except UnicodeDecodeError:  # weights, tables and pictures
             continue
         assert not re.search(r"(?<![\w.~}])/(home|root|work)/", text), name
+
+
+def _said(tree: ast.AST) -> list[str]:
+    """Every text of a module that is no documentation of its own: messages, and parts of them."""
+    documented = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+    bodies = [n.body[0] for n in ast.walk(tree) if isinstance(n, documented) and n.body]
+    own = {id(first.value) for first in bodies if isinstance(first, ast.Expr)}
+    texts = [n for n in ast.walk(tree) if isinstance(n, ast.Constant) and isinstance(n.value, str)]
+    return [text.value for text in texts if id(text) not in own]
+
+
+@pytest.mark.parametrize("package", [p for p in PACKAGES if p != "miniature"])
+def test_no_message_advises_deleting_anything(package):
+    # Whoever follows such advice loses results; `concepts repair`, `concepts revise` or another --root is the way out.
+    said = [text for file in (ROOT / package).rglob("*.py") for text in _said(ast.parse(file.read_text()))]
+    assert said and [text for text in said if " " in text and re.search(r"\b(delete|rm -)", text, re.I)] == []
