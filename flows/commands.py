@@ -1,0 +1,148 @@
+"""The commands of ``concepts`` and their arguments."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from importlib import metadata
+from pathlib import Path
+
+from flows.arguments import Parser
+
+STAGES = ("collect", "train", "label", "layout", "intervene")
+
+
+def parser() -> argparse.ArgumentParser:
+    """The arguments of every command."""
+    top = Parser(prog="concepts", description="An atlas of what a diffusion model represents, and when.")
+    top.add_argument("--version", action="version", version=f"concept-atlas {_version()}")
+    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    helps = {
+        "run": "the whole study; resumes what is there",
+        "collect": "sample images and record activations",
+        "train": "train the sparse autoencoders",
+        "label": "segment the images and label the concepts",
+        "layout": "predict layouts and score them",
+        "intervene": "edit images by concepts, beside controls",
+    }
+    for name in ("run", *STAGES):
+        command = commands.add_parser(name, help=helps[name])
+        _add_study(command)
+        _add_wait(command)
+        command.add_argument("--verbose", action="store_true", help="show Prefect's own log")
+    bench = commands.add_parser("bench", help="score dictionaries against images of known truth")
+    _add_study(bench)
+    bench.add_argument("--truth", type=Path, default=Path("runs/truth.parquet"), help="written by miniature.truth")
+    bench.add_argument(
+        "--dictionary",
+        action="append",
+        default=[],
+        metavar="NAME=BLOCK/T/COND=FOLDER",
+        help="also score an SAE in SAELens' folder format, at the site it was trained for",
+    )
+    _add_wait(bench)
+    bench.add_argument("--verbose", action="store_true", help="show Prefect's own log")
+    revise = commands.add_parser("revise", help="give a study other settings; redo only what follows from them")
+    _add_study(revise)
+    revise.add_argument("--dry-run", action="store_true", help="only say what would be redone")
+    _add_wait(revise)
+    thresholds = commands.add_parser("thresholds", help="calibrate the zero-shot tagger on a study's captions")
+    _add_study(thresholds)
+    thresholds.add_argument("--out", type=Path, required=True, help="the vocabulary file to write")
+    thresholds.add_argument(
+        "--min-positives", type=int, default=20, help="labels in fewer captions keep the global threshold"
+    )
+    card = commands.add_parser("card", help="draw a concept's page, or pages worth a look, into figures/cards/")
+    card.add_argument("dir", type=Path)
+    card.add_argument("site", nargs="?", metavar="BLOCK/T/COND", help="as in mid/0.00/cond; none: ten pages")
+    card.add_argument("cid", nargs="?", type=int, help="the concept's number")
+    card.add_argument("--k", type=int, help="needed where a site has SAEs of several k")
+    _add_wait(card)
+    status = commands.add_parser("status", help="what is done and missing, counts, sizes")
+    status.add_argument("dir", type=Path)
+    verify = commands.add_parser("verify", help="check every shard, weight file and table")
+    verify.add_argument("dir", type=Path)
+    verify.add_argument("--hashes", action="store_true", help="also print each table's content hash")
+    repair = commands.add_parser("repair", help="forget damaged units and what followed, for `concepts run` to redo")
+    repair.add_argument("dir", type=Path)
+    repair.add_argument("--dry-run", action="store_true", help="only say what would be forgotten")
+    repair.add_argument("--unit", action="append", default=[], metavar="STAGE/UNIT", help="forget this one, too")
+    _add_wait(repair)
+    query = commands.add_parser(
+        "query",
+        help="SQL over the tables (DuckDB)",
+        description="Each table of the study is a view of its own name. A query is one statement that reads: SELECT, "
+        "FROM, WITH, VALUES, PIVOT, DESCRIBE, SHOW, SUMMARIZE, or EXPLAIN and one of them; no other file is read and "
+        "none is written. docs/queries.md tells what each type becomes in each format.",
+    )
+    query.add_argument("dir", type=Path)
+    query.add_argument("sql", help='as in "select label, count(*) n from segments group by label"')
+    query.add_argument(
+        "--format",
+        choices=("table", "csv", "json", "parquet"),
+        default="table",
+        help="table is for reading and cuts long text; the others hold values whole (parquet: into a file or a pipe)",
+    )
+    serve = commands.add_parser("serve", help="serve scheduled deployments against a Prefect server")
+    serve.add_argument("--config", type=Path, default=Path("configs/mini.yaml"))
+    serve.add_argument("--root", type=_root, default=Path("runs/mini"))
+    serve.add_argument("--cron", default="0 3 * * *", help="schedule of the whole study")
+    serve.add_argument("--timezone", default="UTC", help="of the schedule, as in Europe/Berlin; UTC unless given")
+    server = commands.add_parser(
+        "server", help="a Prefect server with its UI, for all commands; nothing leaves the machine"
+    )
+    for command in (serve, server):
+        command.add_argument(
+            "--port", type=_port, default=4200, help="of a server of this command's own; 0 takes any that is free"
+        )
+    return top
+
+
+def _version() -> str:
+    try:
+        return metadata.version("concept-atlas")
+    except metadata.PackageNotFoundError:
+        return "(not installed as a package)"
+
+
+def _port(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or int(text) > 65535:
+        raise argparse.ArgumentTypeError(f"{text!r} is no port: give a number from 0 to 65535")
+    return int(text)
+
+
+def _add_study(command: argparse.ArgumentParser) -> None:
+    """What every command takes that reads a configuration."""
+    command.add_argument("config", type=Path, help="the study's YAML file")
+    command.add_argument("--root", type=_root, required=True, help="the study folder")
+    command.add_argument("--set", action="append", default=[], metavar="a.b=value", help="override a setting")
+
+
+def _add_wait(command: argparse.ArgumentParser) -> None:
+    """What every command takes that writes into a study folder: one does at a time."""
+    command.add_argument(
+        "--wait",
+        type=_seconds,
+        nargs="?",
+        const=float("inf"),
+        default=0.0,
+        metavar="SECONDS",
+        help="while another command writes into the folder, wait for it (at most SECONDS) instead of ending",
+    )
+
+
+def _root(text: str) -> Path:
+    """A path would take nothing for the current folder, and the shell leaves a ~ after an equals sign as it is."""
+    if not text.strip() or "\0" in text:
+        raise argparse.ArgumentTypeError(f"{text!r} is no folder's name: give the study's folder, as in runs/mini")
+    return Path(os.path.expanduser(text))
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1.0
+    if not seconds >= 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds: give --wait last, or as in --wait=60")
+    return seconds
