@@ -181,7 +181,7 @@ def check_api(url: str) -> None:
             raise ValueError(f"{str(version)[:40]!r} is no version")
     except Exception as error:  # of httpx, of the JSON parser, of the TLS library
         raise StudyError(
-            f"PREFECT_API_URL is {url!r}, and no Prefect server answers there ({_api_fault(error)}): start it with "
+            f"PREFECT_API_URL is {url!r}, and no Prefect server answers us there ({_api_fault(error)}): start it with "
             "`concepts server`, correct the address, or unset the variable"
         ) from error
 
@@ -196,6 +196,8 @@ def _api_fault(error: Exception) -> str:
         if code in (401, 403):
             return f"it wants credentials, {code}: set PREFECT_API_AUTH_STRING or PREFECT_API_KEY"
         return f"the answer was {code}: does the address end with /api?"
+    if isinstance(error, FileNotFoundError):
+        return "PREFECT_API_SSL_CERT_FILE names a file that is not there"
     if isinstance(error, ValueError):
         return "the answer was not a Prefect API's: does the address end with /api?"
     return _line(error)

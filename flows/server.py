@@ -54,6 +54,7 @@ def prefect_server(ui_port: int | None = None) -> Iterator[str]:
         os.environ["PREFECT_API_URL"] = url  # for processes that the run starts
         try:
             with temporary_settings({PREFECT_API_URL: url}):
+                check_api(url)  # certificates and credentials that are set must not keep us from our own
                 yield url
         finally:
             del os.environ["PREFECT_API_URL"]
@@ -115,10 +116,17 @@ class _Server:
             stderr=subprocess.PIPE,
             start_new_session=True,
             pass_fds=(descriptor,),
-            env=os.environ | QUIET | (_ui_variables(self._port) if self._ui else {"PREFECT_UI_ENABLED": "0"}),
+            env=self._environment(),
         )
         threading.Thread(target=self._hear, args=(process,), daemon=True).start()
         return process
+
+    def _environment(self) -> dict[str, str]:
+        if self._ui:
+            return os.environ | QUIET | _ui_variables(self._port)
+        # A run's own server has one client, which need not show a password that is meant for others.
+        ours = {name: value for name, value in os.environ.items() if name != "PREFECT_SERVER_API_AUTH_STRING"}
+        return ours | QUIET | {"PREFECT_UI_ENABLED": "0"}
 
     def _hear(self, process: subprocess.Popen[bytes]) -> None:
         assert process.stderr is not None

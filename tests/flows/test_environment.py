@@ -56,8 +56,12 @@ VARIABLES = [
     ({"PREFECT_HOME": "/proc/none"}, "Prefect's folder /proc/none cannot be written"),
     ({"PREFECT_HOME": "/dev/null/below/a/file"}, "Prefect's folder /dev/null/below/a/file cannot be written"),
     ({"PREFECT_CLIENT_MAX_RETRIES": "few"}, "PREFECT_CLIENT_MAX_RETRIES cannot be taken"),
-    ({"PREFECT_API_URL": "http://nowhere.invalid/api"}, "no Prefect server answers there ([Errno"),
-    ({"PREFECT_API_URL": "nonsense"}, "PREFECT_API_URL is 'nonsense', and no Prefect server answers there"),
+    ({"PREFECT_API_URL": "http://nowhere.invalid/api"}, "no Prefect server answers us there ([Errno"),
+    (
+        {"PREFECT_API_URL": "http://127.0.0.1:9/api", "PREFECT_API_SSL_CERT_FILE": "/none.pem"},
+        "PREFECT_API_SSL_CERT_FILE names a file that is not there",
+    ),
+    ({"PREFECT_API_URL": "nonsense"}, "PREFECT_API_URL is 'nonsense', and no Prefect server answers us there"),
 ]
 
 
