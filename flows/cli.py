@@ -16,7 +16,7 @@ from flows.locales import ensure_utf8, print_in_any_encoding, refuse_torn
 from flows.sentences import sentence_of
 
 DAMAGED, INTERRUPTED = 1, 130
-SERVE_GRACE = 6.0  # seconds in which an interrupted `serve` pauses its schedules
+SERVE_GRACE = 4.0  # seconds in which an interrupted `serve` pauses its schedules
 # Set before Prefect is imported: quiet by default, and nothing leaves the machine.
 QUIET = {
     "PREFECT_LOGGING_LEVEL": "CRITICAL",

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import threading
 from pathlib import Path
 from typing import Any
-from uuid import UUID
 
+import psutil
 from prefect import serve
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterState, FlowRunFilterStateType
+from prefect.client.schemas.objects import StateType
 from prefect.deployments.runner import EntrypointType
 from prefect.schedules import Schedule
 from prefect.settings import PREFECT_API_URL
+from prefect.states import Cancelled
 
 from flows import automations
 from flows.bench import bench_flow
@@ -28,7 +33,7 @@ def serve_all(config_path: str, root: str, schedule: Schedule, port: int) -> Non
     Raises ``StudyError`` if there is no server to be had.
     """
     own = not PREFECT_API_URL.value()
-    served = deployments(config_path, root, schedule)
+    served, absolute_root = deployments(config_path, root, schedule), str(Path(root).absolute())
     # Prefect imports a run's flow with the current folder first: let that be ours, not one with another tasks.py.
     os.chdir(CHECKOUT)
     with prefect_server(ui_port=port) as url:
@@ -36,7 +41,9 @@ def serve_all(config_path: str, root: str, schedule: Schedule, port: int) -> Non
         os.environ.setdefault("PREFECT_FLOWS_HEARTBEAT_FREQUENCY", str(automations.HEARTBEAT_SECONDS))
         automations.install()
         _say(url, own, config_path, root, schedule)
-        with farewell(_cancel_what_runs):
+        # The client is made and connected beforehand: there is little time for the last words.
+        with get_client(sync_client=True) as client, farewell(lambda: _cancel_what_runs(client, absolute_root)):
+            client.api_version()
             try:
                 serve(*served, limit=1, print_starting_message=False)  # one study folder, one writer
             finally:
@@ -59,20 +66,20 @@ def deployments(config_path: str, root: str, schedule: Schedule) -> list[Any]:
     ]
 
 
-def _cancel_what_runs() -> None:
-    """Tell the server that the runs of our processes end with us: they would stay Running there."""
-    import psutil
-    from prefect.client.orchestration import get_client
-    from prefect.states import Cancelled
+def _cancel_what_runs(client: SyncPrefectClient, root: str) -> None:
+    """End the runs of our processes, and tell the server, where they would stay Running.
 
-    ids = set()
+    They are known by their folder: its one writer is ours.
+    """
     for process in psutil.Process().children(recursive=True):
-        if flow_run_id := process.environ().get("PREFECT__FLOW_RUN_ID"):
-            ids.add(flow_run_id)
-            process.kill()  # first: a process whose run is cancelled under its hands fails loudly
-    with get_client(sync_client=True) as client:
-        for flow_run_id in ids:
-            client.set_flow_run_state(UUID(flow_run_id), Cancelled(message="`concepts serve` ended."), force=True)
+        with contextlib.suppress(psutil.Error):  # it has ended meanwhile
+            if "PREFECT__FLOW_RUN_ID" in process.environ():
+                process.kill()  # first: a process whose run is cancelled under its hands fails loudly
+    unended = FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.RUNNING, StateType.PENDING]))
+    for run in client.read_flow_runs(flow_run_filter=FlowRunFilter(state=unended)):
+        if run.deployment_id is not None and run.parameters.get("root") == root:
+            state: Any = Cancelled(message="`concepts serve` ended.")
+            client.set_flow_run_state(run.id, state, force=True)
 
 
 def run_server(port: int) -> None:
