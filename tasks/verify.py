@@ -107,7 +107,7 @@ def inspect_study(root: str | Path) -> Report:
 def _study(root: Path, report: Report) -> dict[str, Any] | None:
     """What study.yaml says, if it is whole; the report gets the study and its units."""
     try:
-        known = read_study(root)
+        known: dict[str, Any] | None = read_study(root)
     except NewerFormat:
         raise
     except StorageError:
@@ -235,10 +235,10 @@ def _check_complete(report: Report, known: dict[str, Any]) -> None:
         pictures = report.records[DRAWN].get("figures", [])
         wanted |= {(FIGURES, str(name)): "it was drawn" for name in pictures if (FIGURES, name) not in report.records}
     damaged = report.units()
-    for unit in sorted(set(wanted) - done - damaged):
-        if unit not in report.records:  # a record of former settings is there: `concepts run` makes the unit again
-            name = f"done/{unit[0]}/{unit[1]}.json"
-            report.damage.append(Damage(name, f"is missing, though {wanted[unit]}", (unit,)))
+    for lost in sorted(set(wanted) - done - damaged):
+        if lost not in report.records:  # a record of former settings is there: `concepts run` makes the unit again
+            name = f"done/{lost[0]}/{lost[1]}.json"
+            report.damage.append(Damage(name, f"is missing, though {wanted[lost]}", (lost,)))
 
 
 def _check_unvouched_store(root: Path, report: Report) -> None:
