@@ -56,7 +56,8 @@ def store_part(root: str | Path, table: str, part: str, rows: list[dict[str, Any
     """
     data = _validated(table, rows)
     buffer = io.BytesIO()
-    pq.write_table(data.replace_schema_metadata({TABLE_KEY: str(TABLE)}), buffer, **_parquet_options(table))
+    words = {**(SCHEMAS[table].metadata or {}), TABLE_KEY: str(TABLE).encode()}
+    pq.write_table(data.replace_schema_metadata(words), buffer, **_parquet_options(table))
     encoded = buffer.getvalue()
     write_atomic(part_path(root, table, part), encoded)
     facts = {KEY: TABLE, "part": part, "rows": data.num_rows, "sha256": digest_of_bytes(encoded)}

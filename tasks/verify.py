@@ -108,7 +108,7 @@ def _study(root: Path, report: Report) -> dict[str, Any] | None:
     """What study.yaml says, if it is whole; the report gets the study and its units."""
     known: dict[str, Any] | None
     try:
-        known: dict[str, Any] | None = read_study(root)
+        known = read_study(root)
     except NewerFormat:
         raise
     except StorageError:
