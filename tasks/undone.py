@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from storage.records import read_record, record_path
-from storage.store_metadata import read_documents, store_path
+from storage.store_metadata import NoStoreError, read_documents, store_path
 from storage.tables import part_path
 from storage.vouch import vouched_files
 from tasks.parts import lacking
@@ -31,7 +31,10 @@ def done_units(study: Study, command: str) -> dict[str, int] | None:
     None if there is something to do. What the files hold is asked by ``concepts verify``; here, whether they exist.
     Raises ``StorageError`` for a store whose metadata are damaged, as every stage would.
     """
-    read_documents(study.root)
+    try:
+        read_documents(study.root)
+    except NoStoreError:  # not planned yet, or killed while it was
+        return None
     found: dict[str, int] = {}
     for name in STAGES_OF if command == "run" else (command,):
         stages = {stage: units_of(study, stage) for stage in STAGES_OF[name]}

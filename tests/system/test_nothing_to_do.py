@@ -10,7 +10,7 @@ import pytest
 from flows.cli import main
 from storage.records import forget_record
 from tasks.config import load_config
-from tasks.study import open_existing
+from tasks.study import open_existing, open_or_create
 from tasks.undone import STAGES_OF, done_units
 from tests.paths import ROOT
 
@@ -56,6 +56,11 @@ def test_what_is_gone_is_not_finished(copy, what):
     assert done_units(study, "run")
     (copy / GONE[what]).unlink()
     assert done_units(study, "run") is None
+
+
+def test_a_study_killed_before_it_had_a_store_has_everything_to_do(tmp_path):
+    study = open_or_create(tmp_path / "begun", load_config(TINY))
+    assert done_units(study, "run") is None and done_units(study, "collect") is None
 
 
 def test_a_figure_that_is_gone_is_drawn_again(copy, served, launch):
