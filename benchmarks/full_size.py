@@ -65,13 +65,13 @@ class Scale:
 
 SCALES = {
     "cpu": Scale(
-        {"train": 4, "dictionary": 4, "layout": 3, "style": 1},
-        3,
+        {"train": 2, "dictionary": 2, "layout": 2, "style": 1},
+        2,
         (1.0, 0.0),
         ("cond",),
-        4,
+        2,
         "float32",
-        4,
+        2,
         (10, 20),
         ("final",),  # whose edits share all steps but the last
     ),
