@@ -84,19 +84,21 @@ def _centred(mean_D: np.ndarray) -> Encode:
 
 def _decompositions(x_ND: np.ndarray, seed: int) -> Iterator[tuple[str, Encode]]:
     try:
-        from sklearn.decomposition import PCA, FastICA, MiniBatchNMF
+        from sklearn import decomposition
         from sklearn.exceptions import ConvergenceWarning
     except ImportError as error:
         raise StudyError(
             "concepts bench compares with PCA, ICA and NMF: `pip install 'concept-atlas[bench]'`"
         ) from error
     d = x_ND.shape[1]
-    yield PCA, both_poles(PCA(d, random_state=seed).fit(x_ND).transform)
+    yield PCA, both_poles(decomposition.PCA(d, random_state=seed).fit(x_ND).transform)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # a direction that still turns a little is good enough here
-        yield ICA, both_poles(FastICA(d, whiten="unit-variance", random_state=seed, max_iter=100).fit(x_ND).transform)
+        ica = decomposition.FastICA(d, whiten="unit-variance", random_state=seed, max_iter=100).fit(x_ND)
+        yield ICA, both_poles(ica.transform)
         split = both_poles(lambda v: v)
-        nmf = MiniBatchNMF(d, random_state=seed, max_iter=20, batch_size=2048, init="nndsvda").fit(split(x_ND))
+        nmf = decomposition.MiniBatchNMF(d, random_state=seed, max_iter=20, batch_size=2048, init="nndsvda")
+        nmf.fit(split(x_ND))
         yield NMF, _quietly(lambda v: nmf.transform(split(v)).astype(np.float32))
 
 
