@@ -5,6 +5,7 @@ import os
 import pty
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 
@@ -23,11 +24,12 @@ pytestmark = pytest.mark.system
 
 
 def test_card_draws_pages_from_the_tables_alone(tiny_study, launch, tmp_path):
-    """The folder is copied without activations and SAEs: a page needs neither."""
+    """The folder is copied without activations and SAEs: a page needs neither, only the tables and their records."""
     root = tmp_path / "tables_only"
     root.mkdir()
     (root / "study.yaml").write_bytes((tiny_study / "study.yaml").read_bytes())
     (root / "tables").symlink_to(tiny_study / "tables")
+    shutil.copytree(tiny_study / "done", root / "done")  # a page gets a record of its own
     done = launch("card", str(root))
     assert done.returncode == 0, done.stderr
     pages = done.stdout.split()
@@ -67,7 +69,8 @@ def test_thresholds_need_a_tagger_with_scores(tiny_study, launch, tmp_path):
 
 def test_thresholds_of_a_real_tagger_are_the_best_cuts(launch, tmp_path):
     """CLIP's own scores of the study's images, asked for again, give each label's cut by trying every one."""
-    paths, root, words = build_tiny_vision(tmp_path / "models"), tmp_path / "study", ["tree", "house", "cloud", "ball"]
+    paths, root = build_tiny_vision(tmp_path / "models"), tmp_path / "study"
+    words = ["tree", "house", "cloud", "ball", "night"]  # with what the study's edits aim at
     group = {**{f: paths[f] for f in ("detector", "segmenter", "clip")}, "tagger": "zero-shot"}
     settings = [f"vision.transformers={json.dumps(group)}", "vision.backend=transformers", f"vision.vocabulary={words}"]
     flags = ["configs/tiny.yaml", "--root", str(root), *(part for s in settings for part in ("--set", s))]

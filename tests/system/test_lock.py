@@ -11,6 +11,7 @@ import pytest
 
 from flows import cli
 from storage.lock import NAME, writing
+from storage.records import record_path, records
 from tests.paths import ROOT
 from tests.system.conftest import concepts
 
@@ -47,14 +48,21 @@ def held(copy):
 
 
 def test_what_writes_is_refused_with_who_is_at_it_and_what_reads_is_not(copy, held, capsys):
-    before, study = contents(copy), [CONFIG, "--root", str(copy)]
+    record, study = record_path(copy, "label", records(copy, "label")[0]), [CONFIG, "--root", str(copy)]
+    kept = record.read_bytes()
+    record.unlink()  # a stage that has nothing to do only reads
+    before = contents(copy)
     writers = [["run", *study], ["label", *study], ["card", str(copy)]]
     writers.append(["revise", *study, "--set", "layout.bootstrap=101"])
     for arguments in writers:
         assert cli.main(arguments) == 2, arguments
         assert f"is being written by `concepts run` (process {held.pid} on" in capsys.readouterr().err
-    revising = ["revise", *study, "--set", "layout.bootstrap=101", "--dry-run"]
-    for arguments in (["status", str(copy)], ["verify", str(copy)], ["query", str(copy), "select 1"], revising):
+    assert contents(copy) == before
+    record.write_bytes(kept)
+    before = contents(copy)
+    readers = [["status", str(copy)], ["verify", str(copy)], ["query", str(copy), "select 1"], ["run", *study]]
+    readers.append(["revise", *study, "--set", "layout.bootstrap=101", "--dry-run"])
+    for arguments in readers:
         assert cli.main(arguments) == 0, arguments
     assert contents(copy) == before
 
