@@ -15,6 +15,8 @@ from diffusion.digest import former_digests
 from diffusion.errors import DiffusionError, NotFiniteError
 from flows.cli import main
 from storage.errors import StorageError
+from storage.records import records
+from storage.tables import read_table
 from tasks import collect, edits
 from tasks.config import load_config
 from tasks.errors import StudyError
@@ -118,18 +120,31 @@ def test_a_study_of_the_first_format_does_not_go_on_with_another_sampler(tmp_pat
         may_write(tmp_path / "study", settings)
 
 
-def test_a_sample_that_is_no_number_names_its_prompt(tmp_path, monkeypatch):
-    study = open_or_create(tmp_path / "study", load_config(TINY))
+NO_NUMBER = [
+    ("vae.decoder.conv_out", 2, r"prompt 16 \('.*'\): the image of caption 0 in the batch is not finite"),
+    ("unet.conv_out", 1, r"prompt 8 \('.*'\): the final latent of caption 0 in the batch is not finite"),
+    ("unet.mid_block.attentions.0.proj_out", 1, r"prompt 8 \('.*'\): the residual update .* of caption 0 in the batch"),
+]
+
+
+@pytest.mark.parametrize(("layer", "shard", "says"), NO_NUMBER)
+def test_a_sample_that_is_no_number_names_its_prompt(tmp_path, layer, shard, says):
+    """Shard 1 is of the train split, whose images are not decoded but for the study's first; shard 2 is not."""
+    once = ["sites.times=[1.0]", "interventions.windows={early: [0.6, 1.0, 1.0]}"]
+    study = open_or_create(tmp_path / "study", load_config(TINY, once))
     collect.plan(study)
+    part, _, path = layer.partition(".")
     with borrowed_model(study) as loaded, torch.no_grad():
-        healthy = loaded.vae.decoder.conv_out.bias.clone()
-        loaded.vae.decoder.conv_out.bias.fill_(float("nan"))
+        bias = getattr(loaded, part).get_submodule(path).bias
+        healthy = bias.clone()
+        bias.fill_(float("nan"))
     try:
-        with pytest.raises(StudyError, match=r"prompt 8 \('.*'\): the image of caption 0 in the batch is not finite"):
-            collect.collect_shard(study, 1)
+        with pytest.raises(StudyError, match=says):
+            collect.collect_shard(study, shard)
     finally:
-        with borrowed_model(study) as loaded, torch.no_grad():
-            loaded.vae.decoder.conv_out.bias.copy_(healthy)
+        with torch.no_grad():
+            bias.copy_(healthy)
+    assert not records(study.root, "collect") and read_table(study.root, "images").num_rows == 0
 
 
 def test_captions_dropped_for_their_length_are_told(tmp_path):
