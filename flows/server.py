@@ -30,6 +30,7 @@ T = TypeVar("T")
 START_SECONDS, STOP_SECONDS = 120, 10
 RUNS_AGAIN, RETURN_SECONDS = 3, 300  # of a flow whose server was gone
 AGAIN = "start it and run the same command again; what was finished is kept"
+FLUSH_SECONDS = 10.0  # for what Prefect still has to tell a server of our own, before that ends
 REPLACEMENTS = 5  # of a server that dies: more often, and something is wrong with it
 API = Path(__file__).with_name("api.py")
 # Nothing leaves the machine, and no page of another site may talk to the server from a browser.
@@ -57,7 +58,21 @@ def prefect_server(ui_port: int | None = None) -> Iterator[str]:
                 check_api(url)  # certificates and credentials that are set must not keep us from our own
                 yield url
         finally:
+            _flush()
             del os.environ["PREFECT_API_URL"]
+
+
+def _flush() -> None:
+    """Have the threads that send this process's events and logs end, while the server is there to receive them.
+
+    Left to themselves they outlive it: they try it again for minutes an event, the end of the process waits for them,
+    and the events of the process's next flow, which has another server, queue up behind.
+    """
+    from prefect.events.worker import EventsWorker
+    from prefect.logging.handlers import APILogWorker
+
+    for worker in (APILogWorker, EventsWorker):
+        worker.drain_all(timeout=FLUSH_SECONDS)
 
 
 @contextmanager

@@ -5,8 +5,9 @@ import time
 
 import pytest
 from prefect import flow, task
-from prefect.testing.utilities import prefect_test_harness
+from prefect.settings import PREFECT_API_URL, PREFECT_HOME, temporary_settings
 
+from flows.server import prefect_server
 from storage.errors import StorageError
 from tasks.config import RunSettings
 from tasks.progress import StageProgress
@@ -17,9 +18,16 @@ SETTINGS = RunSettings(retries=2, retry_delay=0.0, max_workers=2)
 
 
 @pytest.fixture(scope="module", autouse=True)
-def server():
-    with prefect_test_harness():
-        yield
+def server(tmp_path_factory):
+    """As a command has one. Prefect's own harness waits at its end for every event, for ever if one cannot be sent."""
+    home = tmp_path_factory.mktemp("prefect")
+    with (
+        pytest.MonkeyPatch.context() as patched,
+        temporary_settings({PREFECT_HOME: home}, restore_defaults={PREFECT_API_URL}),
+    ):
+        patched.setenv("PREFECT_HOME", str(home))
+        with prefect_server():
+            yield
 
 
 def run(unit, names):
