@@ -12,6 +12,7 @@ from typing import Any
 from flows.arguments import USER_ERROR
 from flows.bars import progress_bars
 from flows.commands import STAGES, parser
+from flows.environment import variables_kept
 from flows.locales import ensure_utf8, print_in_any_encoding, refuse_torn
 from flows.sentences import sentence_of
 
@@ -30,9 +31,18 @@ QUIET = {
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one command. An error the user can put right is one sentence on stderr and exit code 2."""
+    """Run one command. An error the user can put right is one sentence on stderr and exit code 2.
+
+    Called with ``arguments``, in a process that goes on, it leaves the environment variables as they were.
+    """
     if arguments is None:
         ensure_utf8()
+        return _main(sys.argv[1:])
+    with variables_kept():
+        return _main(arguments)
+
+
+def _main(arguments: list[str]) -> int:
     print_in_any_encoding()
     options = parser().parse_args(arguments)
     if not getattr(options, "verbose", False):
@@ -42,7 +52,7 @@ def main(arguments: list[str] | None = None) -> int:
 
     try:
         with ended_by_signals(SERVE_GRACE if options.command == "serve" else 0.0):
-            refuse_torn(sys.argv[1:] if arguments is None else arguments)
+            refuse_torn(arguments)
             code = _dispatch(options)
             sys.stdout.flush()  # here, where a full disk behind it can be told in a sentence
             return code

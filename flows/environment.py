@@ -13,6 +13,7 @@ import re
 import sys
 import tempfile
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,18 @@ def prepare(with_api: bool = True) -> None:
 
         if url := PREFECT_API_URL.value():
             check_api(url)
+
+
+@contextlib.contextmanager
+def variables_kept() -> Iterator[None]:
+    """Leave the environment variables as they were before, whatever a command sets for itself and its processes."""
+    before = dict(os.environ)
+    try:
+        yield
+    finally:
+        for name in os.environ.keys() - before.keys():
+            del os.environ[name]
+        os.environ.update(before)
 
 
 def check_threads() -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from flows.cli import main
 from tests.paths import ROOT
 
 PREPARE = """
@@ -149,3 +150,17 @@ def test_loopback_never_goes_through_a_proxy_and_what_was_excepted_stays(monkeyp
     keep_loopback_off_proxies()
     assert os.environ["NO_PROXY"] == "example.org,127.0.0.1,localhost,::1"
     assert os.environ["no_proxy"] == "127.0.0.1,localhost,::1"
+
+
+def test_a_command_called_from_python_leaves_the_variables_as_they_were(tmp_path, monkeypatch, capsys):
+    for name in ("NO_PROXY", "PYTHONSAFEPATH", "PREFECT_CLIENT_MAX_RETRIES", "TRANSFORMERS_VERBOSITY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.delenv("PREFECT_API_URL", raising=False)
+    monkeypatch.setenv("PREFECT_HOME", str(tmp_path / "home"))
+    inside: dict[str, str] = {}
+    monkeypatch.setattr("tasks.study.open_existing", lambda *_: inside.update(os.environ) or sys.exit(3))
+    before = dict(os.environ)
+    with pytest.raises(SystemExit):
+        main(["bench", str(ROOT / "configs" / "tiny.yaml"), "--root", str(tmp_path)])
+    assert inside["PYTHONSAFEPATH"] == "1" and inside["TRANSFORMERS_VERBOSITY"] == "error"
+    assert dict(os.environ) == before
