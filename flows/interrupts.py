@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-FAREWELL_SECONDS = 4.0  # for the last words, to a server that may not answer
+FAREWELL_SECONDS = 5.0  # for the last words, to a server that may not answer; after a grace, within ten seconds
 MESSAGE = "interrupted; what was finished is kept: run the same command again"
 _farewells: list[Callable[[], None]] = []
 _told: list[int] = []  # the signal that was heard, if one was

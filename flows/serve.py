@@ -6,9 +6,11 @@ import contextlib
 import os
 import sys
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
+import httpx
 import psutil
 from prefect import serve
 from prefect.client.orchestration import SyncPrefectClient, get_client
@@ -16,7 +18,7 @@ from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterState, Fl
 from prefect.client.schemas.objects import StateType
 from prefect.deployments.runner import EntrypointType
 from prefect.schedules import Schedule
-from prefect.settings import PREFECT_API_URL
+from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 from prefect.states import Cancelled
 
 from flows import automations
@@ -69,12 +71,22 @@ def deployments(config_path: str, root: str, schedule: Schedule) -> list[Any]:
 def _cancel_what_runs(client: SyncPrefectClient, root: str) -> None:
     """End the runs of our processes, and tell the server, where they would stay Running.
 
-    They are known by their folder: its one writer is ours.
+    They are known by their folder: its one writer is ours. A server too busy to be told, as while SQLite is locked, is
+    told again and again, for as long as last words may take: Prefect's own client would wait for seconds in between.
     """
     for process in psutil.Process().children(recursive=True):
         with contextlib.suppress(psutil.Error):  # it has ended meanwhile
             if "PREFECT__FLOW_RUN_ID" in process.environ():
                 process.kill()  # first: a process whose run is cancelled under its hands fails loudly
+    while True:
+        try:
+            with temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0}):
+                return _tell_cancelled(client, root)
+        except httpx.HTTPError:
+            time.sleep(0.2)
+
+
+def _tell_cancelled(client: SyncPrefectClient, root: str) -> None:
     unended = FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.RUNNING, StateType.PENDING]))
     for run in client.read_flow_runs(flow_run_filter=FlowRunFilter(state=unended)):
         if run.deployment_id is not None and run.parameters.get("root") == root:
