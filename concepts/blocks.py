@@ -62,7 +62,7 @@ class Blocks(Mapping[str, np.ndarray]):
         start = sum(map(len, self._maps))
         try:
             if self._file is None:
-                self._file = tempfile.TemporaryFile(prefix="overlaps-")  # noqa: SIM115: it goes with this object
+                self._file = tempfile.TemporaryFile(prefix="overlaps-")  # it goes with this object
             _reserve(self._file.fileno(), start, size)
         except OSError as error:
             raise ConceptError(
