@@ -132,6 +132,14 @@ STAGES: dict[str, Stage] = {
     # Classical methods are fitted on a few shards; f1_chosen.
     "bench": Stage((), ("train", "share"), ("bench",), version=2),
 }
+STAGES_OF = {  # the record stages of every command; of figures/, which `run` draws
+    "collect": ("plan", "collect"),
+    "train": ("train", "share", "match"),
+    "label": ("tag", "detect", "segment", "areas", "label"),
+    "layout": ("layout",),
+    "intervene": ("calibrate", "intervene", "effects"),
+    "figures": ("draw",),
+}
 FIXED = ("plan", "collect")  # redone in place they would mix new activations with old ones
 WITH_WEIGHTS = ("train", "share")  # write files beside their tables before they publish
 

@@ -10,19 +10,11 @@ from storage.records import read_record, record_path
 from storage.store_metadata import NoStoreError, read_documents, store_path
 from storage.tables import part_path
 from storage.vouch import vouched_files
+from tasks.dependencies import STAGES_OF
 from tasks.parts import lacking
 from tasks.plans import FIGURE_STAGE
 from tasks.preconditions import units_of
 from tasks.study import Study
-
-STAGES_OF = {  # the record stages of every command; of figures/, which `run` draws
-    "collect": ("plan", "collect"),
-    "train": ("train", "share", "match"),
-    "label": ("tag", "detect", "segment", "areas", "label"),
-    "layout": ("layout",),
-    "intervene": ("calibrate", "intervene", "effects"),
-    "figures": ("draw",),
-}
 
 
 def done_units(study: Study, command: str) -> dict[str, int] | None:

@@ -28,20 +28,12 @@ from storage.study import COPY, SEAL, kept_copy, read_study, with_legacy
 from storage.tables import unrecorded_runs
 from storage.vouch import digest_of, vouched_files
 from tasks.config import parse_config
-from tasks.dependencies import ADDED, STAGES, stage_hashes
+from tasks.dependencies import ADDED, STAGES, STAGES_OF, stage_hashes
 from tasks.links import DRAWN, Links, Unit
 from tasks.study import Study
 
 RUNS, FIGURES, CARDS = "runs", "figures", "cards"  # records of these are of no stage
-ENDED = {  # what a row of `runs` says has ended
-    "collect": ("plan", "collect"),
-    "train": ("train", "share", "match"),
-    "label": ("tag", "detect", "segment", "areas", "label"),
-    "layout": ("layout",),
-    "intervene": ("calibrate", "intervene", "effects"),
-    "figures": ("draw",),
-    "bench": ("bench",),
-}
+ENDED = {**STAGES_OF, "bench": ("bench",)}  # what a row of `runs` says has ended
 SCRATCH = re.compile(r"\..+\.tmp")  # of a write that was interrupted
 CHECKPOINT = "checkpoint.json"
 SAE_FILE = re.compile(r"(sae_weights|statistics|step-\d+)\.safetensors|cfg\.json|log\.jsonl")
