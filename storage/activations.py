@@ -32,6 +32,7 @@ from storage.store_metadata import (
     store_path,
     stored_bytes,
 )
+from storage.vouch import digest_of
 
 EXPONENT, MAGNITUDE = 0x7C00, 0x7FFF  # of float16: with all bits of the exponent set it is infinite or no number
 
@@ -162,8 +163,7 @@ class ActivationStore:
 
     def checksum(self, site: Site, shard: int) -> str:
         """SHA-256 of the stored shard object. Raises ``FileNotFoundError`` if it was never written."""
-        with self.shard_file(site, shard).open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return digest_of(self.shard_file(site, shard))
 
     def shard_file(self, site: Site, shard: int) -> Path:
         """The file of one shard object."""
