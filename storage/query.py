@@ -32,6 +32,7 @@ __all__ = ["FORMATS", "query", "render", "rendered"]
 CATALOGUE = re.compile(r"\b(show|pragma|information_schema|(duckdb|pragma|sqlite|pg)_\w+)\b", re.I)  # list the tables
 CHECKED_BYTES = 2**30  # of one table: hashing them takes a second; `images` of a full study holds 150 GB
 ANSWER_BYTES = 2**30  # an answer is held in memory, outside DuckDB's own limit
+ROWS_AT_ONCE = 100_000  # taken over from DuckDB in one batch
 SETTINGS = {
     "python_enable_replacements": "false",  # names of Python's variables would be tables
     "autoinstall_known_extensions": "false",
@@ -194,9 +195,9 @@ def _add_view(connection: duckdb.DuckDBPyConnection, table: str, files: list[str
 
 def _bounded(relation: duckdb.DuckDBPyRelation) -> pa.Table:
     """The relation's rows. Raises ``StorageError`` when they outgrow what is held."""
-    reader = relation.fetch_record_batch(100_000)
+    reader = relation.fetch_record_batch(ROWS_AT_ONCE)
     batches, size = [], 0
-    for batch in reader:
+    for batch in _streamed(reader):
         batches.append(batch)
         size += batch.nbytes
         if size > ANSWER_BYTES:
@@ -204,3 +205,15 @@ def _bounded(relation: duckdb.DuckDBPyRelation) -> pa.Table:
                 f"the answer is larger than {ANSWER_BYTES / 2**30:.0f} GiB: ask for fewer rows or columns, or in pieces"
             )
     return pa.Table.from_batches(batches, schema=reader.schema)
+
+
+def _streamed(reader: pa.RecordBatchReader) -> Iterator[pa.RecordBatch]:
+    """The reader's batches. Raises the error of DuckDB's that ended the query, which Arrow hands on as one of its own.
+
+    Which of the two comes is a matter of luck: the first rows may be there before a thread has met the fault.
+    """
+    try:
+        yield from reader
+    except (OSError, pa.ArrowException) as error:
+        kind = duckdb.OutOfMemoryException if "Out of Memory Error" in str(error) else duckdb.InvalidInputException
+        raise kind(str(error)) from error

@@ -11,28 +11,31 @@ import pytest
 
 from tests.paths import ROOT
 
+# It says that it has begun from within what catches the signal: told a step earlier, the signal could come before that.
 COMMAND = """
 import hashlib, subprocess, sys, threading, time
 from flows.interrupts import ended_by_signals, end_if_told, farewell
 
-def wait():
+def wait(begun):
     {wait}
 
 child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
 threading.Thread(target=time.sleep, args=(600,)).start()  # a unit of work, for which Python would wait
 with ended_by_signals({grace}), farewell(lambda: print("farewell", flush=True)):
-    print(child.pid, flush=True)
-    wait()
+    wait(lambda: print(child.pid, flush=True))
 """
-ASLEEP, DEEP = "time.sleep(600)", "hashlib.pbkdf2_hmac('sha256', b'', b'', 2**31 - 1)"
+ASLEEP, DEEP = "begun(); time.sleep(600)", "begun(); hashlib.pbkdf2_hmac('sha256', b'', b'', 2**31 - 1)"
 STUBBORN = """
+    told = False
     while True:
         try:
+            told = told or begun() is None
             time.sleep(600)
         except KeyboardInterrupt:
             pass"""
 GRACEFUL = """
     try:
+        begun()
         time.sleep(600)
     except KeyboardInterrupt:
         print('paused', flush=True)

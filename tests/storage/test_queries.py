@@ -275,6 +275,23 @@ def test_a_query_that_outgrows_the_memory_is_a_sentence_and_spills_nothing(study
     assert contents(tmp_path) == before
 
 
+def test_a_query_that_fails_after_its_first_rows_is_a_sentence(study):
+    """Arrow hands on the rows by and by, and what goes wrong among them comes as an error of its own."""
+    with pytest.raises(StorageError, match="the query failed: .*too late"):
+        query(study, "select case when i < 5000000 then i else error('too late') end from range(10000000) t(i)")
+
+
+def test_memory_that_ends_among_the_rows_is_told_from_other_faults():
+    def rows(words):
+        yield 1
+        raise OSError(words)
+
+    with pytest.raises(duckdb.OutOfMemoryException):
+        list(query_module._streamed(rows("Out of Memory Error: could not allocate block")))
+    with pytest.raises(duckdb.InvalidInputException, match="schema mismatch"):
+        list(query_module._streamed(rows("Invalid Input Error: schema mismatch in glob")))
+
+
 def test_rows_come_in_the_order_asked_for(study):
     """Casts of a column stand around the statement: its order must survive them."""
     found = query(study, "select i, interval (i) day as d from range(300000) t(i) order by hash(i)")
