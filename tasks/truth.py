@@ -7,7 +7,6 @@ of the scene world; another model's may come from anywhere.
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from concepts.overlap import cell_areas
+from storage.vouch import digest_of
 from tasks.collect import decode_png
 from tasks.errors import StudyError
 from vision.rle import decode
@@ -109,4 +109,4 @@ def _labels(path: Path, row: int, labels: list[dict[str, Any]], size: tuple[int,
 
 def file_digest(path: Path) -> str:
     """Sixteen hex digits of a file's content."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+    return digest_of(path)[:16]

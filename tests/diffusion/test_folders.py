@@ -16,6 +16,7 @@ from diffusion.model import block_shapes, check_model, load_model
 from diffusion.sampling import initial_noise, sample
 from diffusion.schedule import load_schedule
 from diffusion.settings import ModelSettings, SamplingSettings
+from tests.models import miniature_without_manifest
 from tests.paths import SD_MINI
 
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning")  # the pipeline's, at each outdated config
@@ -35,11 +36,7 @@ SOUND = {"clip_sample": False, "steps_offset": 1, "set_alpha_to_one": False}
 
 @pytest.fixture
 def folder(tmp_path):
-    """A copy of the miniature to spoil; its manifest, which would notice, is gone."""
-    copy = tmp_path / "model"
-    shutil.copytree(SD_MINI, copy)
-    (copy / "manifest.json").unlink()
-    return copy
+    return miniature_without_manifest(tmp_path / "model")
 
 
 def settings(folder):

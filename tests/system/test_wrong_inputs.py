@@ -15,13 +15,14 @@ from diffusion.digest import former_digests
 from diffusion.errors import DiffusionError, NotFiniteError
 from flows.cli import main
 from storage.errors import StorageError
-from storage.records import records
+from storage.records import forget_record, read_record, records
 from storage.tables import read_table
 from tasks import collect, edits
 from tasks.config import load_config
 from tasks.errors import StudyError
 from tasks.study import borrowed_model, may_write, open_or_create
-from tests.paths import ROOT, SD_MINI
+from tests.models import miniature_without_manifest
+from tests.paths import ROOT
 
 TINY = ROOT / "configs" / "tiny.yaml"
 
@@ -43,10 +44,7 @@ def refused(tmp_path, capsys):
 
 @pytest.fixture
 def model(tmp_path):
-    copy = tmp_path / "model"
-    shutil.copytree(SD_MINI, copy)
-    (copy / "manifest.json").unlink()
-    return copy
+    return miniature_without_manifest(tmp_path / "model")
 
 
 WRONG = {
@@ -155,6 +153,29 @@ def test_captions_dropped_for_their_length_are_told(tmp_path):
     study = open_or_create(tmp_path / "study", load_config(TINY, [f"prompts.source={source}"]))
     assert collect.plan(study) == 56
     assert collect.dropped_captions(study) == " (dropped: 1 of more than 32 tokens)"
+
+
+def test_a_lost_plan_is_made_again_from_the_same_captions_only(tmp_path):
+    """Shards stay, and other prompts beside them would give each image another caption."""
+    captions, source = [f"a house number {i} of a street" for i in range(60)], tmp_path / "captions.parquet"
+
+    def put(given):
+        pq.write_table(pa.table({"top_caption": given, "punsafe": [0.0] * 60}), source)
+
+    put(captions)
+    once = ["sites.times=[1.0]", "interventions.windows={early: [0.6, 1.0, 1.0]}", f"prompts.source={source}"]
+    study = open_or_create(tmp_path / "study", load_config(TINY, once))
+    collect.plan(study)
+    planned = read_table(study.root, "prompts")
+    collect.collect_shard(study, 0)
+    forget_record(study.root, "plan", "prompts")
+    put(captions[::-1])
+    with pytest.raises(StudyError, match="shard 0+ was sampled from other prompts .*: put back the captions"):
+        collect.plan(study)
+    assert read_record(study.root, "plan", "prompts") is None and list(records(study.root, "collect"))
+    put(captions)
+    collect.plan(study)
+    assert read_table(study.root, "prompts").equals(planned)
 
 
 def test_an_edit_that_is_no_number_names_its_prompt_and_unit(monkeypatch):
