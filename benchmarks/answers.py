@@ -1,0 +1,58 @@
+"""Renews the answers that stand below the SQL of the pages, from a study: no number there is typed by hand.
+
+    python -m benchmarks.answers runs/mini            # rewrites README.md, docs/bench.md and docs/labelling.md
+    python -m benchmarks.answers runs/mini --check    # says which answers are others, and exits with 1 if one is
+
+The study is the demo's (``make demo``), with the bench on it (docs/bench.md) for the questions that ask it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+from pathlib import Path
+
+from storage.query import query
+from storage.render import render
+
+REPO = Path(__file__).resolve().parent.parent
+PAGES = tuple(REPO / name for name in ("README.md", "docs/bench.md", "docs/labelling.md"))
+ANSWERED = re.compile(r"^```sql\n(?P<sql>[^`]+)^```\n\n```text\n(?P<answer>[^`]*)^```$", re.M)
+
+
+def renewed(page: str, root: str | Path) -> tuple[str, list[str]]:
+    """The page with each answer as the study gives it now, and the questions whose answers have changed."""
+    changed: list[str] = []
+
+    def renew(found: re.Match[str]) -> str:
+        answer = render(query(root, found["sql"], "table"), "table").decode()
+        answer = "\n".join(line.rstrip() for line in answer.splitlines()) + "\n"
+        if answer == found["answer"]:
+            return found[0]
+        changed.append(found["sql"])
+        return found[0].replace(f"```text\n{found['answer']}", f"```text\n{answer}")
+
+    return ANSWERED.sub(renew, page), changed
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("root", help="the study's folder")
+    parser.add_argument("--check", action="store_true", help="write nothing")
+    options = parser.parse_args(argv)
+    different = 0
+    for page in PAGES:
+        before = page.read_text(encoding="utf-8")
+        after, changed = renewed(before, options.root)
+        different += len(changed)
+        for sql in changed:
+            print(f"{page.relative_to(REPO)}: another answer to: {' '.join(sql.split())[:80]}...")
+        if not options.check:
+            page.write_text(after, encoding="utf-8")
+    print(f"{different} answers are others")
+    return 1 if options.check and different else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
