@@ -33,6 +33,7 @@ from storage.study import (
 from storage.tables import parts
 from storage.vouch import vouched_files
 from tasks.config import StudyConfig
+from tasks.contradictions import refuse_contradictions
 from tasks.dependencies import (
     ADDED,
     FIXED,
@@ -103,8 +104,9 @@ def plan_revision(root: str | Path, config: StudyConfig) -> Revision:
     """Compare the folder's settings with others. Changes nothing.
 
     Raises ``StorageError`` for a folder that is no study or whose model has other weights, ``StudyError`` for a change
-    of what the activations follow from.
+    of what the activations follow from and for settings that contradict each other.
     """
+    refuse_contradictions(config)
     config = with_former_values(root, config)
     known, contents = read_study(root), contents_of(config)
     new = settled(root, known, config, contents)

@@ -72,7 +72,9 @@ def test_thresholds_of_a_real_tagger_are_the_best_cuts(launch, tmp_path):
     paths, root = build_tiny_vision(tmp_path / "models"), tmp_path / "study"
     words = ["tree", "house", "cloud", "ball", "night"]  # with what the study's edits aim at
     group = {**{f: paths[f] for f in ("detector", "segmenter", "clip")}, "tagger": "zero-shot"}
+    group |= {"judge_clip": paths["clip"], "judge_clipseg": paths["clipseg"]}
     settings = [f"vision.transformers={json.dumps(group)}", "vision.backend=transformers", f"vision.vocabulary={words}"]
+    settings.append("vision.mini=null")
     flags = ["configs/tiny.yaml", "--root", str(root), *(part for s in settings for part in ("--set", s))]
     assert launch("collect", *flags).returncode == 0
     out = tmp_path / "words.tsv"

@@ -87,6 +87,7 @@ def test_the_real_detector_and_segmenter_run_the_whole_study(launch, tmp_path):
     }
     words = [*WORDS[:8], "night"]  # with what the study's edits aim at
     settings = [f"vision.transformers={group}", "vision.backend=transformers", f"vision.vocabulary={words}"]
+    settings.append("vision.mini=null")
     flags = [part for setting in settings for part in ("--set", setting.replace("'", '"'))]
     root = tmp_path / "study"
     done = launch("run", "configs/tiny.yaml", "--root", str(root), *flags)
