@@ -176,7 +176,7 @@ def write_config(work: Path, scale: Scale, device: str) -> Path:
     }
     config["sae"] |= {"k": list(scale.k), "batch_size": min(4096, GRID * scale.splits["train"])}
     config["vision"] = {"backend": "tiles", "vocabulary": [*OBJECTS, *STYLES]}
-    config["labels"] = {"assign_images": 1, "assign_fdr": 1.0, "assign_iou": 0.0, "assign_lift": 1.0}
+    config["labels"] = {"assign_images": 1, "assign_fdr": 1.0, "assign_iou": 0.0, "keep_iou": 0.0, "assign_lift": 1.0}
     config["layout"] = {"min_images": 2, "bootstrap": 100}
     windows = {"early": [0.6, 1.0, 1.0], "middle": [0.2, 0.6, 0.5], "final": [0.0, 0.2, 0.0]}
     config["interventions"] = {

@@ -89,11 +89,19 @@ def _dispatch(options: argparse.Namespace) -> int:
         "status": _status,
         "verify": _verify,
         "repair": _repair,
+        "check": _check,
         "query": _query,
         "serve": _serve,
         "server": _server,
     }
     return commands[options.command](options)
+
+
+def _check(options: argparse.Namespace) -> int:
+    from flows.check import check
+
+    check(options.config, options.set, options.root, not options.no_timing)
+    return 0
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -112,6 +120,9 @@ def _run(options: argparse.Namespace) -> int:
         from tasks.preflight import refuse_unusable
 
         refuse_unusable(options.root, config, options.command)
+        from flows.check import outlook_lines
+
+        outlook_lines(config, options.root)
     prepare()
     with writing(options.root, f"concepts {options.command}", options.wait):
         open_or_create(options.root, config)
@@ -240,7 +251,7 @@ def _card(options: argparse.Namespace) -> int:
 def _status(options: argparse.Namespace) -> int:
     from storage.inspect import expected_units, status
     from storage.study import read_study
-    from storage.text import printable
+    from storage.text import printable, sized
     from tasks.dependencies import stage_hashes
 
     known = read_study(options.dir)
@@ -252,10 +263,10 @@ def _status(options: argparse.Namespace) -> int:
         state = "done" if done >= total else f"{total - done} missing"
         print(f"  {stage:<10} {done:>6} / {total:<6} {state}")
     store = found["activations"]
-    print(f"activations: {store['sites']} sites, {store['shards']} shards, {_size(store['bytes'])}{_problem(store)}")
+    print(f"activations: {store['sites']} sites, {store['shards']} shards, {sized(store['bytes'])}{_problem(store)}")
     print(f"SAEs: {found['saes']}; figures: {len(found['figures'])}")
     for table, facts in found["tables"].items():
-        size = f"{facts['rows']:>9} rows  {_size(facts['bytes']):>9}  {facts['parts']} parts"
+        size = f"{facts['rows']:>9} rows  {sized(facts['bytes']):>9}  {facts['parts']} parts"
         print(f"  {table:<17} {size}{_problem(facts)}")
     return 0
 
@@ -264,14 +275,6 @@ def _problem(facts: dict[str, Any]) -> str:
     from storage.text import printable
 
     return f"  {printable(facts['problem'])}" if "problem" in facts else ""
-
-
-def _size(count: float) -> str:
-    for unit in ("B", "KB", "MB", "GB"):
-        if count < 1000:
-            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
-        count /= 1000
-    return f"{count:.2f} TB"
 
 
 def _verify(options: argparse.Namespace) -> int:

@@ -25,6 +25,10 @@ def parser() -> argparse.ArgumentParser:
         "layout": "predict layouts and score them",
         "intervene": "edit images by concepts, beside controls",
     }
+    check = commands.add_parser("check", help="what a study would do and take, and whether all that it names is there")
+    _add_settings(check)
+    check.add_argument("--root", type=_root, help="the folder that it is to fill: is there room on its disk?")
+    check.add_argument("--no-timing", action="store_true", help="load no model and say nothing about time")
     for name in ("run", *STAGES):
         command = commands.add_parser(name, help=helps[name])
         _add_study(command)
@@ -113,8 +117,12 @@ def _port(text: str) -> int:
 
 def _add_study(command: argparse.ArgumentParser) -> None:
     """What every command takes that reads a configuration."""
-    command.add_argument("config", type=Path, help="the study's YAML file")
+    _add_settings(command)
     command.add_argument("--root", type=_root, required=True, help="the study folder")
+
+
+def _add_settings(command: argparse.ArgumentParser) -> None:
+    command.add_argument("config", type=Path, help="the study's YAML file")
     command.add_argument("--set", action="append", default=[], metavar="a.b=value", help="override a setting")
 
 

@@ -7,18 +7,25 @@ and not when the stage that needs it begins.
 from __future__ import annotations
 
 import functools
+from typing import TYPE_CHECKING
 
 from tasks.config import StudyConfig
+from tasks.contradictions import refuse_contradictions
+from tasks.errors import StudyError
 from tasks.study import check_widths
 
+if TYPE_CHECKING:
+    from diffusion.model import Facts
 
-def check_inputs(config: StudyConfig) -> None:
-    """Raise an error of the user's for the first thing that a new study could not use."""
-    _check(config.model_dump_json())
+
+def check_inputs(config: StudyConfig) -> Facts:
+    """What is known of the model. Raises an error of the user's for the first thing that a new study could not use."""
+    refuse_contradictions(config)
+    return _check(config.model_dump_json())
 
 
 @functools.lru_cache(maxsize=4)  # the command line asks before it locks the folder, and again as it makes the study
-def _check(settings: str) -> None:
+def _check(settings: str) -> Facts:
     from diffusion.model import check_model
     from vision.backend import check_backend
 
@@ -28,3 +35,15 @@ def _check(settings: str) -> None:
     config.prompts.token_limit(model.context)
     config.prompts.check_source()
     check_backend(config.vision, model.height, model.width)
+    _refuse_empty_batches(config, model)
+    return model
+
+
+def _refuse_empty_batches(config: StudyConfig, model: Facts) -> None:
+    prompts, batch = config.prompts.splits["train"], config.sae.batch_size
+    for block, (rows, columns, _) in model.shapes.items():
+        if prompts * rows * columns < batch:
+            raise StudyError(
+                f"sae.batch_size is {batch}, but the {prompts} prompts of prompts.splits.train give only "
+                f"{prompts * rows * columns} vectors at block {block!r}: lower the one or raise the other"
+            )

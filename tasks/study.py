@@ -24,7 +24,6 @@ from storage.store_metadata import NoStoreError, read_documents, store_path
 from storage.study import amend_study, check_study, config_hash, create_study, has_study, read_study
 from storage.vouch import check, vouched_files
 from tasks.config import StudyConfig
-from tasks.contradictions import refuse_contradictions
 from tasks.dependencies import ADDED, STAGES, refuse_other_versions, revisable, stage_hash, stage_versions
 from tasks.errors import StudyError
 from tasks.former import with_former_values
@@ -102,7 +101,6 @@ def may_write(root: str | Path, config: StudyConfig) -> bool:
 
 
 def _check_inputs(config: StudyConfig) -> None:
-    refuse_contradictions(config)
     from tasks.inputs import check_inputs  # imports the model libraries: only where a study is about to be made
 
     check_inputs(config)
