@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from concepts.effects import region_mask
+from concepts.layout import ALL_LABELS, first_images
 from concepts.settings import REGIONS
 from figures import draw
 from storage.tables import read_table
@@ -18,7 +19,7 @@ from tasks.codes import image_codes
 from tasks.collect import decode_png, images_of, prompts_of
 from tasks.edits import CONCEPTS, EVERYWHERE, RANDOM, UNEDITED
 from tasks.effects import ALL, NEW, case_of
-from tasks.layout import ALL_LABELS, Predictor
+from tasks.layout import Predictor
 from tasks.saes import SHARED, sae_of
 from tasks.segment import label_masks
 from tasks.study import Study, split_range, store_of
@@ -173,16 +174,16 @@ def _layouts(study: Study, path: Path) -> None:
     for t in study.config.sites.times:
         site = (block, t, "cond")
         thresholds = _thresholds(study, site, k)
-        for label, found in Predictor(study, site, k).examples("layout", 1).items():
+        for label, (first,) in first_images(Predictor(study, site, k).scored("layout"), 1).items():
             if label not in thresholds:
                 continue
-            prompt_id = found.prompt_ids[0]
+            prompt_id = first.prompt_id
             if label not in items:
                 image = images_of(study, prompt_id, prompt_id + 1)[prompt_id]
                 truth = label_masks(study, prompt_id, prompt_id + 1)[prompt_id][label]
                 items[label] = {"image": image, "label": label, "truth": truth, "predictions": {}}
             grid = store_of(study).shape(site)[:2]
-            items[label]["predictions"][t] = (found.scores["evidence"][0] >= thresholds[label]).reshape(grid)
+            items[label]["predictions"][t] = (first.evidence_C >= thresholds[label]).reshape(grid)
     kept = [item for item in items.values() if len(item["predictions"]) == len(study.config.sites.times)]
     if not kept:
         raise NothingToShow(f"no label's layout is predicted at every time of block {block}")

@@ -12,43 +12,7 @@ from concepts.effects import (
     success_in_region,
 )
 from concepts.interventions import contribution, edit_direction, global_edit, random_direction, spatial_edit
-from concepts.layout import conceptual_map, cosine_scores, evidence_scores, fit_threshold, ious, position_scores
 from concepts.settings import REGIONS
-
-
-def test_conceptual_map_is_the_weighted_sum_of_the_strongest_labelled_concepts():
-    rng = np.random.default_rng(0)
-    embeddings = rng.normal(size=(6, 3)).astype(np.float32)
-    embeddings[4] = np.nan
-    values, indices = rng.random((5, 4)), np.stack([rng.permutation(6)[:4] for _ in range(5)])
-    got = conceptual_map(values, indices, embeddings, top=2)
-    for cell in range(5):
-        labelled = [(values[cell, j], indices[cell, j]) for j in range(4) if indices[cell, j] != 4]
-        expected = sum(v * embeddings[c] for v, c in sorted(labelled)[-2:])
-        assert np.allclose(got[cell], expected, atol=1e-5)
-
-
-def test_scores():
-    vectors = np.array([[1.0, 0], [0, 2], [0, 0]])
-    assert np.allclose(cosine_scores(vectors, np.array([3.0, 0])), [1, 0, -1])
-    evidence = evidence_scores(np.array([[1.0, 3], [0, 0]]), np.array([[0, 1], [0, 1]]), np.array([0.4, 0.8]))
-    assert np.allclose(evidence, [0.7, 0.0])
-
-
-def test_threshold_and_iou_against_a_scan_over_pixels():
-    rng = np.random.default_rng(1)
-    scores, masks = rng.random((7, 16)), rng.random((7, 16, 16)) < 0.3
-    areas = masks.reshape(7, 4, 4, 4, 4).sum((2, 4)).reshape(7, 16)
-    threshold = fit_threshold(scores, areas, 16)
-
-    def brute(at):
-        big = np.kron((scores >= at).reshape(7, 4, 4), np.ones((1, 4, 4))).astype(bool)
-        return (big & masks).sum((1, 2)) / (big | masks).sum((1, 2))
-
-    assert np.allclose(ious(scores, areas, 16, threshold), brute(threshold))
-    others = np.quantile(scores, np.linspace(0.02, 0.97, 20))
-    assert brute(threshold).mean() >= max(brute(t).mean() for t in others) - 0.02
-    assert np.allclose(position_scores(areas, 16), masks.reshape(7, 4, 4, 4, 4).mean((0, 2, 4)).ravel())
 
 
 def test_bootstrap_interval_is_about_two_standard_errors():
