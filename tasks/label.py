@@ -18,6 +18,7 @@ from concepts.label_summary import summarise
 from concepts.label_table import LabelTable, label_table, labels_met, taken, top_labels, worth_keeping
 from concepts.overlap import OverlapStats
 from concepts.properties import ColourSums, cohesion, coverage, position_selectivity, separability
+from concepts.scan import ConceptScan, find_examples, scan_concepts, scan_ranges
 from sae.model import SAE
 from storage.tables import scan_batches
 from tasks.codes import spooled
@@ -27,7 +28,6 @@ from tasks.embedder import label_vectors
 from tasks.overlaps import SHUFFLED_POSITIONS, overlap_sums
 from tasks.parts import publish
 from tasks.saes import FROZEN, SHARED, TRAINED, UNTRAINED, sae_of
-from tasks.scan import ConceptScan, find_examples, scan_concepts, scan_ranges
 from tasks.study import Site, Study, part_name, site_columns, split_range, store_of, unit_name
 
 WHOLE = (TRAINED, SHARED, UNTRAINED, FROZEN)  # of the other controls only what a rule takes is kept

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from concepts.codes import SpooledCodes
 from concepts.overlap import OverlapStats, where_on
 from concepts.properties import ColourSums
-from tasks.codes import SpooledCodes
 from tasks.parts import read_shards
 from tasks.segment import cell_colours, label_areas
 from tasks.study import Site, Study, split_range, store_of

@@ -1,7 +1,7 @@
 """What passes over the codes of a split tell about every concept: range, density, spread, and the examples of a card.
 
 Three passes in this order, each over all images: ``add_maxima`` (the scale of every map), ``add_images`` (sums, and how
-strong each concept's images are), ``offer_examples`` (the strongest images of each decile). Memory does not grow with
+strong each concept's images are), ``Examples.offer`` (the strongest images of each decile). Memory does not grow with
 the number of images. Shape suffixes: C concepts, P cells, K slots, B bins, R ranks, F fine bins of strength.
 """
 
@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from concepts.codes import Codes, SpooledCodes
 from concepts.properties import PlaceSums
-from tasks.codes import Codes, SpooledCodes
 
 FINE = 1024  # deciles are exact to this part of a concept's maximum: a histogram instead of all peaks
 
