@@ -8,7 +8,7 @@ Each is an SAE of the trained one's sparsity, so that everything after encoding 
 ``neurons``           the block's channels, both signs
 ``pca``               principal directions of the training vectors, both signs
 
-A sixth, ``shuffled_positions``, keeps the trained codes and moves the masks' cells; it is in ``tasks.overlaps``.
+A sixth, ``shuffled_positions``, keeps the trained codes and moves the masks' cells; it is in ``concepts.overlap_pass``.
 """
 
 from __future__ import annotations

@@ -17,6 +17,7 @@ from concepts.hierarchy import common_parent, load_hierarchy
 from concepts.label_summary import summarise
 from concepts.label_table import LabelTable, label_table, labels_met, taken, top_labels, worth_keeping
 from concepts.overlap import OverlapStats
+from concepts.overlap_pass import SHUFFLED_POSITIONS
 from concepts.properties import ColourSums, cohesion, coverage, position_selectivity, separability
 from concepts.scan import ConceptScan, find_examples, scan_concepts, scan_ranges
 from sae.model import SAE
@@ -25,7 +26,7 @@ from tasks.codes import spooled
 from tasks.columns import as_table
 from tasks.controls import control_encoders
 from tasks.embedder import label_vectors
-from tasks.overlaps import SHUFFLED_POSITIONS, overlap_sums
+from tasks.overlaps import overlap_sums
 from tasks.parts import publish
 from tasks.saes import FROZEN, SHARED, TRAINED, UNTRAINED, sae_of
 from tasks.study import Site, Study, part_name, site_columns, split_range, store_of, unit_name

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 
 from concepts.codes import SpooledCodes
-from concepts.overlap import OverlapStats, where_on
+from concepts.overlap import OverlapStats
+from concepts.overlap_pass import LabelledCodes, count_overlaps
 from concepts.properties import ColourSums
 from tasks.parts import read_shards
 from tasks.segment import cell_colours, label_areas
 from tasks.study import Site, Study, split_range, store_of
-
-SHUFFLED_POSITIONS = "shuffled_positions"
 
 
 def overlap_sums(
@@ -24,25 +25,21 @@ def overlap_sums(
 ) -> OverlapStats:
     """Sums over the dictionary split; with ``colours`` also those of the colours below each concept.
 
-    ``shuffle`` is the control of position: every image's cells are permuted before its masks meet the codes, one
-    permutation an image, so that sizes and presence stay and place is lost.
+    ``shuffle`` is the control of position, with every image's masks out of place.
     """
     grid = store_of(study).shape(site)[:2]
     settings = study.config.labels
     stats = OverlapStats(codes.n_concepts, grid, image_area(study) // (grid[0] * grid[1]), settings.hit_iou)
+    runs = _labelled(study, codes, grid, colours is not None)
+    shuffle_seed = study.config.seed if shuffle else None
+    return count_overlaps(stats, runs, act_max, settings.binarise_at, colours, shuffle_seed)
+
+
+def _labelled(study: Study, codes: SpooledCodes, grid: tuple[int, int], with_colours: bool) -> Iterator[LabelledCodes]:
     for part in codes:
-        areas = label_areas(study, part.ids[0], part.ids[-1] + 1, grid)
-        rgb = cell_colours(study, part.ids[0], part.ids[-1] + 1, grid) if colours is not None else {}
-        for prompt_id, values_PK, latents_PK in zip(part.ids, part.values, part.latents, strict=True):
-            on = where_on(values_PK, latents_PK, act_max, settings.binarise_at)
-            of_image = areas.get(prompt_id, {})
-            if shuffle:
-                moved = np.random.default_rng((study.config.seed, prompt_id)).permutation(stats.n_cells)
-                of_image = {label: area_P[moved] for label, area_P in of_image.items()}
-            stats.add(prompt_id, on, of_image)
-            if colours is not None:
-                colours.add(*on, rgb[prompt_id])
-    return stats
+        start, stop = part.ids[0], part.ids[-1] + 1
+        rgb = cell_colours(study, start, stop, grid) if with_colours else {}
+        yield LabelledCodes(part, label_areas(study, start, stop, grid), rgb)
 
 
 def image_area(study: Study) -> int:
