@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sae.io import build
+from sae.baselines import NEURONS, PCA, SHUFFLED_DECODER, both_poles, principal_directions, shuffled_decoder
 from sae.model import SAE
 from storage.vectors import shard_blocks
 from tasks.saes import FROZEN, UNTRAINED, has_sae, sae_of
@@ -30,7 +30,6 @@ from tasks.study import Site, Study, site_path, split_range, store_of
 
 FIT_VECTORS, FIT_SHARDS = 30_000, 8  # a mean and principal directions do not gain from more
 FITS_KEPT = 8  # sites whose fit a process remembers, 6.6 MB each at the paper's width
-SHUFFLED_DECODER, NEURONS, PCA = "shuffled_decoder", "neurons", "pca"
 
 
 def control_encoders(study: Study, site: Site, k: int, sae: SAE) -> Iterator[tuple[str, SAE]]:
@@ -78,28 +77,3 @@ def fit_vectors(study: Study, site: Site) -> np.ndarray:
         found.append(flat_ND[rng.permutation(len(flat_ND))[: wanted // left]])
         wanted -= len(found[-1])
     return np.concatenate(found).astype(np.float32)
-
-
-def shuffled_decoder(sae: SAE, k: int, seed: int) -> SAE:
-    """Directions of the trained norms and entries, without their structure, read by their own transposes."""
-    rng = np.random.default_rng(seed)
-    rows_MD = sae.concept_vectors().cpu().numpy()
-    shuffled_MD = torch.from_numpy(rng.permuted(rows_MD, axis=1))
-    return _tied(Path(SHUFFLED_DECODER), shuffled_MD, sae.b_dec, k)
-
-
-def principal_directions(x_ND: np.ndarray) -> Tensor:
-    """float32 [D, D]: unit rows, in order of falling variance of x [N, D]."""
-    centred = x_ND - x_ND.mean(0)
-    _, vectors = np.linalg.eigh(centred.T.astype(np.float64) @ centred)
-    return torch.from_numpy(np.ascontiguousarray(vectors[:, ::-1].T, np.float32))
-
-
-def both_poles(origin: Path, directions_MD: Tensor, mean_D: Tensor, k: int) -> SAE:
-    """The k strongest of signed directions: latent m is the positive pole of row m, M + m its negative one."""
-    return _tied(origin, torch.cat([directions_MD, -directions_MD]), mean_D, min(k, len(directions_MD)))
-
-
-def _tied(origin: Path, rows_MD: Tensor, bias_D: Tensor, k: int) -> SAE:
-    weights = {"W_enc": rows_MD.T, "b_enc": torch.zeros(len(rows_MD)), "W_dec": rows_MD, "b_dec": bias_D}
-    return build(origin, weights, k)

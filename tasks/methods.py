@@ -13,16 +13,17 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from sae.baselines import NEURONS, PCA, SHUFFLED_DECODER, shuffled_decoder
 from sae.errors import SAEError
 from sae.io import load_sae
 from sae.model import SAE
-from tasks.controls import SHUFFLED_DECODER, fit_vectors, shuffled_decoder
+from tasks.controls import fit_vectors
 from tasks.errors import StudyError
 from tasks.saes import FROZEN, SHARED, TRAINED, UNTRAINED, has_sae, sae_of
 from tasks.study import Site, Study, site_path, store_of
 
 Encode = Callable[[np.ndarray], np.ndarray]  # float32 [N, D] -> float32 [N, C], >= 0
-NEURONS, PCA, ICA, NMF, PROBE = "neurons", "pca", "ica", "nmf", "probe"
+ICA, NMF, PROBE = "ica", "nmf", "probe"
 METHODS = (TRAINED, SHARED, FROZEN, UNTRAINED, SHUFFLED_DECODER, NEURONS, PCA, ICA, NMF, PROBE)
 
 
