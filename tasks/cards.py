@@ -35,6 +35,18 @@ class ConceptKey(NamedTuple):
 def draw_card(root: str | Path, site: Site, k: int, cid: int, config_hash: str = "") -> Path:
     """Draw one concept's page, with a record that vouches for it; returns the PNG, in the study's ``figures/cards/``.
 
+    Raises as ``card_of`` does.
+    """
+    card = card_of(root, site, k, cid)
+    name = f"{unit_name(site, k).replace('/', '-')}-cid{cid}.png"
+    path = Path(root) / "figures" / "cards" / name
+    put_picture(root, CARD_STAGE, path, config_hash, lambda at: concept_card(card, at))
+    return path
+
+
+def card_of(root: str | Path, site: Site, k: int, cid: int) -> Card:
+    """What one concept's page shows.
+
     Reads ``concepts``, ``concept_labels``, ``concept_examples``, ``images`` and ``prompts``; ``t`` is taken as folders
     write it, to two decimals. Raises ``StudyError`` for a site or a concept that is not there, saying what is.
     """
@@ -45,7 +57,7 @@ def draw_card(root: str | Path, site: Site, k: int, cid: int, config_hash: str =
     labels = read_table(root, "concept_labels", filters=[*of_concept, ("kind", "==", TRAINED)]).to_pylist()
     labels.sort(key=lambda row: (-row["assigned"], -row["iou_selection"], row["label"]))
     last_bin = pc.max(read_table(root, "concept_examples", ["bin"], filters)["bin"]).as_py()
-    card = Card(
+    return Card(
         title=concept["top_label"] or "no label of its own",
         subtitle=f"block {site[0]}, t = {site[1]:.2f}, {site[2]}, k = {k}, CID {cid}",
         act_max=concept["act_max"],
@@ -56,10 +68,6 @@ def draw_card(root: str | Path, site: Site, k: int, cid: int, config_hash: str =
         facts=_facts(concept),
         colour=concept["colour"],
     )
-    name = f"{unit_name(site, k).replace('/', '-')}-cid{cid}.png"
-    path = Path(root) / "figures" / "cards" / name
-    put_picture(root, CARD_STAGE, path, config_hash, lambda at: concept_card(card, at))
-    return path
 
 
 def _filters(site: Site, k: int) -> Filters:

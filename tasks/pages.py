@@ -5,12 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from storage.study import read_study, with_legacy
 from tasks.cards import draw_card, pick_cards
-from tasks.config import parse_config
-from tasks.dependencies import ADDED
 from tasks.errors import StudyError
-from tasks.study import Study, site_path
+from tasks.study import Study, recorded_study, site_path
 
 
 def draw_pages(root: Path, where: str | None, cid: int | None, k: int | None) -> Iterator[Path]:
@@ -18,9 +15,7 @@ def draw_pages(root: Path, where: str | None, cid: int | None, k: int | None) ->
 
     ``where`` is BLOCK/T/COND. Raises ``StudyError`` for a site or a concept that is not there.
     """
-    known = read_study(root)
-    config = parse_config(with_legacy(known["config"], ADDED), str(root / "study.yaml"))
-    study = Study(str(root), config, known["config_hash"])
+    study = recorded_study(root)
     if where is None:
         keys = pick_cards(study)
         if not keys:

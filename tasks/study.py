@@ -21,9 +21,9 @@ from diffusion.settings import ModelSettings
 from storage.names import refuse_root
 from storage.records import read_record, records
 from storage.store_metadata import NoStoreError, read_documents, store_path
-from storage.study import amend_study, check_study, config_hash, create_study, has_study, read_study
+from storage.study import amend_study, check_study, config_hash, create_study, has_study, read_study, with_legacy
 from storage.vouch import check, vouched_files
-from tasks.config import StudyConfig
+from tasks.config import StudyConfig, parse_config
 from tasks.dependencies import ADDED, STAGES, refuse_other_versions, revisable, stage_hash, stage_versions
 from tasks.errors import StudyError
 from tasks.former import with_former_values
@@ -112,6 +112,16 @@ def open_existing(root: str | Path, config: StudyConfig) -> Study:
     may_write(root, config)
     config = with_former_values(root, config)
     return study_as(root, config, _identified(root, config)[0])
+
+
+def recorded_study(root: str | Path) -> Study:
+    """The study that is there, as ``study.yaml`` describes it: to be read, its model and captions need not be there.
+
+    Raises ``StorageError`` if there is none.
+    """
+    known = read_study(root)
+    config = parse_config(with_legacy(known["config"], ADDED), str(Path(root) / "study.yaml"))
+    return Study(str(root), config, known["config_hash"])
 
 
 def study_as(root: str | Path, config: StudyConfig, settings: dict[str, Any]) -> Study:

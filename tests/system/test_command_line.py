@@ -17,7 +17,18 @@ from tests.paths import ROOT
 
 TINY = str(ROOT / "configs" / "tiny.yaml")
 ASCII = {"LANG": "C", "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
-PACKAGES = ("flows", "tasks", "storage", "diffusion", "sae", "vision", "concepts", "figures", "miniature")
+PACKAGES = (
+    "concept_atlas",
+    "flows",
+    "tasks",
+    "storage",
+    "diffusion",
+    "sae",
+    "vision",
+    "concepts",
+    "figures",
+    "miniature",
+)
 
 
 @pytest.fixture

@@ -1,0 +1,17 @@
+"""Concept Atlas for notebooks and scripts: open a study folder, ask its tables, look at its concepts.
+
+    import concept_atlas
+    atlas = concept_atlas.open("runs/mini")
+    atlas.at("mid", 0.5, "cond").concept(122)
+
+It reads, and never writes into a study. Work beside your own ``tasks/`` or ``storage/`` is safe: see ``house``.
+"""
+
+from concept_atlas.house import keep_apart
+
+keep_apart()
+
+from concept_atlas.atlas import Atlas, open  # noqa: E402 - the rooms it needs are found by the line above
+from concept_atlas.site import Codes, Concept, Example, SiteView  # noqa: E402
+
+__all__ = ["Atlas", "Codes", "Concept", "Example", "SiteView", "open"]

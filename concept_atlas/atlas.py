@@ -1,0 +1,135 @@
+"""A study folder, opened to be read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+from PIL import Image
+
+from concept_atlas.html import facts_table
+from concept_atlas.site import Codes, SiteView
+from storage.query import query
+from storage.schemas import SCHEMAS
+from storage.tables import count_rows, read_table
+from tasks.collect import images_of, prompts_of
+from tasks.errors import StudyError
+from tasks.segment import label_masks
+from tasks.study import Site, Study, recorded_study, site_path
+
+if TYPE_CHECKING:
+    import pandas
+    import polars
+
+FORMS = ("arrow", "pandas", "polars")
+
+
+def open(root: str | Path) -> Atlas:  # noqa: A001 - concept_atlas.open, as in gzip.open
+    """The study in a folder. Raises ``StorageError`` for a folder that holds none."""
+    return Atlas(recorded_study(root))
+
+
+class Atlas:
+    """What a study holds. Nothing is read before it is asked for, and nothing is ever written."""
+
+    def __init__(self, study: Study) -> None:
+        self._study = study
+        self.root, self.name = Path(study.root), study.config.name
+
+    def query(self, sql: str, to: str = "arrow") -> pa.Table | pandas.DataFrame | polars.DataFrame:
+        """The answer to one SQL statement over the tables, as an Arrow table, or ``to`` "pandas" or "polars".
+
+        Raises ``StorageError`` for a statement that does not read or fails, ``StudyError`` for another ``to`` or where
+        that package is not installed.
+        """
+        if to not in FORMS:
+            raise StudyError(f"to is {to!r}: give one of {', '.join(map(repr, FORMS))}")
+        answer = query(self.root, sql)
+        try:
+            if to == "pandas":
+                return answer.to_pandas()
+            if to == "polars":
+                import polars
+
+                return polars.from_arrow(answer)
+        except ImportError as error:
+            raise StudyError(f"{to} is not installed: `pip install {to}`") from error
+        return answer
+
+    @property
+    def sites(self) -> list[Site]:
+        """Every (block, t, conditioning) that activations were recorded at."""
+        return self._study.config.sites_list()
+
+    @property
+    def tables(self) -> dict[str, int]:
+        """Each table's number of rows; docs/tables.md says what the columns mean."""
+        return {table: count_rows(self.root, table) for table in SCHEMAS}
+
+    def at(self, block: str, t: float, conditioning: str = "cond", k: int | None = None) -> SiteView:
+        """One site, and its dictionary of ``k`` latents on, which may be left out where there is but one.
+
+        ``t`` counts to two decimals, as folders have it. Raises ``StudyError`` naming the sites and k that there are.
+        """
+        wanted = site_path((block, t, conditioning))
+        by_path = {site_path(site): site for site in self.sites}
+        if wanted not in by_path:
+            raise StudyError(f"{self.root} has no site {wanted}: it has {', '.join(by_path)}")
+        there = self._study.config.sae.k
+        if k is None and len(there) == 1:
+            k = there[0]
+        if k not in there:
+            raise StudyError(f"{self.root} has SAEs of k = {', '.join(map(str, there))}: name one of them")
+        return SiteView(self._study, by_path[wanted], k)
+
+    def caption(self, prompt_id: int) -> str:
+        """What an image was sampled from."""
+        self._known(prompt_id)
+        return str(prompts_of(self._study, prompt_id, prompt_id + 1)["caption"][0])
+
+    def image(self, prompt_id: int) -> Image.Image:
+        """An image of the study. Raises ``StudyError`` for one that was not kept: of the train split few are."""
+        self._known(prompt_id)
+        found = images_of(self._study, prompt_id, prompt_id + 1)
+        if prompt_id not in found:
+            raise StudyError(
+                f"the image of prompt {prompt_id} was not kept: of the train split only the first are, unless "
+                "sampling.train_images asks for all"
+            )
+        return Image.fromarray(found[prompt_id])
+
+    def segments(self, prompt_id: int) -> dict[str, np.ndarray]:
+        """Label -> bool [rows, columns] of the image's pixels, all its segments together; empty for no segment."""
+        self._known(prompt_id)
+        return label_masks(self._study, prompt_id, prompt_id + 1).get(prompt_id, {})
+
+    def codes(self, prompt_id: int, block: str, t: float, conditioning: str = "cond", k: int | None = None) -> Codes:
+        """Which concepts are on in each place of an image at a site, and how strongly."""
+        return self.at(block, t, conditioning, k).codes(prompt_id)
+
+    def _known(self, prompt_id: int) -> None:
+        total = sum(self._study.config.prompts.splits.values())
+        if not 0 <= prompt_id < total:
+            raise StudyError(f"{self.root} has no prompt {prompt_id}: they go from 0 to {total - 1}")
+
+    def __repr__(self) -> str:
+        return f"<Atlas of study {self.name!r} in {self.root}: {len(self.sites)} sites>"
+
+    def _repr_html_(self) -> str:
+        config = self._study.config
+        splits = ", ".join(f"{name} {size:,}" for name, size in config.prompts.splits.items())
+        facts: dict[str, Any] = {
+            "folder": self.root,
+            "model": config.model.path.rstrip("/").rsplit("/", 1)[-1],
+            "prompts": splits,
+            "sites": ", ".join(map(site_path, self.sites)),
+            "k": ", ".join(map(str, config.sae.k)),
+            "labels": ", ".join(sorted(set(self._labels()))) or "not labelled yet",
+        }
+        return facts_table(f"Study {self.name}", facts)
+
+    def _labels(self) -> list[str]:
+        filters = [("kind", "==", "trained"), ("assigned", "==", True)]
+        return [str(label) for label in read_table(self.root, "concept_labels", ["label"], filters)["label"]]

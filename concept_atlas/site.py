@@ -1,0 +1,234 @@
+"""One site of a study, its dictionary, and the concepts in it."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from PIL import Image
+
+from concept_atlas.html import facts_table, overlaid, picture, row_of
+from figures.cards import concept_card
+from sae.model import SAE
+from storage.tables import Filters, read_table
+from tasks.cards import card_of
+from tasks.codes import encode_maps
+from tasks.collect import images_of, prompts_of
+from tasks.errors import StudyError
+from tasks.saes import TRAINED, sae_of
+from tasks.study import Site, Study, site_columns, site_path, store_of
+
+if TYPE_CHECKING:
+    import dask.array
+
+DIMENSIONS = ("prompt", "row", "column", "channel")
+SHOWN_LABELS, SHOWN_CONCEPTS = 8, 20
+
+
+@dataclass(frozen=True)
+class Codes:
+    """An image's codes at one site: ``values`` float32 and ``cids`` int64, both [rows, columns, k]; 0 is off."""
+
+    values: np.ndarray
+    cids: np.ndarray
+
+    def map(self, cid: int) -> np.ndarray:
+        """float32 [rows, columns]: how strongly one concept is on in each place."""
+        return np.where(self.cids == cid, self.values, 0.0).sum(-1).astype(np.float32)
+
+    def strongest(self, n: int = 10) -> list[int]:
+        """The concepts with the largest sums over the image, largest first."""
+        sums = np.bincount(self.cids.ravel(), self.values.ravel())
+        order = np.argsort(-sums, kind="stable")[:n]
+        return [int(cid) for cid in order if sums[cid] > 0]
+
+
+@dataclass(frozen=True)
+class Example:
+    """An image that excites a concept: ``bin`` 0 holds the strongest images; ``map`` float32 [rows, columns]."""
+
+    prompt_id: int
+    caption: str
+    image: Image.Image
+    map: np.ndarray
+    bin: int
+    rank: int
+
+
+class SiteView:
+    """One (block, t, conditioning) and its dictionary of ``k`` latents on."""
+
+    def __init__(self, study: Study, site: Site, k: int) -> None:
+        self._study, self.site, self.k = study, site, k
+        self.path = site_path(site)
+        self._filters: Filters = [(name, "==", value) for name, value in site_columns(site, k).items()]
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Rows, columns and channels of the block's residual update."""
+        return store_of(self._study).shape(self.site)
+
+    @property
+    def activations(self) -> dask.array.Array:
+        """float16 [prompt, row, column, channel], a chunk a shard, read when computed and checked as it is.
+
+        Its ``dimension_names`` tell the axes. Raises ``StorageError`` while it is computed if a shard is damaged.
+        """
+        import dask.array
+
+        store = store_of(self._study)
+        ranges = [store.shard_range(shard) for shard in range(store.n_shards)]
+        shape = store.shape(self.site)
+        blocks = [
+            dask.array.from_delayed(
+                dask.delayed(store.read, pure=True)(self.site, start, stop), (stop - start, *shape), np.float16
+            )
+            for start, stop in ranges
+        ]
+        found = dask.array.concatenate(blocks)
+        found.dimension_names = DIMENSIONS
+        return found
+
+    @cached_property
+    def sae(self) -> SAE:
+        """The trained dictionary, its files compared with the study's record."""
+        return sae_of(self._study, self.site, self.k)
+
+    def codes(self, prompt_id: int) -> Codes:
+        """Which concepts are on in each place of an image, and how strongly."""
+        total = store_of(self._study).n_prompts
+        if not 0 <= prompt_id < total:
+            raise StudyError(f"{self._study.root} has no prompt {prompt_id}: they go from 0 to {total - 1}")
+        maps = store_of(self._study).read(self.site, prompt_id, prompt_id + 1)
+        values, latents = encode_maps(self.sae, maps)
+        rows, columns, _ = self.shape
+        shape = (rows, columns, values.shape[-1])
+        return Codes(values[0].reshape(shape), latents[0].reshape(shape))
+
+    def metrics(self) -> pa.Table:
+        """The rows of ``sae_metrics`` of this site and k: the dictionary, its further seeds and its controls."""
+        return read_table(self._study.root, "sae_metrics", filters=self._filters)
+
+    def concepts(self, label: str | None = None) -> pa.Table:
+        """The rows of ``concepts``; with a label, the rows of ``concept_labels`` of the concepts it was given to.
+
+        Best first: by the IoU of the half of the images that the label was given on.
+        """
+        if label is None:
+            return read_table(self._study.root, "concepts", filters=self._filters)
+        of_label: Filters = [*self._filters, ("kind", "==", TRAINED), ("label", "==", label), ("assigned", "==", True)]
+        found = read_table(self._study.root, "concept_labels", filters=of_label)
+        return found.sort_by([("iou_selection", "descending"), ("cid", "ascending")])
+
+    def concept(self, cid: int) -> Concept:
+        """One concept. Raises ``StudyError`` for a number that the dictionary does not have."""
+        return Concept(self, cid)
+
+    def __repr__(self) -> str:
+        return f"<SiteView {self.path}, k = {self.k}, of {self._study.root}>"
+
+    def _repr_html_(self) -> str:
+        rows, columns, channels = self.shape
+        labels = read_table(
+            self._study.root,
+            "concept_labels",
+            ["cid", "label", "iou_selection"],
+            [*self._filters, ("kind", "==", TRAINED), ("assigned", "==", True)],
+        ).sort_by([("iou_selection", "descending"), ("cid", "ascending")])
+        shown = [f"{row['label']} ({row['cid']})" for row in labels.slice(0, SHOWN_CONCEPTS).to_pylist()]
+        facts: dict[str, Any] = {"grid": f"{rows} x {columns}, {channels} channels", "k": self.k}
+        own = self.metrics().filter(pc.field("kind") == TRAINED).to_pylist()
+        if own:
+            facts["explained variance, held out"] = f"{own[0]['explained_variance']:.3f}"
+        facts["labelled concepts, best first"] = ", ".join(shown) or "none yet"
+        return facts_table(f"Site {self.path}", facts)
+
+
+class Concept:
+    """One latent of a site's dictionary, as the tables describe it."""
+
+    def __init__(self, view: SiteView, cid: int) -> None:
+        self._view, self._study, self.cid = view, view._study, cid
+        self._filters: Filters = [*view._filters, ("cid", "==", cid)]
+        rows = read_table(self._study.root, "concepts", filters=self._filters).to_pylist() if cid >= 0 else []
+        if not rows:
+            there = view.concepts().num_rows
+            known = f"name one from 0 to {there - 1}" if there else "run `concepts label` first"
+            raise StudyError(f"{view.path} has no concept {cid}: {known}")
+        self.facts: dict[str, Any] = rows[0]
+
+    @property
+    def labels(self) -> pa.Table:
+        """Its rows of ``concept_labels``: those it was given first, then by the IoU of the half that gave them."""
+        found = read_table(self._study.root, "concept_labels", filters=[*self._filters, ("kind", "==", TRAINED)])
+        return found.sort_by([("assigned", "descending"), ("iou_selection", "descending"), ("label", "ascending")])
+
+    @property
+    def examples(self) -> list[Example]:
+        """The images kept of each bin of its activation, strongest first."""
+        rows = read_table(self._study.root, "concept_examples", filters=self._filters)
+        rows = rows.sort_by([("bin", "ascending"), ("rank", "ascending")])
+        return [self._example(row) for row in rows.to_pylist()]
+
+    def _example(self, row: dict[str, Any]) -> Example:
+        prompt_id = row["prompt_id"]
+        heat = np.zeros(row["grid"], np.float32)
+        heat.ravel()[row["map_indices"]] = row["map_values"]
+        image = Image.fromarray(images_of(self._study, prompt_id, prompt_id + 1)[prompt_id])
+        caption = str(prompts_of(self._study, prompt_id, prompt_id + 1)["caption"][0])
+        return Example(prompt_id, caption, image, heat, row["bin"], row["rank"])
+
+    @property
+    def partners(self) -> pa.Table:
+        """The rows of ``concept_matches`` that lead from it to the next time, and to it from the time before."""
+        block, t, conditioning = self._view.site
+        common: Filters = [("block", "==", block), ("conditioning", "==", conditioning), ("k", "==", self._view.k)]
+        common.append(("kind", "==", TRAINED))
+        onward = read_table(
+            self._study.root, "concept_matches", filters=[*common, ("t_from", "==", t), ("cid_from", "==", self.cid)]
+        )
+        back = read_table(
+            self._study.root, "concept_matches", filters=[*common, ("t_to", "==", t), ("cid_to", "==", self.cid)]
+        )
+        return pa.concat_tables([back, onward])
+
+    @property
+    def vector(self) -> np.ndarray:
+        """float32 [channels]: its direction in the residual update, of unit length."""
+        return np.asarray(self._view.sae.concept_vectors()[self.cid].cpu().numpy())
+
+    def card(self) -> Image.Image:
+        """Its page, as ``concepts card`` draws it; nothing is written into the study."""
+        with tempfile.TemporaryDirectory(prefix="concept-card-") as folder:
+            path = Path(folder) / "card.png"
+            concept_card(card_of(self._study.root, self._view.site, self._view.k, self.cid), path)
+            with Image.open(path) as drawn:
+                return drawn.copy()
+
+    def __repr__(self) -> str:
+        return f"<Concept {self.cid} of {self._view.path}, k = {self._view.k}: {self.facts['top_label'] or 'no label'}>"
+
+    def _repr_html_(self) -> str:
+        labels = self.labels.slice(0, SHOWN_LABELS).to_pylist()
+        said = ", ".join(
+            f"{r['label']} ({r['iou_selection']:.2f}{'' if r['assigned'] else ', not given'})" for r in labels
+        )
+        facts = {
+            "labels, with the IoU that gave them": said or "none",
+            "images where it fires": self.facts["n_images"],
+            "largest activation": f"{self.facts['act_max']:.3g}",
+            "broader label": self.facts["parent"] or "none",
+        }
+        strongest = [e for e in self.examples if e.bin == 0]
+        pictures = [
+            picture(overlaid(np.asarray(e.image), e.map, self.facts["act_max"]), f"{e.prompt_id}: {e.caption}")
+            for e in strongest
+        ]
+        title = f"Concept {self.cid} of {self._view.path}, k = {self._view.k}"
+        return facts_table(title, facts) + row_of(pictures)
