@@ -247,7 +247,7 @@ def print_sizes(root: Path, scale: Scale) -> None:
     raw = {block: 2 * int(np.prod(store.shape((block, t, c)))) for block, t, c in store.sites}
     all_sites = 6 * sum(raw.values())  # three times, two conditionings
     on_disk = sum(f.stat().st_size for f in store.path.rglob("*") if f.is_file())
-    held = sum(raw[block] for block, _, _ in store.sites) * store.n_prompts
+    held = sum(raw[block] for block, _, _ in store.sites) * store.n_shards * store.shard_size  # the last one is padded
     print(f"\nactivations: {all_sites:,} bytes a prompt at 18 sites, {all_sites * FULL_PROMPTS / 1e12:.2f} TB for")
     print(f"{FULL_PROMPTS:,} prompts; on disk {on_disk / held:.3f} times the raw bytes")
     saes = sum(f.stat().st_size for f in (root / "saes").rglob("*") if f.is_file())

@@ -10,12 +10,13 @@ import pyarrow as pa
 from PIL import Image
 
 from concept_atlas.html import facts_table
-from concept_atlas.site import Codes, SiteView
+from concept_atlas.site import KINDS, Codes, SiteView
 from storage.query import query
 from storage.schemas import SCHEMAS
 from storage.tables import count_rows, read_table
 from tasks.collect import images_of, prompts_of
 from tasks.errors import StudyError
+from tasks.saes import TRAINED
 from tasks.segment import label_masks
 from tasks.study import Site, Study, recorded_study, site_path
 
@@ -68,11 +69,17 @@ class Atlas:
         """Each table's number of rows; docs/tables.md says what the columns mean."""
         return {table: count_rows(self.root, table) for table in SCHEMAS}
 
-    def at(self, block: str, t: float, conditioning: str = "cond", k: int | None = None) -> SiteView:
+    def at(
+        self, block: str, t: float, conditioning: str = "cond", k: int | None = None, kind: str = TRAINED
+    ) -> SiteView:
         """One site, and its dictionary of ``k`` latents on, which may be left out where there is but one.
 
-        ``t`` counts to two decimals, as folders have it. Raises ``StudyError`` naming the sites and k that there are.
+        ``t`` counts to two decimals, as folders have it. With the ``kind`` "shared" the dictionary is that of all times
+        together, where a concept is one direction at every time. Raises ``StudyError`` naming the sites, k and kinds
+        that there are.
         """
+        if kind not in KINDS:
+            raise StudyError(f"kind is {kind!r}: give one of {', '.join(map(repr, KINDS))}")
         wanted = site_path((block, t, conditioning))
         by_path = {site_path(site): site for site in self.sites}
         if wanted not in by_path:
@@ -82,7 +89,7 @@ class Atlas:
             k = there[0]
         if k not in there:
             raise StudyError(f"{self.root} has SAEs of k = {', '.join(map(str, there))}: name one of them")
-        return SiteView(self._study, by_path[wanted], k)
+        return SiteView(self._study, by_path[wanted], k, kind)
 
     def caption(self, prompt_id: int) -> str:
         """What an image was sampled from."""

@@ -21,12 +21,13 @@ from tasks.cards import card_of
 from tasks.codes import encode_maps
 from tasks.collect import images_of, prompts_of
 from tasks.errors import StudyError
-from tasks.saes import TRAINED, sae_of
+from tasks.saes import SHARED, TRAINED, sae_of
 from tasks.study import Site, Study, site_columns, site_path, store_of
 
 if TYPE_CHECKING:
     import dask.array
 
+KINDS = (TRAINED, SHARED)
 DIMENSIONS = ("prompt", "row", "column", "channel")
 SHOWN_LABELS, SHOWN_CONCEPTS = 8, 20
 
@@ -62,10 +63,10 @@ class Example:
 
 
 class SiteView:
-    """One (block, t, conditioning) and its dictionary of ``k`` latents on."""
+    """One (block, t, conditioning) and a dictionary of ``k`` latents on: its own, or the one of all times."""
 
-    def __init__(self, study: Study, site: Site, k: int) -> None:
-        self._study, self.site, self.k = study, site, k
+    def __init__(self, study: Study, site: Site, k: int, kind: str = TRAINED) -> None:
+        self._study, self.site, self.k, self.kind = study, site, k, kind
         self.path = site_path(site)
         self._filters: Filters = [(name, "==", value) for name, value in site_columns(site, k).items()]
 
@@ -97,8 +98,8 @@ class SiteView:
 
     @cached_property
     def sae(self) -> SAE:
-        """The trained dictionary, its files compared with the study's record."""
-        return sae_of(self._study, self.site, self.k)
+        """The dictionary, its files compared with the study's record."""
+        return sae_of(self._study, self.site, self.k, self.kind)
 
     def codes(self, prompt_id: int) -> Codes:
         """Which concepts are on in each place of an image, and how strongly."""
@@ -116,22 +117,30 @@ class SiteView:
         return read_table(self._study.root, "sae_metrics", filters=self._filters)
 
     def concepts(self, label: str | None = None) -> pa.Table:
-        """The rows of ``concepts``; with a label, the rows of ``concept_labels`` of the concepts it was given to.
+        """The rows of ``concepts`` (``shared_concepts`` of the dictionary of all times).
 
-        Best first: by the IoU of the half of the images that the label was given on.
+        With a label, the rows of ``concept_labels`` of the concepts that it was given to, best first: by the IoU of the
+        half of the images that it was given on.
         """
         if label is None:
-            return read_table(self._study.root, "concepts", filters=self._filters)
-        of_label: Filters = [*self._filters, ("kind", "==", TRAINED), ("label", "==", label), ("assigned", "==", True)]
+            table = "concepts" if self.kind == TRAINED else "shared_concepts"
+            return read_table(self._study.root, table, filters=self._filters)
+        of_label: Filters = [*self._filters, ("kind", "==", self.kind), ("label", "==", label)]
+        of_label.append(("assigned", "==", True))
         found = read_table(self._study.root, "concept_labels", filters=of_label)
         return found.sort_by([("iou_selection", "descending"), ("cid", "ascending")])
 
     def concept(self, cid: int) -> Concept:
-        """One concept. Raises ``StudyError`` for a number that the dictionary does not have."""
+        """One concept of a site's own dictionary. Raises ``StudyError`` for a number that it does not have."""
+        if self.kind != TRAINED:
+            raise StudyError(
+                "examples and pages are of the dictionaries of single times: leave out kind, or ask concepts(), "
+                "codes() and the table concept_labels of kind 'shared'"
+            )
         return Concept(self, cid)
 
     def __repr__(self) -> str:
-        return f"<SiteView {self.path}, k = {self.k}, of {self._study.root}>"
+        return f"<SiteView {self.path}, k = {self.k}, {self.kind}, of {self._study.root}>"
 
     def _repr_html_(self) -> str:
         rows, columns, channels = self.shape
@@ -139,11 +148,11 @@ class SiteView:
             self._study.root,
             "concept_labels",
             ["cid", "label", "iou_selection"],
-            [*self._filters, ("kind", "==", TRAINED), ("assigned", "==", True)],
+            [*self._filters, ("kind", "==", self.kind), ("assigned", "==", True)],
         ).sort_by([("iou_selection", "descending"), ("cid", "ascending")])
         shown = [f"{row['label']} ({row['cid']})" for row in labels.slice(0, SHOWN_CONCEPTS).to_pylist()]
         facts: dict[str, Any] = {"grid": f"{rows} x {columns}, {channels} channels", "k": self.k}
-        own = self.metrics().filter(pc.field("kind") == TRAINED).to_pylist()
+        own = self.metrics().filter(pc.field("kind") == self.kind).to_pylist()
         if own:
             facts["explained variance, held out"] = f"{own[0]['explained_variance']:.3f}"
         facts["labelled concepts, best first"] = ", ".join(shown) or "none yet"

@@ -10,11 +10,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib import colormaps
 from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 
-from figures.style import GREY, save
+from figures.style import GREY, in_our_style, save
 
 PICTURE, PAIR_GAP, SLOT_GAP, ROW = 0.92, 0.03, 0.2, 1.26  # inches
 MARGIN, HEADER, PANEL, ROW_LABEL = 0.25, 0.72, 3.75, 1.0
@@ -23,7 +25,7 @@ CAPTION_WIDTH, LABEL_WIDTH, FACT_WIDTH = 35, 19, 26  # characters
 LINE = 0.185
 DIM, FAINT = "#555555", "#e4e7ea"
 # Without inferno's black: the weakest activation must show on a dark image.
-HEAT = LinearSegmentedColormap.from_list("heat", plt.get_cmap("inferno")(np.linspace(0.3, 1.0, 256)))
+HEAT = LinearSegmentedColormap.from_list("heat", colormaps["inferno"](np.linspace(0.3, 1.0, 256)))
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,7 @@ class Card:
     colour: tuple[float, float, float] | None = None
 
 
+@in_our_style
 def concept_card(card: Card, path: Path) -> Path:
     """Draw the page as a PNG. A concept without examples gets its facts and a sentence in their place."""
     columns = max((len(examples) for examples in card.bins.values()), default=1)
@@ -93,7 +96,7 @@ class _Page:
 
     def __init__(self, width: float, height: float) -> None:
         self.width, self.height = width, height
-        self.figure: Any = plt.figure(figsize=(width, height))
+        self.figure = Figure(figsize=(width, height))
         # One frame over the whole page, whose units are inches: an axis for each picture would draw ten times slower.
         self._frame = self.figure.add_axes((0, 0, 1, 1))
         self._frame.set(xlim=(0, width), ylim=(height, 0))
@@ -114,7 +117,7 @@ class _Page:
 
     def patch(self, x: float, y: float, width: float, height: float, colour: Any) -> None:
         """A filled rectangle with a thin edge."""
-        self._frame.add_patch(plt.Rectangle((x, y), width, height, facecolor=colour, edgecolor=GREY, lw=0.5))
+        self._frame.add_patch(Rectangle((x, y), width, height, facecolor=colour, edgecolor=GREY, lw=0.5))
 
 
 def _draw_bin(page: _Page, card: Card, bin_: int, left: float, top: float) -> None:

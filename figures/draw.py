@@ -6,10 +6,11 @@ import textwrap
 from pathlib import Path
 from typing import Any
 
-import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib import colormaps
+from matplotlib.patches import Rectangle
 
-from figures.style import BLUE, COLOURS, GREY, RED, bare, save
+from figures.style import BLUE, COLOURS, GREY, RED, bare, in_our_style, panels, save
 
 CONTROL_NAMES = {"none": "by concepts", "random_direction": "random direction", "unedited": "unedited"}
 CONTROL_COLOURS = (BLUE, RED, GREY)
@@ -17,11 +18,12 @@ KIND_STYLES = {"trained": "-o", "shared": "--s", "frozen": "-.+", "untrained": "
 LAYOUT_METHODS = ("concepts", "evidence", "posterior", "position", "shuffled")
 
 
+@in_our_style
 def images_and_masks(items: list[dict[str, Any]], path: Path) -> Path:
     """Rows of {image, caption, masks: label -> mask}: the image above its masks, one colour a label."""
     labels = sorted({label for item in items for label in item["masks"]})
-    palette = plt.get_cmap("tab20")(np.arange(max(len(labels), 1)) % 20)[:, :3]
-    figure, axes = plt.subplots(2, len(items), figsize=(1.5 * len(items), 3.9), squeeze=False)
+    palette = colormaps["tab20"](np.arange(max(len(labels), 1)) % 20)[:, :3]
+    figure, axes = panels(2, len(items), figsize=(1.5 * len(items), 3.9))
     for column, item in enumerate(items):
         axes[0, column].imshow(item["image"])
         bare(axes[0, column], "\n".join(textwrap.wrap(item["caption"], 22)[:3]))
@@ -31,18 +33,19 @@ def images_and_masks(items: list[dict[str, Any]], path: Path) -> Path:
             canvas[mask] = palette[labels.index(label)]
         axes[1, column].imshow(canvas)
         bare(axes[1, column])
-    handles = [plt.Rectangle((0, 0), 1, 1, color=palette[i]) for i in range(len(labels))]
+    handles = [Rectangle((0, 0), 1, 1, color=palette[i]) for i in range(len(labels))]
     if labels:
         figure.legend(handles, labels, loc="lower center", ncol=min(len(labels), 9), frameon=False, fontsize=8)
     figure.subplots_adjust(bottom=0.14, hspace=0.05)
     return save(figure, path)
 
 
+@in_our_style
 def explained_variance(rows: list[dict[str, Any]], path: Path) -> Path:
     """Held-out explained variance of {block, t, conditioning, k, kind, explained_variance}, controls beside it."""
     names = sorted({(r["conditioning"], r["block"]) for r in rows})
     ks = sorted({r["k"] for r in rows})
-    figure, axes = plt.subplots(1, len(names), figsize=(2.2 * len(names), 2.6), sharey=True, squeeze=False)
+    figure, axes = panels(1, len(names), figsize=(2.2 * len(names), 2.6), sharey=True)
     for axis, (conditioning, block) in zip(axes[0], names, strict=True):
         for i, k in enumerate(ks):
             for kind, style in KIND_STYLES.items():
@@ -63,13 +66,14 @@ def explained_variance(rows: list[dict[str, Any]], path: Path) -> Path:
     return save(figure, path)
 
 
+@in_our_style
 def concept_cards(cards: list[dict[str, Any]], path: Path, columns: list[str] | None = None) -> Path:
     """Rows of {title, examples: [(image, heat)]}: images with a concept's map over them, ``columns`` named below.
 
     Heat is scaled by the row's largest value, so that maps of one concept compare.
     """
     width = max(len(card["examples"]) for card in cards)
-    figure, axes = plt.subplots(len(cards), width, figsize=(1.25 * width, 1.45 * len(cards)), squeeze=False)
+    figure, axes = panels(len(cards), width, figsize=(1.25 * width, 1.45 * len(cards)))
     for row, card in zip(axes, cards, strict=True):
         top = max(float(heat.max()) for _, heat in card["examples"])
         for column, axis in enumerate(row):
@@ -84,6 +88,7 @@ def concept_cards(cards: list[dict[str, Any]], path: Path, columns: list[str] | 
     return save(figure, path)
 
 
+@in_our_style
 def concepts_through_time(items: list[dict[str, Any]], path: Path) -> Path:
     """One concept a row: for a few images, the image and the concept's map at each time, and its IoU over time.
 
@@ -94,11 +99,10 @@ def concepts_through_time(items: list[dict[str, Any]], path: Path) -> Path:
     shown = max(len(item["examples"]) for item in items)
     columns = shown * (1 + len(times)) + 1
     ratios = [1.0] * (columns - 1) + [1.7]
-    figure, axes = plt.subplots(
+    figure, axes = panels(
         len(items),
         columns,
         figsize=(1.05 * columns + 0.8, 1.35 * len(items)),
-        squeeze=False,
         gridspec_kw={"width_ratios": ratios},
     )
     for number, (row, item) in enumerate(zip(axes, items, strict=True)):
@@ -138,12 +142,11 @@ def _overlay(axis: Any, image: np.ndarray, heat: np.ndarray, top: float | None =
     axis.imshow(scaled, cmap="inferno", alpha=0.75 * (scaled > 0), extent=(0, width, height, 0), vmin=0, vmax=1)
 
 
+@in_our_style
 def layouts(items: list[dict[str, Any]], path: Path) -> Path:
     """Columns of {image, label, truth, predictions: t -> bool grid}: predicted masks beside the truth."""
     times = sorted({t for item in items for t in item["predictions"]}, reverse=True)
-    figure, axes = plt.subplots(
-        2 + len(times), len(items), figsize=(1.2 * len(items), 1.3 * (2 + len(times))), squeeze=False
-    )
+    figure, axes = panels(2 + len(times), len(items), figsize=(1.2 * len(items), 1.3 * (2 + len(times))))
     for column, item in enumerate(items):
         axes[0, column].imshow(item["image"])
         bare(axes[0, column], item["label"])
@@ -161,11 +164,12 @@ def layouts(items: list[dict[str, Any]], path: Path) -> Path:
     return save(figure, path)
 
 
+@in_our_style
 def layout_scores(rows: list[dict[str, Any]], path: Path) -> Path:
     """Mean IoU with intervals of {block, conditioning, t, method, iou, iou_ci_low, iou_ci_high} over t."""
     names = sorted({(r["conditioning"], r["block"]) for r in rows})
     methods = [m for m in LAYOUT_METHODS if any(r["method"] == m for r in rows)]
-    figure, axes = plt.subplots(1, len(names), figsize=(2.2 * len(names), 2.6), sharey=True, squeeze=False)
+    figure, axes = panels(1, len(names), figsize=(2.2 * len(names), 2.6), sharey=True)
     for axis, (conditioning, block) in zip(axes[0], names, strict=True):
         for i, method in enumerate(methods):
             line = sorted(
@@ -187,13 +191,14 @@ def layout_scores(rows: list[dict[str, Any]], path: Path) -> Path:
     return save(figure, path)
 
 
+@in_our_style
 def intervention_effects(rows: list[dict[str, Any]], windows: list[str], path: Path) -> Path:
     """Success of {kind, window, control, success, success_ci_low, success_ci_high}, controls side by side.
 
     The rows are of the cases that the unedited images do not fulfil.
     """
     kinds = [kind for kind in ("spatial", "global") if any(r["kind"] == kind for r in rows)]
-    figure, axes = plt.subplots(1, len(kinds), figsize=(3.4 * len(kinds), 2.8), sharey=True, squeeze=False)
+    figure, axes = panels(1, len(kinds), figsize=(3.4 * len(kinds), 2.8), sharey=True)
     for axis, kind in zip(axes[0], kinds, strict=True):
         for i, (control, name) in enumerate(CONTROL_NAMES.items()):
             found = {r["window"]: r for r in rows if r["kind"] == kind and r["control"] == control}
@@ -220,9 +225,10 @@ def _legend(axis: Any, size: float) -> None:
         axis.legend(fontsize=size, frameon=False)
 
 
+@in_our_style
 def interventions(items: list[dict[str, Any]], path: Path) -> Path:
     """Rows of {title, before, edited, control, region (bool mask or None)}."""
-    figure, axes = plt.subplots(3, len(items), figsize=(1.35 * len(items), 4.3), squeeze=False)
+    figure, axes = panels(3, len(items), figsize=(1.35 * len(items), 4.3))
     for column, item in enumerate(items):
         for row, key in enumerate(("before", "edited", "control")):
             axis = axes[row, column]

@@ -1,47 +1,58 @@
-"""One look for every picture, and PNG bytes that depend on the data alone."""
+"""One look for every picture, and PNG bytes that depend on the data alone.
+
+Neither pyplot nor the settings of the process are touched: a notebook that draws a concept's page keeps its own.
+"""
 
 from __future__ import annotations
 
+import functools
 import warnings
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
-import matplotlib
+from matplotlib import style
+from matplotlib.figure import Figure
 
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt
-
+P = ParamSpec("P")
+R = TypeVar("R")
 BLUE, GREY, RED, GREEN = "#2f6db3", "#9aa3ad", "#c8553d", "#4f9d69"
 COLOURS = (BLUE, RED, GREEN, GREY, "#8a63b0", "#d9a441")
-
-plt.rcParams.update(
-    {
-        "font.size": 9,
-        "axes.spines.top": False,
-        "axes.spines.right": False,
-        "axes.titlesize": 9,
-        "figure.facecolor": "white",
-        "image.interpolation": "nearest",
-        "text.parse_math": False,  # a caption's dollar signs are no formula
-    }
-)
+STYLE = {
+    "font.size": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.titlesize": 9,
+    "figure.facecolor": "white",
+    "image.interpolation": "nearest",
+    "text.parse_math": False,  # a caption's dollar signs are no formula
+}
 
 
-def save(figure: Any, path: Path) -> Path:
-    """Write the figure as PNG, whatever the file is called, without a timestamp, and close it."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "Glyph .* missing")  # a box stands for it
-            figure.savefig(path, format="png", dpi=110, bbox_inches="tight", metadata={"Software": None})
-    finally:
-        plt.close(figure)
+def in_our_style(draw: Callable[P, R]) -> Callable[P, R]:
+    """Draw in ``STYLE`` upon matplotlib's defaults, whatever the process has set; then it is as it was."""
+
+    @functools.wraps(draw)
+    def drawn(*args: P.args, **kwargs: P.kwargs) -> R:
+        with style.context(["default", STYLE]):
+            return draw(*args, **kwargs)
+
+    return drawn
+
+
+def panels(rows: int, columns: int, figsize: tuple[float, float], **more: Any) -> tuple[Figure, Any]:
+    """A figure, size in inches, and its axes [rows, columns]; ``more`` goes to ``Figure.subplots``."""
+    figure = Figure(figsize=figsize)
+    return figure, figure.subplots(rows, columns, squeeze=False, **more)
+
+
+def save(figure: Figure, path: Path) -> Path:
+    """Write the figure as PNG, whatever the file is called, without a timestamp."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing")  # a box stands for it
+        figure.savefig(path, format="png", dpi=110, bbox_inches="tight", metadata={"Software": None})
     return path
-
-
-def discard() -> None:
-    """Close figures that an error has left half drawn."""
-    plt.close("all")
 
 
 def bare(axis: Any, title: str = "") -> None:

@@ -7,10 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-import matplotlib
-
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt  # noqa: E402  (the backend has to be chosen first)
+from matplotlib.figure import Figure
 
 CURVES = {
     "vae": ("l1", "autoencoder: mean absolute error"),
@@ -28,7 +25,8 @@ def read_log(path: Path) -> list[dict[str, Any]]:
 
 def draw(logs: dict[str, list[dict[str, Any]]], out: Path) -> None:
     """One panel a stage, both axes logarithmic where that shows more."""
-    figure, axes = plt.subplots(1, len(logs), figsize=(3.4 * len(logs), 2.6), squeeze=False)
+    figure = Figure(figsize=(3.4 * len(logs), 2.6))
+    axes = figure.subplots(1, len(logs), squeeze=False)
     for axis, (stage, rows) in zip(axes[0], logs.items(), strict=True):
         column, title = CURVES[stage]
         steps, values = [row["step"] for row in rows], [row[column] for row in rows]
@@ -42,7 +40,6 @@ def draw(logs: dict[str, list[dict[str, Any]]], out: Path) -> None:
         )
     figure.tight_layout()
     figure.savefig(out, dpi=110)
-    plt.close(figure)
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from figures.style import discard
 from storage.atomic import scratch_of, write_atomic
 from storage.errors import write_errors_named
 from storage.publish import publish_unit
@@ -38,7 +37,6 @@ def draw_all(study: Study) -> Drawn:
         except NothingToShow as reason:
             found.left_out[name] = str(reason)
         except Exception as error:  # whatever it is, the other figures can be drawn
-            discard()
             found.failed[name] = error
     return found
 

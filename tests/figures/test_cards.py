@@ -1,16 +1,20 @@
 """A concept's page: a function of its data, with every text inside it, apart from each other and cut where too long."""
 
 import dataclasses
+import subprocess
+import sys
 
-import matplotlib.pyplot as plt
+import matplotlib
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from PIL import Image
 
 from figures import cards
 from figures.cards import Card, Example, LabelLine, concept_card, overlay
+from tests.paths import ROOT
 
 RNG = np.random.default_rng(0)
 PICTURE = RNG.integers(0, 255, (64, 64, 3)).astype(np.uint8)
@@ -42,7 +46,7 @@ def test_texts_stay_on_the_page_and_apart(monkeypatch, tmp_path, more):
     monkeypatch.setattr(cards, "save", lambda figure, path: kept.append(figure) or path)
     concept_card(make_card(**more), tmp_path / "a.png")
     (figure,) = kept
-    renderer = figure.canvas.get_renderer()
+    renderer = FigureCanvasAgg(figure).get_renderer()
     texts = [text for text in figure.axes[0].texts if text.get_text()]
     boxes = [text.get_window_extent(renderer) for text in texts]
     for i, (text, box) in enumerate(zip(texts, boxes, strict=True)):
@@ -50,7 +54,6 @@ def test_texts_stay_on_the_page_and_apart(monkeypatch, tmp_path, more):
         for other, their in zip(texts[:i], boxes[:i], strict=True):
             apart = box.x1 <= their.x0 or their.x1 <= box.x0 or box.y1 <= their.y0 + 1 or their.y1 <= box.y0 + 1
             assert apart, (text.get_text(), other.get_text())
-    plt.close(figure)
 
 
 def test_pictures_lie_on_a_grid(monkeypatch, tmp_path):
@@ -62,7 +65,6 @@ def test_pictures_lie_on_a_grid(monkeypatch, tmp_path):
     assert len(extents) == 60
     assert len(set(extents[:, 0].round(6))) == 6 and len(set(extents[:, 3].round(6))) == 10
     assert np.ptp(extents[:, 1] - extents[:, 0]) < 1e-9 and np.ptp(extents[:, 2] - extents[:, 3]) < 1e-9
-    plt.close(figure)
 
 
 @settings(max_examples=30, deadline=None)
@@ -98,3 +100,22 @@ def test_texts_are_cut_and_numbers_short():
     assert {value: cards.number(value) for value in numbers} == numbers
     assert [cards.small(v) for v in (0.5, 0.05, 3e-8, 0.0)] == ["0.50", "0.05", "3e-08", "<1e-99"]
     assert cards.quantile_name(0, 10) == "strongest 10 %" and cards.quantile_name(2, 3) == "66.7 to 100 %"
+
+
+def test_drawing_leaves_the_settings_of_the_process_alone_and_does_not_hang_on_them(tmp_path):
+    plain = concept_card(make_card(), tmp_path / "a.png").read_bytes()
+    with matplotlib.rc_context({"font.size": 20, "text.color": "red", "savefig.facecolor": "black"}):
+        before = dict(matplotlib.rcParams)
+        assert concept_card(make_card(), tmp_path / "b.png").read_bytes() == plain
+        assert dict(matplotlib.rcParams) == before
+
+
+def test_nobody_chooses_a_backend():
+    """A notebook shows its figures inline: a library that takes Agg for the whole process would end that."""
+    code = """
+import sys, matplotlib
+before = matplotlib.rcParams._get_backend_or_none()
+import figures.cards, figures.draw
+assert matplotlib.rcParams._get_backend_or_none() == before and "matplotlib.pyplot" not in sys.modules
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)

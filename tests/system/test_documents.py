@@ -1,17 +1,20 @@
-"""Every code block of the documentation runs, or the comment above it says why it does not."""
+"""Every code block and notebook of the documentation runs, or the comment above a block says why it does not."""
 
 import os
 import re
 import subprocess
 import sys
 
+import nbformat
 import pytest
+from nbclient import NotebookClient
 
 from storage.query import query
 from tests.paths import ROOT
 
 FENCE = re.compile(r"(<!-- not run by the tests: [^\n]+ -->\n)?```(\w+)\n(.*?)```", re.S)
 PAGES = sorted(p for p in ROOT.rglob("*.md") if not {".venv", ".venv-lowest", "runs"} & set(p.relative_to(ROOT).parts))
+NOTEBOOKS = sorted((ROOT / "docs").glob("*.ipynb"))
 pytestmark = pytest.mark.system
 BLOCKS = [
     pytest.param(language, code, id=f"{page.relative_to(ROOT)}-{number}")
@@ -32,7 +35,8 @@ def test_block_runs(language, code, tiny_study):
     if language == "sql":
         query(tiny_study, code)
     elif language == "python":
-        subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
+        script = code.replace("runs/mini", str(tiny_study))
+        subprocess.run([sys.executable, "-c", script], cwd=ROOT, check=True)
     else:
         path = os.pathsep.join([os.path.dirname(sys.executable), os.environ["PATH"]])
         command = code.replace("runs/mini", str(tiny_study)).replace("configs/mini", "configs/tiny")
@@ -40,6 +44,22 @@ def test_block_runs(language, code, tiny_study):
             ["bash", "-euc", command], cwd=ROOT, env=os.environ | {"PATH": path}, capture_output=True, text=True
         )
         assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_a_notebook_runs_and_what_it_shows_was_run(path, tiny_study, monkeypatch):
+    notebook = nbformat.read(path, as_version=4)
+    cells = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    assert [cell.execution_count for cell in cells] == list(range(1, len(cells) + 1))  # from top to bottom, once
+    outputs = [output for cell in cells for output in cell.outputs]
+    assert not [output for output in outputs if output.output_type == "error" or output.get("name") == "stderr"]
+    assert not re.search(r"(/home|/root|/tmp|/work|/Users)/", path.read_text(encoding="utf-8"))
+    for cell in cells:
+        cell.source = cell.source.replace("../runs/mini", str(tiny_study))
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    NotebookClient(notebook, timeout=300, kernel_name="python3").execute(cwd=str(path.parent))
+    shown = [output for output in cells[-1].outputs if "image/png" in output.get("data", {})]
+    assert shown, "the last cell draws a picture"
 
 
 def test_links_between_pages_lead_somewhere():

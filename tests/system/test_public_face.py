@@ -165,6 +165,22 @@ def test_images_and_segments_are_those_stored(atlas):
         atlas.image(12)
 
 
+def test_the_dictionary_of_all_times_is_a_kind(atlas, tiny_study):
+    shared = atlas.at("mid", 0, kind="shared")
+    known = load_sae(tiny_study / "saes" / "mid" / "0.00" / "cond" / "k4" / "shared")
+    assert np.array_equal(shared.sae.W_dec.numpy(), known.W_dec.numpy())
+    assert not np.array_equal(shared.sae.W_dec.numpy(), atlas.at("mid", 0).sae.W_dec.numpy())
+    assert shared.concepts().num_rows == atlas.query(f"from shared_concepts where {AT}").num_rows > 0
+    given = f"from concept_labels where {AT} and kind = 'shared' and assigned"
+    for label in set(atlas.query(given)["label"].to_pylist()):
+        cids = atlas.query(f"{given} and label = '{label}' order by iou_selection desc, cid")["cid"].to_pylist()
+        assert shared.concepts(label)["cid"].to_pylist() == cids
+    with pytest.raises(StudyError, match="pages are of the dictionaries of single times"):
+        shared.concept(0)
+    with pytest.raises(StudyError, match="kind is 'frozen': give one of 'trained', 'shared'"):
+        atlas.at("mid", 0, kind="frozen")
+
+
 def test_everything_can_be_shown_and_nothing_is_written(atlas, view, busiest, tiny_study, launch, tmp_path):
     before = contents(tiny_study)
     concept = view.concept(busiest)
