@@ -13,9 +13,10 @@ from typing import Any
 
 import numpy as np
 
+from concepts.cases import CONCEPTS, RANDOM
 from concepts.settings import REGIONS
 from storage.records import read_record
-from tasks.edits import CONCEPTS, RANDOM, Editor, cases_of, originals_of, target_cids
+from tasks.edits import Editor, cases_of, originals_of, target_cids
 from tasks.judging import score
 from tasks.parts import publish
 from tasks.plans import Calibration, Unit, strengths_of, targets_of

@@ -10,6 +10,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from concepts.cases import CONCEPTS, EVERYWHERE, RANDOM, UNEDITED
+from concepts.effect_table import ALL, NEW, case_of
 from concepts.effects import region_mask
 from concepts.layout import ALL_LABELS, first_images
 from concepts.settings import REGIONS
@@ -17,8 +19,6 @@ from figures import draw
 from storage.tables import read_table
 from tasks.codes import image_codes
 from tasks.collect import decode_png, images_of, prompts_of
-from tasks.edits import CONCEPTS, EVERYWHERE, RANDOM, UNEDITED
-from tasks.effects import ALL, NEW, case_of
 from tasks.layout import Predictor
 from tasks.saes import SHARED, sae_of
 from tasks.segment import label_masks

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from concepts.cases import CONCEPTS, EVERYWHERE, RANDOM
 from concepts.effects import region_mask
 from concepts.interventions import contribution, edit_direction, global_edit, random_direction, spatial_edit
 from concepts.settings import REGIONS
@@ -22,9 +23,6 @@ from tasks.plans import Unit
 from tasks.saes import sae_of
 from tasks.study import Site, Study, backend_of, borrowed_model, split_range, store_of
 from vision.words import mentions
-
-CONCEPTS, RANDOM, UNEDITED = "none", "random_direction", "unedited"
-EVERYWHERE = "everywhere"  # the region of a global edit
 
 
 @dataclass(frozen=True)
