@@ -2,19 +2,16 @@
 
 The paper's strengths cannot be copied (``concepts/interventions.py`` says why), and a strength picked on the reported
 prompts would flatter the result. So every kind of edit in every window tries its strengths on prompts of the dictionary
-split, and ``best_strength`` picks the one that serves the style split. It looks at success above that of random
-directions: success alone would favour the largest, for an image pushed far enough breaks, and a judge sees all sorts of
-things in the pieces.
+split, and ``concepts/strengths.py`` picks the one that serves the style split.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
 from concepts.cases import CONCEPTS, RANDOM
 from concepts.settings import REGIONS
+from concepts.strengths import best_strength, trial_columns
 from storage.records import read_record
 from tasks.edits import Editor, cases_of, originals_of, target_cids
 from tasks.judging import score
@@ -49,39 +46,9 @@ def _try_strengths(study: Study, calibration: Calibration, target: str) -> list[
             score(study, unit, cases, Editor(study, unit, cids, strength, control).run(cases), before)
             for control in (CONCEPTS, RANDOM)
         )
-        rows.append(
-            {
-                "kind": unit.kind,
-                "window": unit.window,
-                "target": target,
-                "strength": strength,
-                "success": float(np.mean([o["success"] for o in outcomes])),
-                "random_success": float(np.mean([o["success"] for o in of_random])),
-                "effect": float(np.mean([o["effect"] for o in outcomes])),
-                "outside_change": float(np.mean([o["outside_change"] for o in outcomes])),
-                "n": len(cases),
-            }
-        )
+        tried = {"kind": unit.kind, "window": unit.window, "target": target, "strength": strength}
+        rows.append(tried | trial_columns(outcomes, of_random))
     return rows
-
-
-def best_strength(rows: list[dict[str, Any]], strengths: tuple[float, ...]) -> float:
-    """The smallest strength whose success above the random direction's is within a standard error of the best.
-
-    All targets' images count together. The smallest, since a few images decide, and a needless norm breaks others.
-    """
-    above = {strength: _above_random([row for row in rows if row["strength"] == strength]) for strength in strengths}
-    best, error = max(above.values())
-    return min(strength for strength, (difference, _) in above.items() if difference >= best - error)
-
-
-def _above_random(rows: list[dict[str, Any]]) -> tuple[float, float]:
-    """Difference of the two success rates and its standard error; zeros if nothing could be edited."""
-    n = sum(row["n"] for row in rows)
-    if not n:
-        return 0.0, 0.0
-    rates = [sum(row["n"] * row[name] for row in rows) / n for name in ("success", "random_success")]
-    return rates[0] - rates[1], float(np.sqrt(sum(rate * (1 - rate) for rate in rates) / n))
 
 
 def strength_of(study: Study, unit: Unit) -> float:

@@ -1,0 +1,45 @@
+"""Choosing the strength of an edit by what it does beside random directions of the same norm.
+
+Success alone would favour the largest strength, for an image pushed far enough breaks, and a judge sees all sorts of
+things in the pieces.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+Outcomes = list[dict[str, Any]]  # of images: success, effect and outside_change
+
+
+def trial_columns(outcomes: Outcomes, of_random: Outcomes) -> dict[str, Any]:
+    """Means over one strength's images, beside the success of as many images that random directions made."""
+    means = {name: _mean(outcomes, name) for name in ("success", "effect", "outside_change")}
+    return {**means, "random_success": _mean(of_random, "success"), "n": len(outcomes)}
+
+
+def _mean(outcomes: Outcomes, name: str) -> float:
+    return float(np.mean([outcome[name] for outcome in outcomes]))
+
+
+def best_strength(rows: list[dict[str, Any]], strengths: Sequence[float]) -> float:
+    """The smallest strength whose success above the random direction's is within a standard error of the best.
+
+    ``rows`` have ``strength``, ``success``, ``random_success`` (rates) and ``n`` (images of each). All targets' images
+    count together. The smallest, since a few images decide, and a needless norm breaks others. Of two that are best,
+    the error is that of the one known less well.
+    """
+    above = {strength: _above_random([row for row in rows if row["strength"] == strength]) for strength in strengths}
+    best, error = max(above.values())
+    return min(strength for strength, (difference, _) in above.items() if difference >= best - error)
+
+
+def _above_random(rows: list[dict[str, Any]]) -> tuple[float, float]:
+    """Difference of the two success rates and its standard error; zeros if nothing could be edited."""
+    n = sum(row["n"] for row in rows)
+    if not n:
+        return 0.0, 0.0
+    rates = [sum(row["n"] * row[name] for row in rows) / n for name in ("success", "random_success")]
+    return rates[0] - rates[1], float(np.sqrt(sum(rate * (1 - rate) for rate in rates) / n))
