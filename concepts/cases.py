@@ -1,6 +1,63 @@
-"""What the rows of edits have in common: the controls they stand beside, and the regions they are asked for."""
+"""What is edited: the images to be made of a target, and the concepts that carry it."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from concepts.settings import REGIONS, LabelSettings
+
 CONCEPTS, RANDOM, UNEDITED = "none", "random_direction", "unedited"  # of the column ``control``
 EVERYWHERE = "everywhere"  # the region of a global edit
+
+
+@dataclass(frozen=True)
+class Case:
+    """One image to be made: a prompt and, for a spatial edit, the region asked for."""
+
+    prompt_id: int
+    caption: str
+    seed: int
+    region: str
+
+
+def spatial_cases(
+    prompts: Iterable[dict[str, Any]], target: str, most: int, names: Callable[[str, str], bool]
+) -> list[Case]:
+    """The first ``most`` prompts whose caption names the target, each in every quadrant.
+
+    ``prompts`` have prompt_id, caption and seed; ``names(caption, label)`` says whether a caption has a label.
+    """
+    fitting = [row for row in prompts if names(row["caption"], target)]
+    return _cases(fitting[:most], REGIONS)
+
+
+def global_cases(
+    prompts: Iterable[dict[str, Any]], looks: Sequence[str], most: int, names: Callable[[str, str], bool]
+) -> list[Case]:
+    """The first ``most`` prompts whose caption names no look at all, each once; arguments as of ``spatial_cases``.
+
+    A prompt with another look than the target's would be asked for two at once.
+    """
+    fitting = [row for row in prompts if not any(names(row["caption"], look) for look in looks)]
+    return _cases(fitting[:most], (EVERYWHERE,))
+
+
+def _cases(prompts: list[dict[str, Any]], regions: Sequence[str]) -> list[Case]:
+    return [Case(row["prompt_id"], row["caption"], row["seed"], region) for row in prompts for region in regions]
+
+
+def carriers(rows: Iterable[dict[str, Any]], bars: LabelSettings, most: int) -> list[int]:
+    """CIDs of a label's highest IoU among those that pass our rule's other bars, best first; ties by CID.
+
+    ``rows`` are the label's in ``concept_labels``, of one SAE. All on the selection half, like the rule itself. The bar
+    on the IoU is left out: at t = 1 no concept is purely one object, and edits by the best still work.
+    """
+    passing = [
+        row
+        for row in rows
+        if row["n_co_selection"] >= bars.assign_images and (row["lift_selection"] or 0.0) >= bars.assign_lift
+    ]
+    passing.sort(key=lambda row: (-row["iou_selection"], row["cid"]))
+    return [row["cid"] for row in passing[:most]]

@@ -6,8 +6,64 @@ the paper's two normalisations by the code's norm look swapped in print, and the
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
+import numpy as np
 import torch
 from torch import Tensor
+
+from concepts.cases import RANDOM
+
+
+def rms_norm(updates: np.ndarray) -> float:
+    """Root mean square norm of residual updates [..., D] of any precision: the unit of strengths."""
+    return float(np.sqrt((updates.astype(np.float32) ** 2).sum(-1).mean()))
+
+
+@dataclass(frozen=True)
+class ConceptEdit:
+    """An edit by concepts of one SAE or, as the control, along random directions with the same norm everywhere.
+
+    ``vectors_MD``: all concept vectors of the SAE; ``cids_C`` int64: those edited; ``size``: the norm that is added, in
+    the update's own unit; ``control``: ``CONCEPTS`` or ``RANDOM``.
+    """
+
+    vectors_MD: Tensor
+    cids_C: Tensor
+    size: float
+    control: str
+
+    def direction(self, seed: int) -> Tensor:
+        """Unit vector [D] that is added: of the concepts or, of the control, the random one of a seed."""
+        if self.control == RANDOM:
+            return random_direction(self.vectors_MD.shape[1], seed)
+        return edit_direction(self.vectors_MD[self.cids_C])
+
+    def everywhere(self, delta_BHWD: Tensor, directions_BD: Tensor) -> Tensor:
+        """The update after a global edit, each image along its own direction."""
+        return global_edit(delta_BHWD, _per_cell(directions_BD, delta_BHWD), self.size)
+
+    def in_region(
+        self,
+        delta_BHWD: Tensor,
+        codes: tuple[Tensor, Tensor],
+        directions_BD: Tensor,
+        region_BHW: Tensor,
+    ) -> Tensor:
+        """The update after a spatial edit; ``codes`` (values, latents), each [B * H * W, K], are the update's.
+
+        The control takes away as much as the concepts write outside the region, along its own direction.
+        """
+        directions_B11D = _per_cell(directions_BD, delta_BHWD)
+        written = contribution(*codes, self.vectors_MD, self.cids_C)
+        removed_BHWD = written.reshape(delta_BHWD.shape).to(delta_BHWD)
+        if self.control == RANDOM:
+            removed_BHWD = removed_BHWD.norm(dim=-1, keepdim=True) * directions_B11D
+        return spatial_edit(delta_BHWD, directions_B11D, removed_BHWD, region_BHW.to(delta_BHWD.device), self.size)
+
+
+def _per_cell(directions_BD: Tensor, delta_BHWD: Tensor) -> Tensor:
+    return directions_BD[:, None, None, :].to(delta_BHWD)
 
 
 def edit_direction(vectors_MD: Tensor) -> Tensor:

@@ -1,17 +1,14 @@
-"""What is edited: units, their cases, and the sampler that applies one edit to a batch of cases."""
+"""What is edited, read from a study's tables, and the sampler that applies one edit to a batch of cases."""
 
 from __future__ import annotations
-
-from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from concepts.cases import CONCEPTS, EVERYWHERE, RANDOM
+from concepts.cases import Case, carriers, global_cases, spatial_cases
 from concepts.effects import region_mask
-from concepts.interventions import contribution, edit_direction, global_edit, random_direction, spatial_edit
-from concepts.settings import REGIONS
+from concepts.interventions import ConceptEdit, rms_norm
 from diffusion.errors import NotFiniteError
 from diffusion.model import DiffusionModel
 from diffusion.sampling import Edit, sample
@@ -25,29 +22,12 @@ from tasks.study import Site, Study, backend_of, borrowed_model, split_range, st
 from vision.words import mentions
 
 
-@dataclass(frozen=True)
-class Case:
-    """One image to be made: a prompt and, for a spatial edit, the region asked for."""
-
-    prompt_id: int
-    caption: str
-    seed: int
-    region: str
-
-
 def cases_of(study: Study, kind: str, target: str, split: str, prompts: int) -> list[Case]:
-    """Spatial: prompts that name the object, each in every quadrant. Global: prompts that name no look at all.
-
-    A prompt with another look than the target's would be asked for two at once.
-    """
-    looks = looks_of(study) if kind == "global" else ()
-    fits = []
-    for row in prompts_of(study, *split_range(study, split)).to_pylist():
-        styled = any(mentions(row["caption"], look) for look in looks)
-        if mentions(row["caption"], target) if kind == "spatial" else not styled:
-            fits.append(row)
-    regions = REGIONS if kind == "spatial" else (EVERYWHERE,)
-    return [Case(row["prompt_id"], row["caption"], row["seed"], region) for row in fits[:prompts] for region in regions]
+    """The cases of a target among the first ``prompts`` fitting prompts of a split."""
+    rows = prompts_of(study, *split_range(study, split)).to_pylist()
+    if kind == "spatial":
+        return spatial_cases(rows, target, prompts, mentions)
+    return global_cases(rows, looks_of(study), prompts, mentions)
 
 
 def looks_of(study: Study) -> tuple[str, ...]:
@@ -69,45 +49,35 @@ def site_of(study: Study, kind: str, window: str) -> tuple[Site, int]:
 
 
 def target_cids(study: Study, unit: Unit) -> list[int]:
-    """The concepts that an edit uses: those of the target's highest IoU among those that pass our rule's other bars.
-
-    All on the selection half, like the rule itself. The bar on the IoU is left out: at t = 1 no concept is purely one
-    object, and edits by the best still work.
-    """
+    """The concepts that an edit uses, best first; none where no concept carries the target."""
     (block, t, conditioning), k = site_of(study, unit.kind, unit.window)
     filters = [("block", "==", block), ("t", "==", t), ("conditioning", "==", conditioning)]
     filters += [("k", "==", k), ("kind", "==", "trained"), ("label", "==", unit.target)]
     rows = read_table(study.root, "concept_labels", filters=filters).to_pylist()
-    bars = study.config.labels
-    kept = [
-        r
-        for r in rows
-        if r["n_co_selection"] >= bars.assign_images and (r["lift_selection"] or 0.0) >= bars.assign_lift
-    ]
-    kept.sort(key=lambda r: (-r["iou_selection"], r["cid"]))
-    return [r["cid"] for r in kept[: study.config.interventions.concepts_per_target]]
+    return carriers(rows, study.config.labels, study.config.interventions.concepts_per_target)
 
 
-def rms_norm(study: Study, site: Site) -> float:
-    """Root mean square norm of the site's residual updates, from the first shard of the train split."""
+def unit_norm(study: Study, site: Site) -> float:
+    """The unit of strengths at a site: of its residual updates in the first shard of the train split."""
     store = store_of(study)
     start, stop = split_range(study, "train")
-    sample_ = store.read(site, start, min(stop, start + store.shard_size)).astype(np.float32)
-    return float(np.sqrt((sample_**2).sum(-1).mean()))
+    return rms_norm(store.read(site, start, min(stop, start + store.shard_size)))
+
+
+def direction_seed(study: Study, unit: Unit, case: Case) -> int:
+    """Of the random direction beside an edit: every case has its own, so that the control does not hang on one draw."""
+    return hashed_seed(study.config.seed, unit.name, case.prompt_id, case.region)
 
 
 class Editor:
-    """Samples cases with one edit: a target's concepts or, as the control, random directions of the same norms.
-
-    Every case of the control has a random direction of its own, so that the control does not hang on one draw.
-    """
+    """Samples cases with one edit: a target's concepts or, as the control, random directions of the same norms."""
 
     def __init__(self, study: Study, unit: Unit, cids: list[int], strength: float, control: str) -> None:
-        self.study, self.unit, self.control = study, unit, control
+        self.study, self.unit = study, unit
         self.site, k = site_of(study, unit.kind, unit.window)
         self.sae = sae_of(study, self.site, k)
-        self.cids = torch.tensor(cids)
-        self.size = strength * rms_norm(study, self.site)
+        size = strength * unit_norm(study, self.site)
+        self.edit = ConceptEdit(self.sae.concept_vectors(), torch.tensor(cids), size, control)
 
     def run(self, cases: list[Case]) -> list[np.ndarray]:
         """Edited images uint8 [H, W, 3], in the order of the cases."""
@@ -129,23 +99,14 @@ class Editor:
     def _edit(self, batch: list[Case]) -> Edit:
         low, high, _ = self.study.config.interventions.windows[self.unit.window]
         module = self.study.config.sites.blocks[self.site[0]]
-        direction = torch.stack([self._direction(case) for case in batch])[:, None, None, :]  # [B, 1, 1, D]
+        seeds = [direction_seed(self.study, self.unit, case) for case in batch]
+        directions = torch.stack([self.edit.direction(seed) for seed in seeds])  # [B, D]
         if self.unit.kind == "global":
-            return Edit(module, low, high, lambda delta, t: global_edit(delta, direction.to(delta), self.size))
+            return Edit(module, low, high, lambda delta, t: self.edit.everywhere(delta, directions))
         height, width, _ = store_of(self.study).shape(self.site)
         regions = torch.from_numpy(np.stack([region_mask(c.region, height, width) for c in batch]))
-        return Edit(module, low, high, lambda delta, t: self._spatial(delta, direction.to(delta), regions))
+        return Edit(module, low, high, lambda delta, t: self._in_region(delta, directions, regions))
 
-    def _direction(self, case: Case) -> Tensor:
-        if self.control == CONCEPTS:
-            return edit_direction(self.sae.concept_vectors()[self.cids])
-        seed = hashed_seed(self.study.config.seed, self.unit.name, case.prompt_id, case.region)
-        return random_direction(self.sae.d, seed)
-
-    def _spatial(self, delta: Tensor, direction: Tensor, regions: Tensor) -> Tensor:
-        """The control takes away as much as the concepts write outside the region, along its own direction."""
+    def _in_region(self, delta: Tensor, directions: Tensor, regions: Tensor) -> Tensor:
         codes = self.sae.encode(delta.reshape(-1, delta.shape[-1]).cpu())
-        removed = contribution(*codes, self.sae.concept_vectors(), self.cids).reshape(delta.shape).to(delta)
-        if self.control == RANDOM:
-            removed = removed.norm(dim=-1, keepdim=True) * direction
-        return spatial_edit(delta, direction, removed, regions.to(delta.device), self.size)
+        return self.edit.in_region(delta, codes, directions, regions)

@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from concepts.cases import CONCEPTS, RANDOM, UNEDITED
+from concepts.cases import CONCEPTS, RANDOM, UNEDITED, Case
 from tasks.calibrate import strength_of
 from tasks.collect import encode_png
-from tasks.edits import Case, Editor, cases_of, originals_of, target_cids
+from tasks.edits import Editor, cases_of, originals_of, target_cids
 from tasks.judging import objects_kept, score
 from tasks.parts import publish
 from tasks.plans import Unit

@@ -35,6 +35,8 @@ def row(strength, success, n=400, random=0.1):
         ([row(4, 0.9)], 4),
         ([row(4, 0.1, random=0.9), row(8, 0.1, random=0.9)], 2),
         ([row(2, 0.0, n=0), row(4, 0.9)], 4),
+        # Its zero is no estimate, so there is no error to forgive another: 2 does worse than random directions.
+        ([row(2, 0.1, random=0.4)], 4),
         ([], 2),
     ],
 )
