@@ -33,3 +33,15 @@ def make_old(root: str | Path, stage: str, unit: str, **changed: Any) -> None:
     weights = {path: digest for path, digest in record.get("files", {}).items() if path.endswith("weights.safetensors")}
     facts = {**kept, **({"weights": weights} if weights else {}), **changed}
     record_path(root, stage, unit).write_text(json.dumps(facts, sort_keys=True, indent=1))
+
+
+def label_row(cid: int, iou_selection: float, **more: Any) -> dict[str, Any]:
+    """A row of ``concept_labels`` that our rule assigns; whatever is given replaces what it has."""
+    row = {
+        "block": "mid", "t": 1.0, "conditioning": "cond", "k": 4, "kind": "trained", "cid": cid, "label": "tree",
+        "iou": 0.3, "iou_se": 0.02, "iou_selection": iou_selection, "iou_heldout": 0.3, "iou_heldout_se": 0.03,
+        "iou_copresent": 0.3, "precision": 0.3, "precision_heldout": 0.3, "recall": 0.3, "lift": 5.0,
+        "lift_selection": 5.0, "n_co": 9, "n_co_selection": 5, "n_hit50": 3, "ceiling": 0.8, "p_value": 1e-9,
+        "q_value": 1e-8, "assigned": True, "paper_assigned": True,
+    }  # fmt: skip
+    return row | more

@@ -1,4 +1,4 @@
-"""What the edits did, from tables made by hand, and what an edit is made of."""
+"""What is summed up and shown of edits, labels and dictionaries, from tables made by hand."""
 
 import operator
 from pathlib import Path
@@ -9,14 +9,12 @@ import pytest
 from concepts.effect_table import COLUMNS, effect_rows
 from concepts.settings import REGIONS
 from storage.tables import read_table
-from tasks import draw, edits
+from tasks import draw
 from tasks.artifacts import bench_summary
 from tasks.config import load_config
-from tasks.edits import cases_of, looks_of, site_of, target_cids
 from tasks.effects import summarise_effects
-from tasks.plans import Unit
 from tasks.study import Study
-from tests.parts import add_part
+from tests.parts import add_part, label_row
 
 CONFIG = Path(__file__).parents[2] / "configs" / "tiny.yaml"
 PROMPTS = 6
@@ -82,24 +80,6 @@ def test_the_picture_shows_cases_that_no_success_has_picked(study, monkeypatch):
     assert titles[0] == titles[1] == ["house, early\ntop left", "tree, early\nbottom left"]
 
 
-def label_row(cid, iou_selection, **more):
-    row = {
-        "block": "mid", "t": 1.0, "conditioning": "cond", "k": 4, "kind": "trained", "cid": cid, "label": "tree",
-        "iou": 0.3, "iou_se": 0.02, "iou_selection": iou_selection, "iou_heldout": 0.3, "iou_heldout_se": 0.03,
-        "iou_copresent": 0.3, "precision": 0.3, "precision_heldout": 0.3, "recall": 0.3, "lift": 5.0,
-        "lift_selection": 5.0, "n_co": 9, "n_co_selection": 5, "n_hit50": 3, "ceiling": 0.8, "p_value": 1e-9,
-        "q_value": 1e-8, "assigned": True, "paper_assigned": True,
-    }  # fmt: skip
-    return row | more
-
-
-def test_an_edit_uses_the_concepts_that_are_best_on_the_selection_half(study):
-    rows = [label_row(0, 0.2, iou=0.9), label_row(1, 0.4), label_row(2, 0.3), label_row(3, 0.1)]
-    rows += [label_row(4, 0.9, n_co_selection=0), label_row(5, 0.9, lift_selection=1.0), label_row(6, 0.9, block="up")]
-    add_part(study.root, "concept_labels", "a", rows)
-    assert target_cids(study, Unit("spatial", "tree", "early")) == [1, 2]
-
-
 def test_a_figure_shows_the_concept_that_the_selection_half_picks(study):
     """Best first, one of each label; a held-out IoU that is reported has chosen nothing."""
     rows = [label_row(0, 0.4, iou_heldout=0.9), label_row(1, 0.5, iou_heldout=0.1), label_row(2, 0.6, label="sky")]
@@ -122,44 +102,3 @@ def test_a_method_is_shown_where_the_images_that_choose_find_it_best(study):
     add_part(study.root, "bench", "a", [bench_row(1.0, 0.8, 0.6), bench_row(0.0, 0.7, 0.75)])
     (row,) = bench_summary(study)
     assert (row["t"], row["f1"]) == (1.0, 0.6)
-
-
-def test_each_kind_of_edit_may_have_a_block_of_its_own(tmp_path):
-    plain = load_config(CONFIG, [])
-    apart = load_config(CONFIG, ["interventions.global_block=up"])
-    for config, expected in ((plain, ("mid", "mid")), (apart, ("mid", "up"))):
-        study = Study(str(tmp_path), config, "hash")
-        assert tuple(site_of(study, kind, "early")[0][0] for kind in ("spatial", "global")) == expected
-    moved = Study(str(tmp_path), load_config(CONFIG, ["interventions.spatial_block=up"]), "hash")
-    assert site_of(moved, "spatial", "final")[0] == ("up", 0.0, "cond")
-    assert site_of(moved, "global", "final")[0] == ("mid", 0.0, "cond")
-
-
-def test_global_edits_are_made_where_no_look_is_asked_for(study, monkeypatch):
-    """Night alone is configured, but the judge of the scene world knows six more."""
-    captions = ["a dog on the sand", "a mosaic of a dog", "at Sunset", "a night photo", "a tree in the snow", "a house"]
-    start = sum(size for name, size in study.config.prompts.splits.items() if name in ("train", "dictionary", "layout"))
-    rows = [
-        {"prompt_id": start + i, "caption": c, "split": "style", "source_file": "", "source_row": i, "n_tokens": 5,
-         "seed": i}
-        for i, c in enumerate(captions)
-    ]  # fmt: skip
-    monkeypatch.setattr(edits, "prompts_of", lambda *_: Rows(rows))
-    assert set(looks_of(study)) == {"night", "sketch", "painting", "sepia", "mosaic", "sunset", "overcast"}
-    found = cases_of(study, "global", "night", "style", 10)
-    assert [case.caption for case in found] == [captions[i] for i in (0, 4, 5)]
-    assert {case.region for case in found} == {"everywhere"}
-    monkeypatch.setattr(edits, "backend_of", lambda study: Open())
-    assert looks_of(study) == ("night",)  # a judge without a closed list knows none by name
-
-
-class Rows:
-    def __init__(self, rows):
-        self.rows = rows
-
-    def to_pylist(self):
-        return self.rows
-
-
-class Open:
-    judge = object()

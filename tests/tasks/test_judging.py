@@ -1,0 +1,68 @@
+"""The judge is asked of the right images, before and after, and of the objects that a caption names."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from concepts.cases import Case
+from tasks import judging
+from tasks.judging import objects_kept, score
+from tasks.plans import Unit
+
+CAPTIONS = ["a tree", "a dog at night", "a dog and trees"]
+
+
+class Judge:
+    """Finds a label as strongly as its channel is bright: red for a tree, green for a dog, blue for night."""
+
+    CHANNELS = {"tree": 0, "dog": 1, "night": 2}
+
+    def object_map(self, images, label):
+        return np.stack(images)[..., self.CHANNELS[label]] / 255
+
+    def style_score(self, images, label):
+        return self.object_map(images, label).max((1, 2))
+
+
+@pytest.fixture
+def study(monkeypatch):
+    monkeypatch.setattr(judging, "backend_of", lambda study: SimpleNamespace(judge=Judge()))
+    monkeypatch.setattr(judging, "looks_of", lambda study: ("night",))
+    monkeypatch.setattr(judging, "study_labels", lambda study: ["dog", "night", "tree"])
+    return SimpleNamespace()
+
+
+def picture(label, row, column, level=255):
+    found = np.zeros((8, 8, 3), np.uint8)
+    found[row, column, Judge.CHANNELS[label]] = level
+    return found
+
+
+def test_a_spatial_edit_is_scored_by_its_objects_maps(study):
+    cases = [Case(1, "a tree", 1, region) for region in ("top_left", "bottom_right")]
+    images, before = [picture("tree", 0, 0), picture("tree", 0, 7)], [picture("tree", 7, 0), picture("tree", 7, 7)]
+    moved, lost = score(study, Unit("spatial", "tree", "early"), cases, images, before)
+    assert (moved["success"], moved["effect"]) == (True, 1.0)
+    assert (lost["success"], lost["effect"]) == (False, -1.0)
+    # Each time one pixel of the 48 outside is lost or won in one channel; what lies in the region is not counted.
+    assert [row["outside_change"] for row in (moved, lost)] == pytest.approx([1 / 48 / 3] * 2)
+
+
+def test_a_global_edit_is_scored_by_its_looks_probability(study):
+    cases = [Case(i, "a tree", 1, "everywhere") for i in range(2)]
+    images, before = [picture("night", 0, 0, 204), picture("night", 0, 0, 51)], [picture("night", 0, 0, 102)] * 2
+    darker, lighter = score(study, Unit("global", "night", "early"), cases, images, before)
+    assert darker["success"] and darker["effect"] == pytest.approx(0.4)
+    assert not lighter["success"] and lighter["effect"] == pytest.approx(-0.2)
+    assert darker["outside_change"] == pytest.approx(0.4 / 3 / 64)
+
+
+def test_kept_are_the_objects_that_the_caption_names_and_no_look(study):
+    """Every image shows everything before; afterwards the first has lost its tree, the third its dog, all the night."""
+    everything = sum(picture(label, 2, 3) for label in Judge.CHANNELS)
+    dog, tree = picture("dog", 5, 5), picture("tree", 5, 5)
+    cases = [Case(i, caption, 1, "everywhere") for i, caption in enumerate([*CAPTIONS, "a house"])]
+    found = objects_kept(study, cases, [dog, dog, tree, tree], [everything] * 4)
+    assert found == [0.0, 1.0, 0.5, None]
+    assert objects_kept(study, cases, [everything] * 4, [dog, dog, tree, tree]) == [None, 1.0, 1.0, None]
