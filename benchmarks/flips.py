@@ -33,6 +33,7 @@ from tasks.study import Site, Study, store_of
 from tasks.verify import inspect_study
 
 SKIPPED = (".lock",)  # who holds the folder: not a result
+RUNS = ("tables/runs/", "done/runs/")
 
 
 def kind_of(name: str) -> str:
@@ -144,7 +145,11 @@ def try_flips(root: Path, flips: list[tuple[str, int, int]]) -> list[str]:
 
 
 def repaired(root: Path, flips: list[tuple[str, int, int]], command: list[str]) -> list[str]:
-    """All flips at once, a repair and a run; returns what is not as it was. ``command`` runs the study."""
+    """All flips at once, a repair and a run; returns what is not as it was. ``command`` runs the study.
+
+    A row of ``runs`` cannot be made again: one that an earlier repair dropped has no file to flip any more.
+    """
+    flips = [one for one in flips if (root / one[0]).exists() or not one[0].startswith(RUNS)]
     if any(name == "study.yaml" for name, _, _ in flips):  # which cannot be told with its only copy damaged, too
         flips = [one for one in flips if kind_of(one[0]) != "record study"]
     hashes, files = table_hashes(root), _contents(root)
@@ -165,8 +170,7 @@ def repaired(root: Path, flips: list[tuple[str, int, int]], command: list[str]) 
 def _contents(root: Path) -> dict[str, bytes]:
     """All that should come back to the byte: not study.yaml's seal and not the rows of ``runs``."""
     names = [name for names in files_by_kind(root).values() for name in names]
-    runs = ("tables/runs/", "done/runs/", "study.yaml")
-    return {name: (root / name).read_bytes() for name in names if not name.startswith(runs)}
+    return {name: (root / name).read_bytes() for name in names if not name.startswith((*RUNS, "study.yaml"))}
 
 
 def main() -> int:
@@ -186,12 +190,13 @@ def main() -> int:
             print(f"{count:>5} {kind}")
         problems = try_flips(root, flips)
         print(f"{len(flips)} flips, one at a time: {len(problems)} not found or used")
+        print("\n".join(problems), flush=True)
         command = [sys.executable, "-m", "flows.cli", "run", options.config, "--root", str(root)]
         for start in range(0, len(flips) if options.at_once else 0, options.at_once or 1):
             found = repaired(root, flips[start : start + options.at_once], command)
-            print(f"flips {start} to {start + options.at_once}, repaired and run: {len(found)} differences", flush=True)
+            print(f"flips {start} to {start + options.at_once}, repaired and run: {len(found)} differences")
+            print("\n".join(found), flush=True)
             problems += found
-    print("\n".join(problems))
     return 1 if problems else 0
 
 

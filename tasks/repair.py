@@ -10,6 +10,7 @@ import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from storage.errors import StorageError
@@ -17,7 +18,7 @@ from storage.publish import RUNS
 from storage.records import forget_record, read_record, record_path, write_record
 from storage.store_metadata import DOCUMENT, StoreFacts, read_documents
 from storage.study import COPY, keep_copy, kept_copy, read_study, restore_study
-from storage.tables import part_path
+from storage.tables import part_path, store_part
 from storage.vouch import check, digest_of, vouched_files
 from tasks.dependencies import STAGES, stage_hash
 from tasks.errors import StudyError
@@ -39,7 +40,7 @@ class Plan:
     checkpoints: list[Path] = field(default_factory=list)  # folders whose checkpoint is damaged, and removed
     settings: bool = False  # study.yaml is restored from its copy
     metadata: bool = False  # of the store, written anew
-    plan_record: bool = False  # rebuilt from the parts that other records vouch for
+    prompts: pa.Table | None = None  # the plan's, where its record is lost and other records vouch for them
 
     def told(self) -> list[str]:
         """What was found and what is done about it, in lines."""
@@ -72,12 +73,12 @@ def plan_repair(root: str | Path, units: list[str] | None = None) -> Plan:
     asked = [_unit(name, report.links) for name in units or []]
     damaged = set(asked) | {unit for damage in report.damage for unit in damage.units if not _is_metadata(damage)}
     plan.metadata = any(_is_metadata(damage) for damage in report.damage)
-    plan.plan_record = PLAN in damaged and _plan_can_be_told(root, report)
-    if plan.metadata or plan.plan_record:
+    plan.prompts = _vouched_prompts(root, report) if PLAN in damaged else None
+    if plan.metadata or plan.prompts is not None:
         plan.lines.append("activations.zarr: its metadata are written anew, its shards stay as they are")
-    if plan.plan_record:
+    if plan.prompts is not None:
         damaged.discard(PLAN)
-        plan.lines.append("plan/prompts: its record is written anew, as other records vouch for its prompts")
+        plan.lines.append("plan/prompts: it is written anew, as other records vouch for its prompts")
     plan.damaged = sorted(damaged)
     plan.forgotten = [u for u in report.links.following(damaged) if u[0] != "bench" or u in report.records]
     plan.aside = _in_the_way(root, report)
@@ -95,7 +96,7 @@ def repair(root: str | Path, plan: Plan) -> None:
         _remove_checkpoint(folder)
     if plan.settings:
         restore_study(root)
-    if plan.metadata or plan.plan_record:
+    if plan.metadata or plan.prompts is not None:
         _rewrite_store(root, plan)
     for stage, unit in reversed(plan.forgotten):  # what followed first, so that a kill in between is found again
         if stage == RUNS:
@@ -133,16 +134,19 @@ def _is_metadata(damage: Damage) -> bool:
     )
 
 
-def _plan_can_be_told(root: Path, report: Report) -> bool:
-    """Whether the plan's part is the one that the records of shards name, though its own record is damaged or gone."""
+def _vouched_prompts(root: Path, report: Report) -> pa.Table | None:
+    """The prompts of the plan's part, if they are those that the records of shards name; else None.
+
+    Its own record may be damaged or gone, and so may bytes of the part that its rows do not hang on.
+    """
     assert report.study is not None
     shards = {unit: record for (stage, unit), record in report.records.items() if stage == "collect"}
     try:
         table = pq.read_table(part_path(root, "prompts", "prompts"), partitioning=None, page_checksum_verification=True)
         told = prompts_by_shard(report.study, table, shards)
-        return bool(shards) and all(shards[unit].get("prompts") == digest for unit, digest in told)
+        return table if shards and all(shards[unit].get("prompts") == digest for unit, digest in told) else None
     except Exception:  # a part that is damaged, in whatever way
-        return False
+        return None
 
 
 def _facts(root: Path, report: Report) -> StoreFacts:
@@ -167,17 +171,16 @@ def _rewrite_store(root: Path, plan: Plan) -> None:
     rewrite_metadata(root, facts)
     files = {path.relative_to(root).as_posix(): digest_of(path) for path in document_files(root, facts)}
     record = read_record(root, *PLAN)
+    if record is None and plan.prompts is None:
+        return  # its part is damaged, too: the plan is forgotten, and made again with a record of its own
     if record is None:
-        part = part_path(root, "prompts", "prompts")
-        found = {"part": "prompts", "rows": pq.read_metadata(part).num_rows, "sha256": digest_of(part)}
-        found |= {"first": 0, "last": found["rows"] - 1}
         known = read_study(root)
-        record = {"tables": {"prompts": found}, "store": facts.attributes(), "dropped": {}}
         digest = stage_hash(known["config"], "plan", known.get("stages", {}))
-    else:
-        digest = record["config_hash"]
-    if vouched_files(record) != files:
-        write_record(root, *PLAN, {**record, "files": files}, digest)
+        record = {"store": facts.attributes(), "dropped": {}, "config_hash": digest}
+    if plan.prompts is not None:
+        record["tables"] = {"prompts": store_part(root, "prompts", "prompts", plan.prompts)}
+    if vouched_files(record) != files or plan.prompts is not None:
+        write_record(root, *PLAN, {**record, "files": files}, record["config_hash"])
 
 
 def _in_the_way(root: Path, report: Report) -> list[Path]:

@@ -1,12 +1,17 @@
 """Whatever happens to a file of a study is found, with its unit; a repair forgets that unit and what followed."""
 
+import itertools
 import json
 import os
+import random
 import shutil
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from storage.activations import ActivationStore
 from storage.publish import publish_run, publish_unit
@@ -18,7 +23,7 @@ from tasks.config import load_config
 from tasks.dependencies import ADDED, STAGES, stage_versions
 from tasks.errors import StudyError
 from tasks.links import Links
-from tasks.parts import publish
+from tasks.parts import publish, told_prompts
 from tasks.repair import plan_repair, repair
 from tasks.study import Study, site_path
 from tasks.verify import ENDED, inspect_study, verify
@@ -50,6 +55,7 @@ def fill(root: Path) -> None:
             if stage == "collect":
                 data = np.ones((2, *SHAPE), np.float16)
                 extra = {"checksums": {site_path(s): store.write_shard(s, int(unit), data) for s in store.sites}}
+                extra["prompts"] = told_prompts(pa.Table.from_pylist([prompt(2 * int(unit) + i) for i in (0, 1)]))
             if stage in ("train", "share"):
                 folder = root / "saes" / (unit if stage == "train" else unit.replace("/", "/shared/"))
                 for name in ("sae_weights.safetensors", "cfg.json", "log.jsonl"):
@@ -229,6 +235,67 @@ def test_metadata_of_the_store_are_written_anew_beside_its_shards(copy):
         (copy / name).unlink()
     assert forgotten(copy) == {} and verify(copy) == []
     assert {name: (copy / name).read_bytes() for name in everything(copy)} == before
+
+
+PLANNED = ("done/plan/prompts.json", "tables/prompts/prompts.parquet", "activations.zarr/zarr.json",
+           "activations.zarr/mid/0.00/cond/zarr.json", "done/collect/000000.json")  # fmt: skip
+
+
+def left_to_run(root: Path) -> set[tuple[str, str]]:
+    """The units that a repaired study still lacks, as others or its runs tell: no other damage is left."""
+    left = inspect_study(root).damage
+    assert all("is missing, though" in str(damage) for damage in left), left
+    return {unit for damage in left for unit in damage.units}
+
+
+@pytest.fixture(autouse=True)
+def shapes_of_the_model(monkeypatch):
+    """What the model would tell of its blocks, if nothing in the folder did any more."""
+    monkeypatch.setattr("tasks.repair.measured_shapes", lambda study: dict.fromkeys(study.config.sites.blocks, SHAPE))
+
+
+@pytest.mark.parametrize("together", [c for n in (2, 3, 5) for c in itertools.combinations(PLANNED, n)])
+@pytest.mark.parametrize("harm", ["flipped", "emptied", "gone"])
+def test_whatever_of_a_plan_is_damaged_together_is_repaired(copy, together, harm):
+    """What can still be told is recorded anew; what cannot is forgotten, and made again."""
+    for name in together:
+        HARMS[harm](copy / name)
+    plan = plan_repair(copy)
+    repair(copy, plan)
+    assert left_to_run(copy) <= set(plan.forgotten)
+    store = ActivationStore.open(copy)
+    assert all((store.read(site, 0, 8) == 1).all() for site in store.sites)
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(seed=st.integers(0, 10**6), count=st.integers(2, 12))
+def test_whatever_is_damaged_together_a_repair_ends_it_or_says_why(whole, tmp_path, seed, count):
+    root, chance = Path(shutil.copytree(whole, tmp_path / f"{seed}-{count}", dirs_exist_ok=True)), random.Random(seed)
+    for name in chance.sample(everything(root), count):
+        HARMS[chance.choice(("flipped", "cut", "emptied", "gone"))](root / name)
+    try:
+        plan = plan_repair(root)
+        repair(root, plan)
+    except StudyError as reason:
+        assert "cannot be restored" in str(reason)
+    else:
+        assert left_to_run(root) <= set(plan.forgotten)
+    shutil.rmtree(root)
+
+
+@pytest.mark.parametrize("more", [(), ("activations.zarr/zarr.json",)])
+def test_a_plan_whose_rows_others_vouch_for_is_written_to_the_same_bytes(copy, more):
+    """Its record is lost, and of its part what no row hangs on is damaged: here who wrote it."""
+    record, part = copy / "done" / "plan" / "prompts.json", copy / "tables" / "prompts" / "prompts.parquet"
+    before = record.read_bytes(), part.read_bytes()
+    assert before[1].count(b"parquet-cpp-arrow") == 1
+    part.write_bytes(before[1].replace(b"parquet-cpp-arrow", b"parquet-cpp-arrOw"))
+    for name in more:
+        (copy / name).unlink()
+    record.unlink()
+    assert forgotten(copy) == {} and verify(copy) == []
+    assert json.loads(record.read_bytes())["tables"] == json.loads(before[0])["tables"]
+    assert part.read_bytes() == before[1]
 
 
 def test_study_yaml_is_restored_from_its_copy(copy):
