@@ -94,7 +94,7 @@ def resampling(images: int, samples: int, seed: int) -> np.ndarray:
 def estimates(sums_3IL: np.ndarray, weights_SI: np.ndarray) -> dict[str, list[Estimate]]:
     """Precision, recall and F1 of each label, then of their mean over labels as the last entry.
 
-    A detector that never fires has precision 0. Where no resample errs, resampling would claim certainty; there the
+    A detector that never fires has precision 0. Where resampling would claim certainty, since nothing errs, the
     interval reaches as far as the exact binomial bound for as many trials as images.
     """
     point = _scores(sums_3IL.sum(1)[:, None])
@@ -114,7 +114,7 @@ def _scores(sums_3SL: np.ndarray) -> np.ndarray:
 
 def _estimate(value: float, drawn: np.ndarray, trials: int) -> Estimate:
     low, high = np.quantile(drawn, [0.025, 0.975])
-    if np.ptp(drawn) == 0:
+    if low == high:  # but for resamples that drew no image with the label at all
         reach = 1.0 - 0.025 ** (1.0 / max(int(trials), 1))
         low, high = max(0.0, value - reach), min(1.0, value + reach)
     return Estimate(float(value), float(low), float(high))

@@ -107,6 +107,16 @@ def test_no_error_is_no_certainty():
     assert found.value == 1.0 and found.low == pytest.approx(0.025 ** (1 / 10)) and found.high == 1.0
 
 
+def test_few_images_without_an_error_are_no_certainty_either():
+    """Of five images among twenty some resamples draw none: their rate of 0 says nothing of the detector's errors."""
+    there = np.arange(20)[:, None] < 5
+    weights = resampling(20, 1000, 0)
+    assert 0 < (weights[:, :5].sum(1) == 0).mean() < 0.025
+    for found in estimates(image_sums(there, there, 1), weights).values():
+        assert (found[0].value, found[0].high) == (1.0, 1.0)
+        assert found[0].low == pytest.approx(0.025 ** (1 / 5))
+
+
 def test_nothing_fires_is_no_precision():
     off, truth = np.zeros((10, 1), bool), np.ones((10, 1), bool)
     found = estimates(image_sums(off, truth, 1), resampling(10, 100, 0))
