@@ -16,13 +16,14 @@ from typing import Any
 
 import torch
 
+from concepts.detector_scores import Target, score_method
 from sae.members import fold, members_of
 from sae.metrics import evaluate_all
 from sae.settings import SAESettings
 from sae.source import Conditioned, measure
 from sae.train import train
 from storage.vectors import VectorSource
-from tasks.bench import MIN_IMAGES, Target, record_truth, score_method
+from tasks.bench import MIN_IMAGES, record_truth
 from tasks.config import load_config
 from tasks.methods import sae_features
 from tasks.study import Site, Study, open_or_create, split_range, store_of

@@ -15,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from concepts.detector_scores import Key
 from concepts.overlap import cell_areas
 from storage.vouch import digest_of
 from tasks.collect import decode_png
@@ -22,7 +23,6 @@ from tasks.errors import StudyError
 from vision.rle import decode
 
 COLUMNS = ("caption", "seed", "image", "labels")
-Key = tuple[str, str]  # (kind, label)
 
 
 @dataclass(frozen=True)

@@ -1,9 +1,8 @@
-"""The bench through the command line, and its arithmetic on features of known worth."""
+"""The bench through the command line."""
 
 import json
 import shutil
 
-import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
@@ -11,9 +10,7 @@ from flows.cli import main
 from miniature.settings import default_world
 from miniature.truth import write_truth
 from storage.tables import read_table
-from tasks.bench import Target, score_method
 from tasks.errors import StudyError
-from tasks.methods import fit_probe
 from tasks.truth import read_truth
 from tasks.verify import verify
 from tests.paths import ROOT
@@ -105,25 +102,3 @@ def test_a_mask_of_the_wrong_size_is_named_by_row_and_label(truth_file, tmp_path
     pq.write_table(type(table).from_pylist(rows, schema=table.schema), path)
     with pytest.raises(StudyError, match=r"bad.parquet, row 3, label '\w+': runs cover 4097 pixels"):
         read_truth(path)
-
-
-def planted(images=1000, cells=16, seed=0):
-    """Truth of two labels, and vectors whose first channels are the labels themselves, the rest noise."""
-    rng = np.random.default_rng(seed)
-    present = rng.random((images, 2)) < 0.4
-    cells_IPL = present[:, None] & (rng.random((images, cells, 2)) < 0.5)
-    present = cells_IPL.any(1)
-    x = np.concatenate([cells_IPL.astype(np.float32), rng.random((images, cells, 3)).astype(np.float32)], 2)
-    return x, Target([("object", "a"), ("object", "b")], present, cells_IPL)
-
-
-def test_a_dictionary_of_the_labels_themselves_is_perfect_and_noise_is_not():
-    x, target = planted()
-    own = score_method(lambda v: v[:, :2], x, target, 0)
-    assert all(row["precision"] == row["recall"] == 1.0 for row in own)
-    assert {row["splitting"] for row in own if row["scope"] == "image"} == {1.0}
-    noise = [row for row in score_method(lambda v: v[:, 2:], x, target, 0) if row["label"] != "*"]
-    for row in noise:
-        assert row["precision"] == pytest.approx(row["prevalence"], abs=0.12)
-    probe = fit_probe(x.reshape(-1, 5), target.cells_IPL.reshape(-1, 2))
-    assert all(row["f1"] > 0.95 for row in score_method(probe, x, target, 0))
