@@ -18,7 +18,7 @@ import torch
 from diffusion.model import DiffusionModel, load_model
 from diffusion.sampling import Edit, Record, sample
 from diffusion.settings import ModelSettings, SamplingSettings
-from tasks.collect import encode_png
+from storage.images import encode_png
 
 SETTINGS = SamplingSettings(steps=10, guidance_scale=4.0)
 CAPTION = "a red house and a tree on the grass"

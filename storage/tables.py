@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
@@ -40,6 +41,21 @@ def table_folder(root: str | Path, table: str) -> Path:
     if table not in SCHEMAS:
         raise StorageError(f"there is no table {table!r}: the tables are {', '.join(SCHEMAS)}")
     return Path(root) / "tables" / table
+
+
+def as_table(table: str, columns: Mapping[str, Any], constants: Mapping[str, Any] | None = None) -> pa.Table:
+    """An Arrow table of ``table``'s schema from columns of one length and values that all rows share; NaN is null."""
+    schema = SCHEMAS[table]
+    rows = len(next(iter(columns.values())))
+    given = {**columns, **{name: [value] * rows for name, value in (constants or {}).items()}}
+    arrays = [_array(given[field.name], field.type) for field in schema]
+    return pa.Table.from_arrays(arrays, schema=schema)
+
+
+def _array(values: Sequence[Any] | np.ndarray, kind: pa.DataType) -> pa.Array:
+    if isinstance(values, np.ndarray) and values.ndim == 1 and pa.types.is_floating(kind):
+        return pa.array(values, kind, from_pandas=True)
+    return pa.array(values if isinstance(values, np.ndarray) and values.ndim == 1 else list(values), kind)
 
 
 def write_part(root: str | Path, table: str, part: str, rows: list[dict[str, Any]] | pa.Table) -> Path:

@@ -11,8 +11,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from figures.cards import Card, Example, LabelLine, concept_card, number
+from storage.images import decode_png
 from storage.tables import Filters, read_table
-from tasks.collect import decode_png
 from tasks.errors import StudyError
 from tasks.figures import put_picture
 from tasks.plans import CARD_STAGE

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import io
 from collections import Counter
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from PIL import Image
 
 from diffusion.errors import NotFiniteError
 from diffusion.model import DiffusionModel, token_ids
 from diffusion.sampling import Record, Samples, sample
+from storage.images import decode_png, encode_png
 from storage.prompts import plan_prompts, told
 from storage.records import read_record, records
 from storage.store_metadata import document_files
@@ -119,40 +118,6 @@ def _sample_batch(study: Study, model: DiffusionModel, prompts: pa.Table, record
     except NotFiniteError as error:
         row = prompts.slice(error.row, 1).to_pylist()[0]
         raise StudyError(f"prompt {row['prompt_id']} ({row['caption'][:60]!r}): {error}") from error
-
-
-def encode_png(image: np.ndarray) -> bytes:
-    """PNG bytes of a uint8 [H, W, 3] image."""
-    buffer = io.BytesIO()
-    Image.fromarray(image).save(buffer, format="PNG")
-    return buffer.getvalue()
-
-
-def decode_png(data: bytes) -> np.ndarray:
-    """uint8 [H, W, 3] of encoded image bytes of any mode: transparency on white, 16-bit grey scaled to 8 bits.
-
-    Raises ``OSError`` for bytes that are no whole image.
-    """
-    try:
-        image: Image.Image = Image.open(io.BytesIO(data))
-        image.load()
-    except (SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:  # Pillow's other refusals
-        raise OSError(str(error)) from error
-    if image.mode == "I" or image.mode.startswith("I;16"):
-        return _deep_grey(image)
-    if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
-        shown = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", shown.size, "white"), shown)
-    return np.asarray(image.convert("RGB"))
-
-
-def _deep_grey(image: Image.Image) -> np.ndarray:
-    """Grey of 16 bits, which Pillow's own conversion would cut off at 255 instead of scaling."""
-    grey = np.asarray(image).astype(np.int64).clip(0, 65535)
-    scaled = ((grey + 128) // 257).astype(np.uint8)
-    if "transparency" in image.info:
-        scaled[grey == image.info["transparency"]] = 255
-    return np.repeat(scaled[:, :, None], 3, axis=2)
 
 
 def _image_row(prompt_id: int, image: np.ndarray) -> dict[str, Any]:

@@ -16,9 +16,10 @@ from concepts.effects import region_mask
 from concepts.layout import ALL_LABELS, first_images
 from concepts.settings import REGIONS
 from figures import draw
+from storage.images import decode_png
 from storage.tables import read_table
 from tasks.codes import image_codes
-from tasks.collect import decode_png, images_of, prompts_of
+from tasks.collect import images_of, prompts_of
 from tasks.layout import Predictor
 from tasks.saes import SHARED, sae_of
 from tasks.segment import label_masks

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from concepts.cases import CONCEPTS, RANDOM, UNEDITED, Case
+from storage.images import encode_png
 from tasks.calibrate import strength_of
-from tasks.collect import encode_png
 from tasks.edits import Editor, cases_of, originals_of, target_cids
 from tasks.judging import objects_kept, score
 from tasks.parts import publish

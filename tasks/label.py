@@ -21,9 +21,8 @@ from concepts.overlap_pass import SHUFFLED_POSITIONS
 from concepts.properties import ColourSums, cohesion, coverage, position_selectivity, separability
 from concepts.scan import ConceptScan, find_examples, scan_concepts, scan_ranges
 from sae.model import SAE
-from storage.tables import scan_batches
+from storage.tables import as_table, scan_batches
 from tasks.codes import spooled
-from tasks.columns import as_table
 from tasks.controls import control_encoders
 from tasks.embedder import label_vectors
 from tasks.overlaps import overlap_sums

@@ -19,10 +19,10 @@ from tasks.parts import publish, read_shards, shard_name
 from tasks.plans import SEGMENTED_SPLITS
 from tasks.study import Study, backend_of, split_range, store_of
 from vision.ceiling import iou_ceiling
+from vision.grids import Grid, area_of, divides, filled_cells, grid_name, mean_colours
 from vision.rle import decode, encode
-from vision.types import Box, Segment, Tag
+from vision.types import Box, Segment, Tag, distinct
 
-Grid = tuple[int, int]  # rows, columns
 Opinions = Sequence[Sequence[float | None]]
 T = TypeVar("T")
 
@@ -46,14 +46,6 @@ def tag_shard(study: Study, shard: int) -> dict[str, Any]:
         for tag in distinct(tags)
     ]
     return _publish(study, "tag", shard, ids, {"tags": rows})
-
-
-def distinct(tags: list[Tag]) -> list[Tag]:
-    """One tag a label, with its best score; best first, ties in the order of the labels."""
-    best: dict[str, float] = {}
-    for tag in tags:
-        best[tag.label] = max(tag.score, best.get(tag.label, tag.score))
-    return [Tag(label, score) for label, score in sorted(best.items(), key=lambda item: (-item[1], item[0]))]
 
 
 def detect_shard(study: Study, shard: int) -> dict[str, Any]:
@@ -113,19 +105,6 @@ def areas_of_shard(study: Study, shard: int) -> dict[str, Any]:
     return _publish(study, "areas", shard, ids, {"label_cells": cells, "cell_colours": colours})
 
 
-def mean_colours(image: np.ndarray, grid: Grid) -> np.ndarray:
-    """uint8 [cells, 3]: the mean of uint8 [H, W, 3] over each cell of a grid that divides it, halves rounded up."""
-    (rows, columns), (height, width, _) = grid, image.shape
-    pixels = (height // rows) * (width // columns)
-    sums = image.reshape(rows, height // rows, columns, width // columns, 3).sum((1, 3), dtype=np.int64)
-    return ((2 * sums + pixels) // (2 * pixels)).astype(np.uint8).reshape(-1, 3)
-
-
-def grid_name(grid: Grid) -> str:
-    """How tables write a grid: rows x columns."""
-    return f"{grid[0]}x{grid[1]}"
-
-
 def label_areas(study: Study, start: int, stop: int, grid: Grid) -> dict[int, dict[str, np.ndarray]]:
     """prompt id -> label -> int64 [cells], pixels of the label in each cell, for start <= prompt_id < stop.
 
@@ -139,9 +118,7 @@ def label_areas(study: Study, start: int, stop: int, grid: Grid) -> dict[int, di
     areas: dict[int, dict[str, np.ndarray]] = {}
     for row, (prompt_id, label) in enumerate(zip(ids, labels, strict=True)):
         at = slice(offsets[row], offsets[row + 1])
-        area = np.zeros(grid[0] * grid[1], np.int64)
-        area[all_cells[at]] = all_pixels[at]
-        areas.setdefault(prompt_id, {})[label] = area
+        areas.setdefault(prompt_id, {})[label] = area_of(all_cells[at], all_pixels[at], grid)
     return areas
 
 
@@ -195,7 +172,7 @@ def _grids(study: Study, image: np.ndarray) -> list[Grid]:
     grids = sorted({store.shape(site)[:2] for site in store.sites})
     height, width = image.shape[:2]
     for rows, columns in grids:
-        if height % rows or width % columns:
+        if not divides((rows, columns), (height, width)):
             raise StudyError(
                 f"a site's grid of {rows} x {columns} does not divide images of {height} x {width} px: choose "
                 "sampling.height and sampling.width that it divides, or leave the block out of sites.blocks"
@@ -224,11 +201,11 @@ def _row(prompt_id: int, number: int, segment: Segment, backend: str, grids: lis
 
 def _cells(label: str, mask: np.ndarray, grid: Grid) -> dict[str, Any]:
     area = cell_areas(mask, grid)
-    filled = np.flatnonzero(area)
+    filled = filled_cells(area)
     return {
         "label": label,
         "area_px": int(area.sum()),
-        "cells": filled.tolist(),
-        "pixels": area[filled].tolist(),
+        "cells": filled.cells,
+        "pixels": filled.pixels,
         "iou_ceiling": iou_ceiling(mask, grid),
     }

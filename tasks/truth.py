@@ -17,8 +17,8 @@ import pyarrow.parquet as pq
 
 from concepts.detector_scores import Key
 from concepts.overlap import cell_areas
+from storage.images import decode_png
 from storage.vouch import digest_of
-from tasks.collect import decode_png
 from tasks.errors import StudyError
 from vision.rle import decode
 

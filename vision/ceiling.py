@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from vision.grids import Grid, divides
 
-def iou_ceiling(mask: np.ndarray, grid: tuple[int, int]) -> float:
+
+def iou_ceiling(mask: np.ndarray, grid: Grid) -> float:
     """Largest IoU of bool [H, W] with any union of cells of a (rows, columns) grid.
 
     Adding cells in order of falling occupancy and keeping the best prefix is exact: for a set of any size, swapping
@@ -14,7 +16,7 @@ def iou_ceiling(mask: np.ndarray, grid: tuple[int, int]) -> float:
     """
     rows, columns = grid
     height, width = mask.shape
-    if height % rows or width % columns:
+    if not divides(grid, (height, width)):
         raise ValueError(f"a {rows}x{columns} grid does not divide a {height}x{width} image")
     area = int(mask.sum())
     if not area:

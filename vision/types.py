@@ -18,6 +18,14 @@ class Tag:
     score: float
 
 
+def distinct(tags: list[Tag]) -> list[Tag]:
+    """One tag a label, with its best score; best first, ties in the order of the labels."""
+    best: dict[str, float] = {}
+    for tag in tags:
+        best[tag.label] = max(tag.score, best.get(tag.label, tag.score))
+    return [Tag(label, score) for label, score in sorted(best.items(), key=lambda item: (-item[1], item[0]))]
+
+
 @dataclass(frozen=True)
 class Box:
     """A region that may hold a label; ``xyxy`` in pixels (x0, y0, x1, y1), ends exclusive."""

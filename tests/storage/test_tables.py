@@ -10,7 +10,7 @@ from storage.errors import StorageError
 from storage.query import query, render
 from storage.schemas import KEYS, SCHEMAS, SORTS
 from storage.study import open_study
-from storage.tables import ROW_GROUP_ROWS, read_table
+from storage.tables import ROW_GROUP_ROWS, as_table, read_table
 from tests.parts import add_part
 
 
@@ -208,3 +208,41 @@ def test_a_study_is_asked_by_a_relative_path_and_by_a_link(small_study, monkeypa
     (small_study.parent / "link").symlink_to(small_study)
     for root in (small_study.name, "link"):
         assert query(root, "select count(*) n from tags").to_pylist() == [{"n": 4}]
+
+
+def test_columns_and_constants_become_the_rows_that_a_list_would():
+    """With a NaN of a column of numbers, but no other value, as null."""
+    iou = np.array([0.25, np.nan, -0.0])
+    columns = {"n": np.array([3, 1, 2]), "label": ["a", "b", "c"], "iou": iou, "threshold": [None, 0.5, 1.0]}
+    constants = {"method": "concepts", "k": 10, "block": "mid", "t": 0.5, "conditioning": "cond"}
+    table = as_table("layout_scores", columns, {**constants, "iou_ci_low": 0.0, "iou_ci_high": 1.0})
+    assert table.schema == SCHEMAS["layout_scores"]
+    shared = {"block": "mid", "t": 0.5, "conditioning": "cond", "k": 10, "method": "concepts"}
+    ends = {"iou_ci_low": 0.0, "iou_ci_high": 1.0}
+    expected = [
+        {**shared, "label": "a", "threshold": None, "iou": 0.25, **ends, "n": 3},
+        {**shared, "label": "b", "threshold": 0.5, "iou": None, **ends, "n": 1},
+        {**shared, "label": "c", "threshold": 1.0, "iou": 0.0, **ends, "n": 2},
+    ]
+    assert table.to_pylist() == expected
+
+
+def test_columns_of_lists_come_from_arrays_of_two_dimensions_or_lists_of_any_length():
+    columns = {"cid": np.array([4, 5]), "bin": [0, 9], "rank": np.arange(2), "prompt_id": np.array([7, 8])}
+    columns |= {"act_max": np.array([0.5, np.nan], np.float32), "map_indices": np.array([[0, 2], [1, 3]])}
+    columns |= {"map_values": [np.array([0.5], np.float32), []]}
+    constants = {"block": "mid", "t": 0.5, "conditioning": "cond", "k": 10, "grid": [8, 6]}
+    table = as_table("concept_examples", columns, constants)
+    assert table.schema == SCHEMAS["concept_examples"]
+    found = {name: table[name].to_pylist() for name in ("cid", "act_max", "map_indices", "map_values", "grid")}
+    assert (found["cid"], found["act_max"]) == ([4, 5], [0.5, None])
+    assert (found["map_indices"], found["map_values"]) == ([[0, 2], [1, 3]], [[0.5], []])
+    assert found["grid"] == [[8, 6], [8, 6]]
+
+
+def test_a_column_that_lacks_or_does_not_fit_is_refused():
+    words = {field.name: ["text"] for field in SCHEMAS["layout_scores"]}
+    with pytest.raises(KeyError, match="threshold"):
+        as_table("layout_scores", {name: words[name] for name in words if name != "threshold"} | {"k": [1], "t": [0.5]})
+    with pytest.raises(pa.ArrowInvalid):
+        as_table("layout_scores", words)

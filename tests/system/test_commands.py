@@ -12,8 +12,8 @@ import sys
 import numpy as np
 import pytest
 
+from storage.images import decode_png
 from storage.query import query
-from tasks.collect import decode_png
 from tests.paths import ROOT
 from tests.vision.tiny_models import build_tiny_vision
 from vision.clip import Scorer

@@ -7,9 +7,9 @@ import pytest
 from PIL import Image
 
 from miniature.world import make_scene
+from storage.images import encode_png
 from tasks import cards
 from tasks.cards import ConceptKey, draw_card, pick_cards
-from tasks.collect import encode_png
 from tasks.config import load_config
 from tasks.errors import StudyError
 from tasks.study import Study

@@ -8,6 +8,7 @@ import pyarrow as pa
 import pytest
 
 from diffusion.sampling import Samples
+from storage.images import decode_png
 from tasks import collect
 from tasks.config import load_config
 from tasks.study import Study
@@ -59,7 +60,7 @@ def test_images_of_the_train_split_are_not_decoded_but_for_the_first(tmp_path, d
     rows, activations = collect._sample_all(made, prompts(0, 24))
     assert [row["prompt_id"] for row in rows] == kept and decoded == asked
     for row in rows:
-        assert (collect.decode_png(row["image"]) == row["prompt_id"]).all()
+        assert (decode_png(row["image"]) == row["prompt_id"]).all()
     for site in SITES:
         assert np.array_equal(activations[site], np.stack([activation(site, i) for i in range(24)]))
 

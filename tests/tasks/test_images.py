@@ -1,122 +1,24 @@
-"""Stored image bytes of every mode become uint8 [H, W, 3]; bytes that are no image name their prompt."""
-
-import io
-import zlib
+"""Stored bytes that are no image name their table, prompt and remedy."""
 
 import numpy as np
 import pytest
-from PIL import Image
 
-from tasks.collect import decode_png, encode_png, images_by_id, images_of
+from storage.images import encode_png
+from tasks.collect import images_by_id, images_of
 from tasks.config import load_config
 from tasks.errors import StudyError
 from tasks.study import Study
 from tests.parts import add_part
 from tests.paths import ROOT
 
-RNG = np.random.default_rng(0)
-RGB = RNG.integers(0, 256, (5, 7, 3), dtype=np.uint8)
+RGB = np.random.default_rng(0).integers(0, 256, (5, 7, 3), dtype=np.uint8)
+DAMAGED = {"empty": b"", "cut": encode_png(RGB)[:60]}
 
 
-def png(image: Image.Image, **options) -> bytes:
-    buffer = io.BytesIO()
-    image.save(buffer, format="PNG", **options)
-    return buffer.getvalue()
-
-
-def raw_png(width: int, height: int, depth: int, colour_type: int, rows: list[bytes]) -> bytes:
-    """A PNG by hand, for kinds that Pillow does not write."""
-
-    def chunk(kind: bytes, body: bytes) -> bytes:
-        return len(body).to_bytes(4, "big") + kind + body + zlib.crc32(kind + body).to_bytes(4, "big")
-
-    header = width.to_bytes(4, "big") + height.to_bytes(4, "big") + bytes([depth, colour_type, 0, 0, 0])
-    body = zlib.compress(b"".join(b"\0" + row for row in rows))
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", body) + chunk(b"IEND", b"")
-
-
-def test_rgb_is_kept_and_round_trips():
-    assert np.array_equal(decode_png(encode_png(RGB)), RGB)
-
-
-def test_grey_fills_three_channels():
-    grey = RGB[:, :, 0]
-    assert np.array_equal(decode_png(png(Image.fromarray(grey))), np.stack([grey] * 3, -1))
-
-
-def test_black_and_white():
-    bits = RGB[:, :, 0] > 127
-    assert np.array_equal(decode_png(png(Image.fromarray(bits)))[:, :, 1], np.where(bits, 255, 0))
-
-
-def test_deep_grey_is_scaled_not_cut_off():
-    values = np.array([[0, 128, 129, 255, 256], [257, 32767, 32768, 65406, 65535]], np.uint16)
-    decoded = decode_png(png(Image.fromarray(values)))
-    expected = np.floor(values / 65535 * 255 + 0.5).astype(np.uint8)
-    assert decoded.dtype == np.uint8 and np.array_equal(decoded, np.stack([expected] * 3, -1))
-    rows = [row.astype(">u2").tobytes() for row in values]
-    assert np.array_equal(decode_png(raw_png(5, 2, 16, 0, rows)), decoded)
-
-
-def test_deep_colour_keeps_its_high_byte():
-    values = RNG.integers(0, 65536, (2, 3, 3)).astype(np.uint16)
-    rows = [row.astype(">u2").tobytes() for row in values]
-    assert np.abs(decode_png(raw_png(3, 2, 16, 2, rows)).astype(int) - values / 257).max() <= 1
-
-
-def test_transparency_lies_on_white():
-    alpha = RNG.integers(0, 256, (5, 7, 1), dtype=np.uint8)
-    decoded = decode_png(png(Image.fromarray(np.concatenate([RGB, alpha], -1))))
-    exact = RGB * (alpha / 255) + 255 * (1 - alpha / 255)
-    assert decoded.shape == (5, 7, 3) and np.abs(decoded - exact).max() <= 1
-    clear = np.concatenate([np.zeros_like(RGB), np.zeros((5, 7, 1), np.uint8)], -1)
-    assert (decode_png(png(Image.fromarray(clear))) == 255).all()
-    grey_alpha = np.concatenate([RGB[:, :, :1], alpha], -1)
-    exact = grey_alpha[:, :, :1] * (alpha / 255) + 255 * (1 - alpha / 255)
-    assert np.abs(decode_png(png(Image.fromarray(grey_alpha))) - exact).max() <= 1
-
-
-def test_palettes_with_and_without_a_transparent_entry():
-    image = Image.new("P", (2, 1))
-    image.putpalette([255, 0, 0, 0, 0, 255])
-    image.putpixel((1, 0), 1)
-    assert decode_png(png(image)).tolist() == [[[255, 0, 0], [0, 0, 255]]]
-    assert decode_png(png(image, transparency=1)).tolist() == [[[255, 0, 0], [255, 255, 255]]]
-
-
-def test_one_transparent_colour():
-    image = Image.fromarray(np.array([[[1, 2, 3], [4, 5, 6]]], np.uint8))
-    assert decode_png(png(image, transparency=(4, 5, 6))).tolist() == [[[1, 2, 3], [255, 255, 255]]]
-
-
-@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "I;16"])
-def test_a_single_pixel_of_every_mode(mode):
-    decoded = decode_png(png(Image.new(mode, (1, 1))))
-    assert decoded.shape == (1, 1, 3) and decoded.dtype == np.uint8
-
-
-@pytest.mark.parametrize("format", ["JPEG", "BMP", "WEBP"])
-def test_other_formats_decode_too(format):
-    buffer = io.BytesIO()
-    Image.fromarray(np.full((8, 8, 3), 100, np.uint8)).save(buffer, format=format)
-    assert np.abs(decode_png(buffer.getvalue()).astype(int) - 100).max() <= 2
-
-
-def damaged() -> dict[str, bytes]:
-    whole = encode_png(RNG.integers(0, 256, (40, 40, 3), dtype=np.uint8))
-    return {
-        "empty": b"",
-        "text": b"not an image",
-        "cut": whole[: len(whole) // 2],
-        "header": whole[:20],
-        "flipped": whole[:60] + bytes([whole[60] ^ 255]) + whole[61:],
-    }
-
-
-@pytest.mark.parametrize("kind", damaged())
+@pytest.mark.parametrize("kind", ["empty", "cut"])
 def test_bytes_that_are_no_image_name_table_prompt_and_remedy(tmp_path, kind):
     study = Study(str(tmp_path), load_config(ROOT / "configs" / "tiny.yaml"), "h")
-    data = {prompt_id: encode_png(RGB) for prompt_id in range(8, 16)} | {11: damaged()[kind]}
+    data = {prompt_id: encode_png(RGB) for prompt_id in range(8, 16)} | {11: DAMAGED[kind]}
     rows = [{"prompt_id": i, "image": d, "width": 7, "height": 5, "sha256": ""} for i, d in data.items()]
     add_part(tmp_path, "images", "000001", rows)
     says = r"table images holds for prompt 11 .* no image .*: run `concepts repair .* --unit collect/000001`"

@@ -4,15 +4,13 @@ import json
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from storage.activations import ActivationStore
 from storage.errors import StorageError
+from storage.images import encode_png
 from storage.records import read_record
 from storage.tables import part_path, read_table
 from tasks import segment
-from tasks.collect import encode_png
 from tasks.config import load_config
 from tasks.errors import StudyError
 from tasks.parts import lacking, read_shards, shard_name
@@ -20,10 +18,8 @@ from tasks.segment import (
     areas_of_shard,
     cell_colours,
     detect_shard,
-    distinct,
     label_areas,
     label_masks,
-    mean_colours,
     segment_shard,
     segmented_ids,
     tag_shard,
@@ -150,13 +146,6 @@ def test_labels_of_an_image_are_distinct_and_keep_their_best_score(study, known)
     assert known.seen["tags"][1] == [Tag("sun", 0.75), Tag("hill", 0.25)]  # best first
 
 
-@given(st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 4))))
-def test_merging_tags(pairs):
-    merged = distinct([Tag(label, score / 4) for label, score in pairs])
-    assert {tag.label: tag.score for tag in merged} == {a: max(s for b, s in pairs if a == b) / 4 for a, _ in pairs}
-    assert merged == sorted(merged, key=lambda tag: (-tag.score, tag.label)) and len(merged) == len(dict(pairs))
-
-
 def test_boxes_come_back_as_they_were_found(study, known):
     run_steps(study)
     tags = [[Tag("sun", 0.75), Tag("hill", 0.25)] if i % 5 else [] for i in range(5, 21)]
@@ -209,16 +198,6 @@ def test_the_table_holds_filled_cells_union_area_and_ceiling(study, known):
         mask, grid = masks[row["prompt_id"]][row["label"]], tuple(int(n) for n in row["grid"].split("x"))
         assert row["area_px"] == mask.sum() == sum(row["pixels"]) and min(row["pixels"]) > 0
         assert row["iou_ceiling"] == pytest.approx(iou_ceiling(mask, grid), abs=1e-6)
-
-
-@given(st.integers(1, 3), st.integers(1, 3), st.integers(1, 4), st.integers(0, 2**32 - 1))
-def test_mean_colours_round_halves_up(rows, columns, cell, seed):
-    image = np.random.default_rng(seed).integers(0, 256, (rows * cell, columns * cell, 3), dtype=np.uint8)
-    found = mean_colours(image, (rows, columns)).reshape(rows, columns, 3)
-    for r in range(rows):
-        for c in range(columns):
-            tile = image[r * cell : (r + 1) * cell, c * cell : (c + 1) * cell].reshape(-1, 3)
-            assert found[r, c].tolist() == np.floor(tile.mean(0) + 0.5).tolist()
 
 
 def test_readers_open_only_the_parts_of_their_shards(study, known):
