@@ -114,6 +114,8 @@ def test_the_probe_is_a_ridge_regression():
     x[:, 3] = x[:, 0] + 0.1 * x[:, 3]  # two channels that hardly differ: the penalty decides
     truth = np.stack([x[:, 0] > 0.3, x[:, 1] + 10 * x[:, 2] > -20], 1)
     new = np.concatenate([x[:20], 3 * rng.normal(size=(20, 5))])
+    x[:, 4] = np.where(np.arange(90) % 2, 1e-6, -1e-6)  # one that hardly moves at all
+    new[:, 4] = 0.0
     found = fit_probe(x.astype(np.float32), truth)(new.astype(np.float32))
     assert found.dtype == np.float32 and (found == 0).any() and (found >= 0).all()
     assert found == pytest.approx(probed(x, truth, 0.09, new), abs=2e-4)
