@@ -19,8 +19,8 @@ from concept_atlas.house import ROOMS
 from sae.io import load_sae
 from storage.activations import ActivationStore
 from storage.errors import StorageError
+from storage.images import decode_png
 from storage.query import query
-from tasks.collect import decode_png
 from tasks.errors import StudyError
 from tests.paths import ROOT
 from vision.rle import decode
