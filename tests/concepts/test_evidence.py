@@ -6,9 +6,19 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.stats import false_discovery_control, hypergeom
+from scipy.stats import false_discovery_control, gamma, hypergeom
 
-from concepts.evidence import copresence_tail, p_values, pair_sums, permuted_overlap, place_tail, q_values
+from concepts.evidence import (
+    copresence_tail,
+    copresent_iou,
+    expected_inter,
+    iou_of,
+    p_values,
+    pair_sums,
+    permuted_overlap,
+    place_tail,
+    q_values,
+)
 from concepts.label_table import label_table, labels_met, top_labels, worth_keeping
 from concepts.overlap import OverlapStats, cell_areas, where_on
 from concepts.settings import LabelSettings
@@ -32,6 +42,75 @@ def test_copresence_tail_is_the_hypergeometric_one(data, images):
 def test_q_values_are_benjamini_and_hochbergs(p, extra):
     whole = np.array(p + [1.0] * extra)
     assert q_values(np.array(p), len(whole)) == pytest.approx(false_discovery_control(whole)[: len(p)])
+
+
+def test_nothing_tested_has_no_q_value():
+    assert q_values(np.zeros(0), 5).tolist() == []
+
+
+def test_as_many_images_as_chance_gives_are_no_discovery():
+    assert copresence_tail(np.array([5, 6]), 20, 10, np.array([10, 10])).tolist() == [
+        1.0,
+        pytest.approx(hypergeom.sf(5, 20, 10, 10)),
+    ]
+
+
+def summed(images, pixels=1):
+    """Statistics of a grid of one row, from (prompt id, cells that are on, pixels of the tree in each cell)."""
+    stats = OverlapStats(1, (1, len(images[0][2])), pixels)
+    for prompt_id, on, area in images:
+        stats.add(prompt_id, (np.zeros(len(on), int), np.array(on, int)), {"tree": np.array(area)})
+    return stats
+
+
+def test_one_pixel_is_enough_for_every_ratio():
+    stats = summed([(0, [1], [0, 1])])
+    for halves in ((0,), (0, 1)):
+        found = iou_of(stats, "tree", halves)
+        assert (found.value.tolist(), found.error.tolist()) == ([1.0], [0.0])
+        assert expected_inter(stats, "tree", halves).tolist() == [1.0]
+    assert copresent_iou(stats, "tree").tolist() == [1.0]
+    chance = permuted_overlap(stats, "tree")
+    assert (chance.mean.tolist(), chance.variance.tolist()) == ([1.0], [0.0])
+
+
+def test_a_half_without_images_says_nothing():
+    stats = summed([(1, [1], [0, 1]), (3, [0], [0, 1])])
+    with np.errstate(all="raise"):
+        found = iou_of(stats, "tree", (0,))
+        assert (found.value.tolist(), found.error.tolist()) == ([0.0], [0.0])
+        assert expected_inter(stats, "tree", (0,)).tolist() == [0.0]
+        chance = permuted_overlap(stats, "tree")
+        assert (chance.mean.tolist(), chance.variance.tolist()) == ([0.0], [0.0])
+        assert np.isnan(place_tail(stats, "tree")).all() and p_values(stats, "tree").tolist() == [1.0]
+
+
+def test_a_p_value_is_five_times_the_smallest_of_five_tails():
+    """Concept and label are in the same 5 of 20 images: of C(20, 5) choices of images one does that."""
+    stats = summed([(2 * i, [0] if i < 5 else [], [1, 0] if i < 5 else [0, 0]) for i in range(20)])
+    assert np.isnan(place_tail(stats, "tree")).all()
+    assert p_values(stats, "tree")[0] == pytest.approx(5 / 15_504)
+
+
+@pytest.mark.parametrize(("present", "tested"), [(20, True), (19, False)])
+def test_places_are_tested_where_chance_gives_both_to_ten_images(present, tested):
+    """The tree is in 10 of 20 images, so that chance gives half of the concept's images a tree."""
+    rng = np.random.default_rng(0)
+    images = [
+        (2 * i, [rng.integers(3)] if i < present else [], (i % 2) * np.eye(3, dtype=int)[i % 3]) for i in range(20)
+    ]
+    assert np.isfinite(place_tail(summed(images), "tree")[0]) == tested
+
+
+@pytest.mark.parametrize("without", [20, 21])
+def test_the_tail_of_places_is_a_gamma_distributions_of_the_same_moments(without):
+    """A concept that one image lacks, and a pixel in half of the images: the overlap is hypergeometric, 11 or 10."""
+    images = [(2 * i, [] if i == without else [0], [i % 2, 0]) for i in range(22)]
+    exact = hypergeom(22, 21, 11)
+    mean, variance, overlap = exact.mean(), exact.var(), 10 if without % 2 else 11
+    assert 0 < variance < 1
+    found = place_tail(summed(images), "tree")[0]
+    assert found == pytest.approx(gamma.sf(overlap, mean**2 / variance, scale=variance / mean))
 
 
 def world(rng, images, linked):
@@ -140,7 +219,8 @@ def test_what_is_always_there_and_moves_together_is_found_by_places_alone():
     still = OverlapStats(1, (6, 6), 16)
     for number in range(40):
         still.add(2 * number, np.nonzero(np.ones((1, 36), bool)), {"grass": 16 * np.ones(36, np.int64)})
-    assert p_values(still, "grass")[0] == 1.0  # nothing moves, so nothing can be told
+    with np.errstate(all="raise"):
+        assert p_values(still, "grass")[0] == 1.0  # nothing moves, so nothing can be told
 
 
 def test_the_held_out_half_decides_nothing():

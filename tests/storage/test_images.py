@@ -48,10 +48,11 @@ def test_grey_of_sixteen_bits_is_the_nearest_of_eight(values):
         assert np.abs(found * 257.0 - values).max() <= 128
 
 
-def test_a_transparent_grey_of_sixteen_bits_is_white():
-    values = np.array([[7, 300, 65_535]], np.uint16)
+@pytest.mark.parametrize("grey", [0, 300])
+def test_a_transparent_grey_of_sixteen_bits_is_white(grey):
+    values = np.array([[7, grey, 65_535]], np.uint16)
     chunks = raw_png(3, 1, 16, 0, [values.astype(">u2").tobytes()])
-    transparent = b"tRNS" + (300).to_bytes(2, "big")
+    transparent = b"tRNS" + grey.to_bytes(2, "big")
     at = chunks.index(b"IDAT") - 4
     chunk = (2).to_bytes(4, "big") + transparent + zlib.crc32(transparent).to_bytes(4, "big")
     assert decode_png(chunks[:at] + chunk + chunks[at:])[0].tolist() == [[0] * 3, [255] * 3, [255] * 3]

@@ -39,6 +39,10 @@ def test_a_grid_divides_what_it_can_be_laid_over_without_a_rest(rows, columns, h
             iou_ceiling(np.ones((height, width), bool), (rows, columns))
 
 
+def test_no_cells_reach_a_mask_of_nothing():
+    assert iou_ceiling(np.zeros((4, 4), bool), (2, 2)) == 0.0
+
+
 @given(st.integers(1, 4), st.integers(1, 4), st.data())
 def test_areas_come_back_from_their_filled_cells(rows, columns, data):
     area = data.draw(st.lists(st.integers(0, 3), min_size=rows * columns, max_size=rows * columns))
