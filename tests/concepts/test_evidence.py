@@ -113,6 +113,92 @@ def test_the_tail_of_places_is_a_gamma_distributions_of_the_same_moments(without
     assert found == pytest.approx(gamma.sf(overlap, mean**2 / variance, scale=variance / mean))
 
 
+def test_q_values_by_hand():
+    """Of ten hypotheses three are listed: 10 p / rank, and of a worse rank's smaller value the smaller."""
+    assert q_values(np.array([0.01, 0.04, 0.03]), 10) == pytest.approx([0.1, 0.4 / 3, 0.4 / 3])
+    assert q_values(np.array([0.01, 0.04, 0.03]), 3) == pytest.approx([0.03, 0.04, 0.04])
+    assert q_values(np.array([0.5, 0.4]), 4).tolist() == [1.0, 1.0] and q_values(np.zeros(0), 7).tolist() == []
+
+
+def stats_of(images, grid=(2, 2), cell=4, n=2):
+    """From (prompt id, concept -> its cells, label -> pixels in each cell)."""
+    stats = OverlapStats(n, grid, cell)
+    for prompt_id, on, areas in images:
+        pairs = sorted((concept, place) for concept, places in on.items() for place in places)
+        on_E = tuple(np.array(pairs, np.int64).reshape(-1, 2).T)
+        stats.add(prompt_id, on_E, {label: np.array(area) for label, area in areas.items()})
+    return stats
+
+
+def test_iou_and_its_error_by_hand():
+    """Concept 0 over four images: I 4, 2, 0 and 0 of U 8, 6, 4 and 3; the first two are of the selection half."""
+    stats = stats_of(
+        [
+            (0, {0: [0, 1]}, {"tree": [4, 0, 0, 0]}),
+            (2, {0: [0]}, {"tree": [2, 2, 0, 0]}),
+            (1, {0: [3]}, {}),
+            (3, {}, {"tree": [0, 0, 3, 0]}),
+        ]
+    )
+    for halves, inter, union in (((0, 1), [4, 2, 0, 0], [8, 6, 4, 3]), ((0,), [4, 2], [8, 6]), ((1,), [0, 0], [4, 3])):
+        found, ratio = iou_of(stats, "tree", halves), sum(inter) / sum(union)
+        error = sum((i - ratio * u) ** 2 for i, u in zip(inter, union, strict=True)) ** 0.5 / sum(union)
+        assert (found.value[0], found.error[0]) == pytest.approx((ratio, error))
+    assert iou_of(stats, "tree").value[0] == 6 / 21 and iou_of(stats, "tree").value[1] == 0
+    assert copresent_iou(stats, "tree")[0] == 6 / 14 and np.isnan(copresent_iou(stats, "tree")[1])
+    # On in cells 0, 1 and 3 in 2, 1 and 1 of 4 images; 6, 2, 3 and 0 pixels of tree in the cells.
+    assert expected_inter(stats, "tree").tolist() == [(2 * 6 + 1 * 2) / 4, 0]
+    assert expected_inter(stats, "tree", (0,)).tolist() == [(2 * 6 + 1 * 2) / 2, 0]
+
+
+@pytest.mark.parametrize(
+    ("few", "many"), [(0, 1), (0, 3), (1, 3), (1, 4), (3, 5), (4, 15), (15, 16), (4, 63), (16, 63), (63, 64)]
+)
+def test_p_is_five_times_the_smallest_tail(few, many):
+    """Of ten images five have the label, and in these the concept has ``many`` cells, else ``few``: 1 / C(10, 5).
+
+    A level between the two can tell, and without one there is no evidence. Chance gives both to five images, which are
+    too few for the test of places.
+    """
+    stats = stats_of(
+        [(2 * i, {0: range(many if i % 2 else few)}, {"tree": [4] * 64} if i % 2 else {}) for i in range(10)],
+        (8, 8),
+    )
+    told = any(few < level <= many for level in (1, 4, 16, 64))
+    assert p_values(stats, "tree") == pytest.approx([5 / 252 if told else 1.0, 1.0])
+
+
+def test_p_is_never_more_than_one():
+    """Of four images two have the label and, of these, one the concept, and no other: 1/2, times five."""
+    images = [(2 * i, {0: [0]} if i == 0 else {}, {"tree": [1, 0, 0, 0]} if i < 2 else {}) for i in range(4)]
+    assert p_values(stats_of(images), "tree").tolist() == [1.0, 1.0]
+
+
+def moving(images, with_concept, rng):
+    """The label is always there and moves; the concept, in the first ``with_concept`` images, is where it is."""
+    found = []
+    for i in range(images):
+        at = rng.permutation(9)[: rng.integers(1, 5)]
+        area = np.zeros(9, int)
+        area[at] = rng.integers(1, 5, len(at))
+        found.append((2 * i, {0: at[: 1 + len(at) // 2]} if i < with_concept else {}, {"tree": area}))
+    return found
+
+
+def test_the_tail_of_places_is_the_gamma_of_all_deals():
+    """Mean and variance from every pair of images (Hoeffding 1951), and scipy's tail of them; times five it is p."""
+    images = moving(24, 15, np.random.default_rng(0))
+    met = np.array([[sum(area["tree"][c] for c in on.get(0, ())) for _, _, area in images] for _, on, _ in images])
+    mean = met.sum() / 24
+    moved = met - met.mean(0) - met.mean(1)[:, None] + met.mean()
+    variance = np.square(moved).sum() / 23
+    expected = gamma.sf(np.trace(met), a=mean**2 / variance, scale=variance / mean)
+    stats = stats_of(images, (3, 3))
+    found = place_tail(stats, "tree")
+    assert found[0] == pytest.approx(expected) and expected < 0.01 and np.isnan(found[1])
+    assert p_values(stats, "tree") == pytest.approx([5 * expected, 1.0])
+
+
 def world(rng, images, linked):
     """Concepts 0-19 at random; with ``linked``, concept 0 fires where the tree is."""
     stats = OverlapStats(20, (4, 4), 16)

@@ -125,11 +125,6 @@ def test_merging_in_any_order_is_exact(seed, cut, order):
         np.testing.assert_equal(mine, other)  # equal to the last bit, and NaN where the other is
 
 
-def test_only_statistics_of_one_kind_merge():
-    with pytest.raises(ValueError, match="same concepts, grid and image size"):
-        OverlapStats(3, GRID, CELL).merge(OverlapStats(4, GRID, CELL))
-
-
 @settings(max_examples=15, deadline=None)
 @given(seed=st.integers(0, 10_000))
 def test_the_ceiling_is_the_best_that_any_cells_can_do(seed):
@@ -179,11 +174,6 @@ def test_delta_method_error_agrees_with_the_bootstrap():
         assert row[name] == pytest.approx((drawn[:, 0] / drawn[:, 1]).std(), rel=0.08)
 
 
-def test_a_grid_that_does_not_divide_the_image_is_refused():
-    with pytest.raises(ValueError, match="does not divide"):
-        cell_areas(np.ones((10, 10), bool), (4, 4))
-
-
 def test_memory_does_not_grow_with_the_images():
     rng = np.random.default_rng(0)
 
@@ -194,3 +184,108 @@ def test_memory_does_not_grow_with_the_images():
         return sum(a.nbytes for a in [*arrays, stats.on, stats.on2, stats.on_images, stats.on_cells, stats.images])
 
     assert size(20) == size(200)
+
+
+# Every sum of a pair, by the definition of its name
+
+
+WIDE, FINE_CELL = (8, 8), 4  # levels of 16 and 64 cells can be reached
+
+
+def wide_image(rng):
+    """Concept c on in a number of cells at or beside a level; masks from nothing to everything."""
+    sizes = rng.permutation([0, 1, 3, 4, 5, 15, 16, 17, 63, 64])[:N]
+    on = np.zeros((N, 64), bool)
+    for concept, size in enumerate(sizes):
+        on[concept, rng.permutation(64)[:size]] = True
+    labels = [label for label in ("tree", "sky") if rng.random() < 0.8]
+    areas = {label: rng.integers(0, FINE_CELL + 1, 64) * (rng.random(64) < rng.random()) for label in labels}
+    return on, areas
+
+
+@settings(max_examples=25, deadline=None)
+@given(seed=st.integers(0, 10_000))
+def test_every_sum_of_a_pair_is_the_one_of_its_name_and_half(seed):
+    rng = np.random.default_rng(seed)
+    images = [wide_image(rng) for _ in range(5)]
+    stats = OverlapStats(N, WIDE, FINE_CELL, hit_iou=0.3)
+    for prompt_id, (on, areas) in enumerate(images):
+        stats.add(prompt_id, np.nonzero(on), areas)
+    for label in stats.labels:
+        for half in (0, 1):
+            found = pair_sums(stats, label, (half,))
+            assert tuple(found) == PAIR_SUMS
+            for concept in range(N):
+                sums = dict.fromkeys(PAIR_SUMS, 0)
+                for on, areas in images[half::2]:
+                    area = areas.get(label, np.zeros(64, int))
+                    cells, size = int(on[concept].sum()), int(area.sum())
+                    if not (cells and size):
+                        continue
+                    inter = sum(int(area[cell]) for cell in range(64) if on[concept, cell])
+                    union = FINE_CELL * cells + size - inter
+                    sums["n_co"] += 1
+                    sums["n_co_4"] += cells > 3
+                    sums["n_co_16"] += cells > 15
+                    sums["n_co_64"] += cells > 63
+                    sums["n_hit"] += inter / union > 0.3
+                    sums["inter"] += inter
+                    sums["inter2"] += inter**2
+                    sums["inter_on"] += inter * FINE_CELL * cells
+                    sums["inter_label"] += inter * size
+                    sums["on_label"] += FINE_CELL * cells * size
+                    sums["union_co"] += union
+                    sums["meeting"] += inter  # a grid of 8 x 8 is its own places
+                assert {name: int(values[concept]) for name, values in found.items()} == sums
+
+
+@settings(max_examples=10, deadline=None)
+@given(seed=st.integers(0, 10_000))
+def test_what_is_summed_for_one_side_alone(seed):
+    """Of a concept: pixels, their squares, images at each level, and where; of a label also how full its cells are."""
+    rng = np.random.default_rng(seed)
+    images = [wide_image(rng) for _ in range(6)]
+    stats = OverlapStats(N, WIDE, FINE_CELL)
+    for prompt_id, (on, areas) in enumerate(images):
+        stats.add(prompt_id, np.nonzero(on), areas)
+    assert stats.images.tolist() == [3, 3]
+    for half in (0, 1):
+        for concept in range(N):
+            cells = [int(on[concept].sum()) for on, _ in images[half::2]]
+            assert stats.on[half, concept] == sum(4 * count for count in cells)
+            assert stats.on2[half, concept] == sum(16 * count * count for count in cells)
+            reached = [sum(count >= level for count in cells) for level in (1, 4, 16, 64)]
+            assert stats.on_images[half, :, concept].tolist() == reached
+        assert np.array_equal(stats.on_cells[half], sum(on.astype(int) for on, _ in images[half::2]))
+        for label, sums in stats.labels.items():
+            found = [areas[label] for _, areas in images[half::2] if label in areas and areas[label].any()]
+            assert sums.pixels[half] == sum(int(a.sum()) for a in found) and sums.images[half] == len(found)
+            assert sums.pixels2[half] == sum(int(a.sum()) ** 2 for a in found)
+            assert np.array_equal(sums.cells[half], sum(found, np.zeros(64, int)))
+    for label, sums in stats.labels.items():
+        every = np.concatenate([areas[label] for _, areas in images if label in areas and areas[label].any()])
+        assert sums.occupancy.tolist() == [int((every == pixels).sum()) for pixels in range(FINE_CELL + 1)]
+
+
+def test_a_value_at_the_cut_is_on_and_zero_never_is():
+    values = np.array([[1.0, 0.5], [0.5, 0.25], [0.0, 0.26]], np.float32)
+    latents = np.array([[0, 1], [2, 0], [1, 0]])
+    concepts, cells = where_on(values, latents, np.array([1.0, 2.0, 2.0], np.float32), 0.25)
+    assert list(zip(concepts.tolist(), cells.tolist(), strict=True)) == [(0, 0), (1, 0), (2, 1), (0, 1), (0, 2)]
+    silent = where_on(np.zeros((3, 2), np.float32), latents, np.zeros(3, np.float32), 0.25)
+    assert len(silent[0]) == len(silent[1]) == 0 and concepts.dtype == cells.dtype == np.int64
+
+
+def test_cells_are_counted_row_by_row():
+    mask = np.zeros((4, 6), bool)
+    mask[0, :5], mask[3, 2] = True, True
+    assert cell_areas(mask, (2, 3)).tolist() == [2, 2, 1, 0, 1, 0]
+    for shape in ((5, 6), (4, 7)):
+        with pytest.raises(ValueError, match="does not divide"):
+            cell_areas(np.ones(shape, bool), (2, 3))
+
+
+@pytest.mark.parametrize("other", [(4, (2, 2), 4), (3, (1, 4), 4), (3, (2, 2), 9)])
+def test_statistics_of_other_concepts_grids_or_images_do_not_merge(other):
+    with pytest.raises(ValueError, match="same concepts, grid and image size"):
+        OverlapStats(3, (2, 2), 4).merge(OverlapStats(*other))
