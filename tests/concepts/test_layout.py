@@ -247,7 +247,8 @@ def test_predictions_against_a_scan_over_pixels(seed):
         for label in worlds
     }
     turns = [one for pair in zip(worlds["tree"][1], worlds["sky"][1], strict=True) for one in pair]
-    found = predict([*turns, *random_images(rng, 2, "unknown", 50)[1]], fitted, CELL)
+    turns.insert(3, random_images(rng, 1, "unknown", 50)[1][0])
+    found = predict(turns, fitted, CELL)
     assert set(found) == {"tree", "sky"}
     for label, (masks, scored) in worlds.items():
         learnt, before = fitted[label], fitted[label].last_evidence_C

@@ -7,7 +7,7 @@ from scipy.stats import chisquare
 from concepts.codes import Codes
 from concepts.evidence import pair_sums
 from concepts.overlap import OverlapStats
-from concepts.overlap_pass import LabelledCodes, count_overlaps, out_of_place
+from concepts.overlap_pass import SHUFFLED_POSITIONS, LabelledCodes, count_overlaps, out_of_place
 from concepts.properties import ColourSums
 
 N, GRID, CELLS, CELL = 4, (2, 3), 6, 8
@@ -80,7 +80,17 @@ def test_an_image_without_segments_counts_and_no_colours_are_asked_for_unless_wa
         count_overlaps(OverlapStats(1, GRID, CELL), [LabelledCodes(codes, {}, {})], np.ones(1), 0.1, ColourSums(1))
 
 
+def test_codes_of_fewer_images_than_ids_are_refused():
+    codes = Codes([3, 4], np.ones((1, CELLS, 1), np.float32), np.zeros((1, CELLS, 1), int))
+    with pytest.raises(ValueError, match="shorter"):
+        count_overlaps(OverlapStats(1, GRID, CELL), [LabelledCodes(codes, {}, {})], np.ones(1), 0.1)
+
+
 # The control of position
+
+
+def test_the_control_has_the_name_that_tables_give_it():
+    assert SHUFFLED_POSITIONS == "shuffled_positions"
 
 
 def shuffled(runs, seed):

@@ -100,6 +100,19 @@ def test_statistics_by_hand():
     assert scan.places.at_cell.tolist() == [[1.75, 0.25], [0, 0], [0, 1]]  # in parts of each concept's maximum
 
 
+def test_of_one_image_density_is_its_share_of_cells(tmp_path):
+    codes = SpooledCodes(tmp_path, 1)
+    codes.append(Codes([4], np.array([[[1], [0], [2], [0], [0]]], np.float32), np.zeros((1, 5, 1), np.int64)))
+    assert scan_concepts(codes, (1, 5)).columns()["density"].tolist() == [2 / 5]
+
+
+def test_a_pickle_among_the_spooled_files_is_not_read(tmp_path):
+    codes = spooled_peaks(tmp_path, [1.0])
+    np.save(next(tmp_path.glob("*values*")), np.array([{}]), allow_pickle=True)
+    with pytest.raises(ValueError, match="allow_pickle"):
+        list(codes)
+
+
 def test_the_first_pass_alone_knows_the_maxima(spool):
     parts = make_codes(np.random.default_rng(1), 12, 5)
     scan = scan_ranges(spool(parts), GRID)

@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from sklearn.decomposition import PCA
+from sklearn.decomposition import PCA as FITTED
 
-from sae.baselines import both_poles, principal_directions, shuffled_decoder
+from sae.baselines import NEURONS, PCA, SHUFFLED_DECODER, both_poles, principal_directions, shuffled_decoder
 from sae.errors import SAEError
 from sae.model import TopKSAE
 
@@ -25,6 +25,10 @@ def x():
     rng = np.random.default_rng(0)
     turned = np.linalg.qr(rng.normal(size=(6, 6)))[0]
     return (rng.normal(size=(200, 6)) * [5, 4, 3, 2, 1, 0.5] @ turned + [1, -2, 3, 0, 8, 1]).astype(np.float32)
+
+
+def test_the_names_are_those_of_the_tables():
+    assert (SHUFFLED_DECODER, NEURONS, PCA) == ("shuffled_decoder", "neurons", "pca")
 
 
 # Both poles
@@ -81,7 +85,7 @@ def test_what_is_not_finite_is_refused_by_name():
 def test_principal_directions_are_scikit_learns(x):
     ours = principal_directions(x)
     assert ours.dtype == torch.float32 and ours.is_contiguous()
-    assert np.abs((ours.numpy() * PCA(6).fit(x).components_).sum(1)) == pytest.approx(np.ones(6), abs=1e-4)
+    assert np.abs((ours.numpy() * FITTED(6).fit(x).components_).sum(1)) == pytest.approx(np.ones(6), abs=1e-4)
 
 
 def test_principal_directions_are_orthonormal_and_their_variances_fall(x):
