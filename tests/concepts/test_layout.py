@@ -134,6 +134,8 @@ def test_precision_is_zero_where_concept_and_label_never_met(scorer):
 def test_iou_takes_a_cell_at_the_threshold_and_is_zero_of_nothing():
     scores, areas = np.array([[0.5, 0.4], [0.5, 0.6], [0.1, 0.2]]), np.array([[3, 1], [0, 2], [0, 0]])
     assert ious(scores, areas, 4, 0.5).tolist() == [3 / 5, 2 / 8, 0.0]
+    assert ious(np.ones((1, 2)), np.array([[1, 0]]), 1, 0.5).tolist() == [1 / 2]
+    assert ious(np.array([[1.0, 0.0]]), np.array([[1, 0]]), 1, 0.5).tolist() == [1.0]
 
 
 @settings(max_examples=40, deadline=None)

@@ -146,6 +146,13 @@ def test_the_ceiling_is_the_best_that_any_cells_can_do(seed):
     assert stats.ceiling("tree") == pytest.approx(best)
 
 
+def test_a_mask_of_one_pixel_has_the_ceiling_of_its_cell():
+    stats = OverlapStats(1, (2, 2), 4)
+    stats.add(0, (np.zeros(0, int), np.zeros(0, int)), {"dot": np.array([0, 1, 0, 0]), "most": np.array([4, 1, 0, 0])})
+    assert stats.ceiling("dot") == 1 / 4
+    assert stats.ceiling("most") == 4 / 5  # the second cell would cost more than it brings
+
+
 def test_halves_are_kept_apart():
     mask = np.ones((SIZE, SIZE), bool)
     half = np.zeros((16, 1), np.float32)
@@ -265,6 +272,12 @@ def test_what_is_summed_for_one_side_alone(seed):
     for label, sums in stats.labels.items():
         every = np.concatenate([areas[label] for _, areas in images if label in areas and areas[label].any()])
         assert sums.occupancy.tolist() == [int((every == pixels).sum()) for pixels in range(FINE_CELL + 1)]
+        # Which places go together is asked of the selection half alone.
+        chosen = [areas[label] for _, areas in images[0::2] if label in areas]
+        assert np.array_equal(sums.products, sum((np.outer(a, a) for a in chosen), np.zeros((64, 64), int)))
+    for concept in range(N):
+        together = sum(np.outer(on[concept], on[concept]).astype(int) for on, _ in images[0::2])
+        assert np.array_equal(stats.places.products_CQQ[concept], together)
 
 
 def test_a_value_at_the_cut_is_on_and_zero_never_is():
