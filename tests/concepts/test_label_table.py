@@ -93,6 +93,16 @@ def test_the_papers_rule_wants_more_than_its_bar(hit_iou, hits):
     assert (row["n_hit50"], row["paper_assigned"]) == (hits, hits > 0)
 
 
+def test_one_hit_is_enough_for_the_papers_rule_and_a_rare_pair_has_its_lift():
+    """In one of 40 images a concept is on in one cell, of which the label fills half and a pixel more."""
+    stats = OverlapStats(3, GRID, CELL)
+    for number in range(40):
+        image(stats, number, {1: [2]} if number == 8 else {}, **({"tree": [0, 0, 3, 0]} if number == 8 else {}))
+    row = row_of({}, stats)
+    assert row["n_hit50"] == 1 and row["paper_assigned"]
+    assert row["lift"] == pytest.approx(3 / (1 * 3 / 40)) and row["lift_selection"] == pytest.approx(3 / (1 * 3 / 20))
+
+
 def test_a_pair_is_kept_at_the_bar_and_whenever_a_rule_takes_it():
     columns = {
         "iou": np.array([0.25, 0.24, 0.1, 0.1, 0.1]),

@@ -73,14 +73,14 @@ def random_images(rng, images, label="tree", first=0):
 
 def test_conceptual_map_is_the_weighted_sum_of_the_strongest_labelled_concepts():
     rng = np.random.default_rng(0)
-    embeddings = rng.normal(size=(6, 3)).astype(np.float32)
+    embeddings = rng.normal(size=(40, 3)).astype(np.float32)
     embeddings[4] = np.nan
-    values, indices = rng.random((5, 4)), np.stack([rng.permutation(6)[:4] for _ in range(5)])
-    for top in (1, 2, 3, 4, 7):
+    values, indices = rng.random((5, 24)), np.stack([rng.permutation(40)[:24] for _ in range(5)])
+    for top in (1, 2, 5, 23, 24, 30):
         got = conceptual_map(values, indices, embeddings, top)
         assert got.dtype == np.float32
         for cell in range(5):
-            labelled = [(values[cell, j], indices[cell, j]) for j in range(4) if indices[cell, j] != 4]
+            labelled = [(v, c) for v, c in zip(values[cell], indices[cell], strict=True) if c != 4]
             expected = sum(v * embeddings[c] for v, c in sorted(labelled)[-top:])
             assert np.allclose(got[cell], expected, atol=1e-5)
 

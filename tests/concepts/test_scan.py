@@ -155,6 +155,23 @@ def test_images_of_one_strength_share_the_bin_of_the_strongest_of_them(tmp_path)
     assert scan.bins_CF(5)[0, 0] == 4 and scan.bins_CF(5).dtype == np.int8  # what all exceed is in the last bin
 
 
+def test_a_concept_that_never_fires_has_no_examples(tmp_path):
+    """Concept 1 of two; and of concept 0, which fires once, one example in the first bin."""
+    codes = spooled_peaks(tmp_path, [0.5])
+    with np.errstate(all="raise"):
+        found = find_examples(codes, scan_concepts(codes, (1, 1)), 10, 2)
+    assert (found["cid"].tolist(), found["bin"].tolist(), found["rank"].tolist()) == ([0], [0], [0])
+
+
+def test_codes_of_fewer_images_than_ids_are_refused():
+    whole, scan = one_cell([0.5, 1.0]), ConceptScan(2, (1, 1))
+    scan.add_maxima(whole)
+    with pytest.raises(ValueError, match="shorter"):
+        scan.add_images(whole._replace(latents=whole.latents[:1]))
+    with pytest.raises(ValueError, match="shorter"):
+        Examples(scan, 1, 1).offer(whole._replace(values=whole.values[:1], latents=whole.latents[:1]))
+
+
 def test_a_stronger_image_takes_the_place_of_the_weakest_and_of_equals_the_latest(tmp_path):
     codes = spooled_peaks(tmp_path, [0.5, 0.25, 0.25, 0.75, 0.25, 1.0, 0.75])
     scan = scan_concepts(codes, (1, 1))
