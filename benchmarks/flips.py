@@ -10,6 +10,7 @@ follow, and every table's content hash and every byte that a record vouches for 
 from __future__ import annotations
 
 import argparse
+import json
 import random
 import shutil
 import subprocess
@@ -22,7 +23,7 @@ from typing import Any
 
 from sae.source import load_statistics
 from storage.inspect import table_hashes
-from storage.records import parsed_record
+from storage.records import SELF, parsed_record
 from storage.study import read_study, with_legacy
 from storage.tables import read_table
 from tasks.config import parse_config
@@ -34,6 +35,7 @@ from tasks.verify import inspect_study
 
 SKIPPED = (".lock",)  # who holds the folder: not a result
 RUNS = ("tables/runs/", "done/runs/")
+PLANNED = "done/plan/prompts.json"
 
 
 def kind_of(name: str) -> str:
@@ -168,9 +170,16 @@ def repaired(root: Path, flips: list[tuple[str, int, int]], command: list[str]) 
 
 
 def _contents(root: Path) -> dict[str, bytes]:
-    """All that should come back to the byte: not study.yaml's seal and not the rows of ``runs``."""
+    """All that should come back to the byte: not study.yaml's seal and not the rows of ``runs``.
+
+    Of the plan's record, without how many captions it passed over: nothing else tells that, and the captions are not
+    read again.
+    """
     names = [name for names in files_by_kind(root).values() for name in names]
-    return {name: (root / name).read_bytes() for name in names if not name.startswith((*RUNS, "study.yaml"))}
+    found = {name: (root / name).read_bytes() for name in names if not name.startswith((*RUNS, "study.yaml"))}
+    told = parsed_record(root / PLANNED)
+    found[PLANNED] = json.dumps({key: told[key] for key in sorted(told) if key not in ("dropped", SELF)}).encode()
+    return found
 
 
 def main() -> int:

@@ -41,7 +41,8 @@ def refuse_unless_reading(connection: duckdb.DuckDBPyConnection, sql: str) -> No
     """
     try:
         statements = connection.extract_statements(sql)
-    except duckdb.NotImplementedException as error:  # of a common table expression that writes, in older versions
+    except (duckdb.NotImplementedException, duckdb.IOException) as error:
+        # In older versions, of a common table expression that writes, and of IMPORT, whose script it looks for.
         raise StorageError(f"the statement is not for a query: {ALLOWED}") from error
     if not statements:
         raise StorageError(f"the query says nothing: {ALLOWED}")
