@@ -165,6 +165,11 @@ def test_the_highest_threshold_draws_one_cell_in_two_hundred():
     assert fit_threshold(np.arange(200.0)[None], area, 4) == pytest.approx(0.995 * 199)
 
 
+def test_one_pixel_is_enough_for_an_iou():
+    assert ious(np.array([[0.5, 0.25]]), np.array([[1, 0]]), 1, 0.5).tolist() == [1.0]
+    assert ious(np.array([[0.25, 0.25]]), np.array([[0, 0]]), 1, 0.5).tolist() == [0.0]
+
+
 # The methods
 
 

@@ -63,9 +63,31 @@ def test_a_shared_sae_is_matched_to_itself():
     counts.add(firing(*codes(rng, 9, 5), 5), firing(*codes(rng, 9, 5), 5), CELLS)
     rows = match_rows(counts, np.eye(5), shared=True)
     assert [(r["cid_from"], r["cid_to"], r["chosen_by"]) for r in rows] == [(i, i, "identity") for i in range(5)]
+    assert all(row["mutual"] for row in rows)
 
 
 def test_mutual_means_each_is_the_others_best():
     match = best_matches(np.array([[0.9, 0.1], [0.8, 0.2]]), "cosine")
     assert match.cid_to.tolist() == [0, 0] and match.mutual.tolist() == [True, False]
     assert cosines(np.zeros((1, 3)), np.ones((1, 3)))[0, 0] == 0
+
+
+def test_cosines_are_of_directions_however_short_the_vectors():
+    first, second = np.array([[3e-6, 4e-6], [0.1, 0.0]]), np.array([[0.0, 2e-3], [5.0, 0.0]])
+    assert cosines(first, second) == pytest.approx(np.array([[0.8, 0.6], [0.0, 1.0]]))
+
+
+def test_a_concept_that_fires_once_is_alive_and_one_that_never_does_is_no_partner():
+    """Concept 0 fires once; of the next time's two 0 is dead and has its direction, 1 fires once, at the same place."""
+    counts = CoActivation(1, 2)
+    counts.add(
+        firing(np.array([[1.0], [0.0]]), np.array([[0], [0]]), 1),
+        firing(np.array([[1.0], [0.0]]), np.array([[1], [1]]), 2),
+        1,
+    )
+    rows = match_rows(counts, np.array([[1.0, 0.25]]), shared=False)
+    assert [(row["chosen_by"], row["cid_to"], row["cosine"]) for row in rows] == [
+        ("cosine", 1, 0.25),
+        ("coactivation", 1, 0.25),
+    ]
+    assert [(row["coactivation"], row["coactivation_shuffled"]) for row in rows] == [(1.0, 0.0)] * 2

@@ -237,3 +237,71 @@ def test_colour_edge_cases():
     red = ColourSums(2)
     red.add(np.array([0, 0, 1]), np.array([0, 1, 1]), np.array([[255, 0, 0], [255, 0, 0], [0, 0, 255]], np.uint8))
     assert red.selectivity()[0] == pytest.approx(1.0) and red.selectivity()[1] < 0.5
+
+
+# Sums by hand, and cases where nothing might be divided by nothing
+
+
+def test_sums_over_places_by_hand():
+    """Of one image: concept 1 in cells 2 and 0, the stronger first; concept 2 in cell 1; concept 0 nowhere."""
+    sums = PlaceSums.zeros(3, 3)
+    sums.add(np.array([1, 2, 1]), np.array([0, 1, 2]), np.array([0.25, 0.5, 1.0]))
+    assert sums.at_cell.tolist() == [[0, 0, 0], [0.25, 0, 1], [0, 0.5, 0]]
+    assert sums.at_rank.tolist() == [[0, 0, 0], [1, 0.25, 0], [0.5, 0, 0]]
+    assert sums.square.tolist() == [0, 1.0625, 0.25] and sums.square_of_sums.tolist() == [0, 1.5625, 0.25]
+    assert sums.images.tolist() == [0, 1, 1]
+
+
+def test_ten_images_are_enough_to_tell_of_a_place():
+    for images in (9, 10):
+        assert math.isnan(score(np.tile([1.0, 0.0, 0.5], (images, 1)))) == (images < 10)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_concept_that_is_on_everywhere_alike_has_no_arrangement_to_tell_of(seed):
+    """Whatever rounding leaves of the difference of sums that are equal: more than nothing, nothing, less."""
+    strengths = np.random.default_rng(seed).random((300, 1))
+    with np.errstate(all="raise"):
+        assert math.isnan(score(np.tile(strengths, 64)))
+
+
+def test_cohesion_is_of_directions_however_long_the_vectors():
+    vectors = {"cat": np.array([1.0, 0.0]), "dog": np.array([0.6, 0.8])}
+    columns = {"cid": [0, 0], "label": ["cat", "dog"], "n_hit50": [1, 1]}
+    for scale in (1e-6, 1.0, 1e6):
+        scaled = {label: scale * vector for label, vector in vectors.items()}
+        assert cohesion(columns, scaled, 1)[0] == pytest.approx(math.sqrt(0.8))  # of half the angle between them
+
+
+def test_labels_cancel_where_their_mean_is_nothing_beside_the_longest_label():
+    columns = {"cid": [0, 0, 1], "label": ["cat", "dog", "sky"], "n_hit50": [1, 1, 1]}
+    short = {"cat": np.array([1.0, 0.0]), "dog": np.array([-1.0, 1e-10]), "sky": np.array([0.0, 1e-5])}
+    assert cohesion(columns, short, 2).tolist() == [0.0, 1.0]
+    many = {f"label {i}": np.array([1.0, 0.0]) for i in range(400)} | {"dog": np.array([-1.0, 1e-8])}
+    columns = {"cid": [0, 0] + [1] * 399, "label": ["label 0", "dog", *list(many)[1:400]], "n_hit50": [1] * 401}
+    assert cohesion(columns, many, 2)[0] > 0  # ten times what is nothing beside a vector of length 1
+
+
+def test_nothing_is_divided_by_nothing():
+    """Concepts that never fire, fire everywhere, or have no label; a grid of one cell; no image; one colour."""
+    with np.errstate(all="raise"):
+        columns = {"cid": [1], "label": ["cat"], "n_hit50": [1]}
+        assert cohesion(columns, {"cat": np.array([0.6, 0.8])}, 2)[1] == 1.0
+        assert np.isnan(position_selectivity(np.array([[0, 0], [3, 3]]))).tolist() == [True, False]
+        assert np.isnan(position_selectivity(np.array([[4]]))).all()
+        mean, deviation = coverage(np.array([0, 1]), np.array([0, 3]), np.array([0, 9]), 4)
+        assert np.isnan(mean[0]) and (mean[1], deviation[1]) == (0.75, 0.0)
+        sums = ColourSums(3)
+        assert np.isnan(sums.selectivity()).all() and np.isnan(sums.mean()).all()
+        sums.add(np.array([1, 1, 2]), np.array([0, 1, 0]), np.array([[7, 8, 9], [7, 8, 9]], np.uint8))
+        assert np.isnan(sums.selectivity()).all() and np.isnan(sums.mean()[0]).all()
+        sums.add(np.array([1, 1]), np.array([0, 1]), np.array([[7, 8, 9], [7, 8, 10]], np.uint8))
+        found = sums.selectivity()
+        assert np.isnan(found[:2]).all() and found[2] == pytest.approx(1 / 9)
+
+
+def test_colours_that_hardly_differ_are_told_apart():
+    """Two cells a unit apart in one channel: a variance of half a unit in all, explained wholly."""
+    sums = ColourSums(1)
+    sums.add(np.array([0]), np.array([0]), np.array([[7, 8, 9], [7, 8, 10]], np.uint8))
+    assert sums.selectivity().tolist() == [1.0]

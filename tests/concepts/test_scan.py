@@ -113,6 +113,14 @@ def test_a_pickle_among_the_spooled_files_is_not_read(tmp_path):
         list(codes)
 
 
+def test_what_a_concepts_only_image_exceeds_is_in_the_last_bin():
+    scan = ConceptScan(2, (1, 1))
+    scan.add_maxima(one_cell([0.5]))
+    scan.add_images(one_cell([0.5]))
+    bins = scan.bins_CF(5)
+    assert bins[0, 1023] == 0 and bins[0, 0] == 4 and not bins[1].any()
+
+
 def test_the_first_pass_alone_knows_the_maxima(spool):
     parts = make_codes(np.random.default_rng(1), 12, 5)
     scan = scan_ranges(spool(parts), GRID)
