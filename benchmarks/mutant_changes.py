@@ -114,7 +114,8 @@ def _walk(node: ast.AST, function: str, put: Put) -> Iterator[tuple[str, _Change
     if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
         inside = node.name if function == MODULE_LEVEL else f"{function}.{node.name}"
     for child, put_child in _children(node):
-        yield from _walk(child, inside, put_child)
+        if not (isinstance(node, ast.Call) and child is node.func and _is_of_nothing(node)):
+            yield from _walk(child, inside, put_child)
 
 
 def _children(node: ast.AST) -> Iterator[tuple[ast.AST, Put]]:
@@ -145,6 +146,11 @@ def _computes_nothing(node: ast.AST) -> bool:
     if isinstance(node, ast.BinOp) and isinstance(node.op, ast.BitOr):  # a union of types
         return _is_type(node.left) or _is_type(node.right)
     return False
+
+
+def _is_of_nothing(node: ast.Call) -> bool:
+    """Whether a call has a first argument of 0: no zeros are no ones."""
+    return bool(node.args) and isinstance(node.args[0], ast.Constant) and node.args[0].value == 0
 
 
 def _root(node: ast.AST) -> str | None:

@@ -78,6 +78,8 @@ def mutated(source: str) -> list[str]:
         ),
         ("x.any(axis=1)", ["x.all(axis=1)", "x.any(axis=2)", "x.any(axis=0)"]),
         ("np.any(x)", ["np.all(x)"]),
+        ("np.zeros(n)", ["np.ones(n)"]),
+        ("np.zeros(0, bool)", ["np.zeros(1, bool)"]),
         ("np.sum(x, keepdims=True)", ["np.sum(x, keepdims=False)"]),
         ("sorted(x, key=lambda v: (-v, v))", ["sorted(x, key=lambda v: (v, v))"]),
         ("np.searchsorted(a, v, side='left')", ["np.searchsorted(a, v, side='right')"]),
