@@ -129,7 +129,7 @@ STAGES: dict[str, Stage] = {
         version=2,  # targets apart, and cases that the unedited image does not fulfil; no interval where none is known
     ),
     "draw": Stage((), ("match", "layout", "effects"), ()),
-    # 2: classical methods are fitted on a few shards; f1_chosen. 3: intervals of detectors that never err on few images.
+    # 2: classical methods are fitted on a few shards; f1_chosen. 3: intervals of detectors without errors.
     "bench": Stage((), ("train", "share"), ("bench",), version=3),
 }
 STAGES_OF = {  # the record stages of every command; of figures/, which `run` draws
