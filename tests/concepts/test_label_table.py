@@ -99,7 +99,7 @@ def test_the_papers_rule_wants_more_than_its_bar(hit_iou, hits):
 
 
 def test_one_hit_is_enough_for_the_papers_rule_and_a_rare_pair_has_its_lift():
-    """In one of 40 images a concept is on in one cell, of which the label fills half and a pixel more."""
+    """In one of 40 images a concept is on in one cell, of whose four pixels the label has three."""
     stats = OverlapStats(3, GRID, CELL)
     for number in range(40):
         image(stats, number, {1: [2]} if number == 8 else {}, **({"tree": [0, 0, 3, 0]} if number == 8 else {}))

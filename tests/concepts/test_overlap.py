@@ -123,6 +123,9 @@ def test_merging_in_any_order_is_exact(seed, cut, order):
     left.merge(collect([images[i] for i in order[cut:]], act_max, list(order[cut:])))
     for mine, other in zip(rows_of(left), rows_of(whole), strict=True):
         np.testing.assert_equal(mine, other)  # equal to the last bit, and NaN where the other is
+    assert np.array_equal(left.places.products_CQQ, whole.places.products_CQQ)
+    for label, sums in whole.labels.items():
+        np.testing.assert_equal(vars(left.labels[label]), vars(sums))
 
 
 @settings(max_examples=15, deadline=None)
@@ -147,7 +150,7 @@ def test_the_ceiling_is_the_best_that_any_cells_can_do(seed):
 
 
 def test_a_mask_of_one_pixel_has_the_ceiling_of_its_cell():
-    stats = OverlapStats(1, (2, 2), 4)
+    stats = OverlapStats(1, (1, 4), 4)
     stats.add(0, (np.zeros(0, int), np.zeros(0, int)), {"dot": np.array([0, 1, 0, 0]), "most": np.array([4, 1, 0, 0])})
     assert stats.ceiling("dot") == 1 / 4
     assert stats.ceiling("most") == 4 / 5  # the second cell would cost more than it brings
