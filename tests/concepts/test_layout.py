@@ -73,16 +73,17 @@ def random_images(rng, images, label="tree", first=0):
 
 def test_conceptual_map_is_the_weighted_sum_of_the_strongest_labelled_concepts():
     rng = np.random.default_rng(0)
-    embeddings = rng.normal(size=(40, 3)).astype(np.float32)
+    embeddings = rng.normal(size=(500, 3)).astype(np.float32)
     embeddings[4] = np.nan
-    values, indices = rng.random((5, 24)), np.stack([rng.permutation(40)[:24] for _ in range(5)])
-    for top in (1, 2, 5, 23, 24, 30):
+    values, indices = rng.random((5, 400)), np.stack([rng.permutation(500)[:400] for _ in range(5)])
+    indices[:, 7] = 4
+    for top in (1, 7, 300, 399, 400, 450):
         got = conceptual_map(values, indices, embeddings, top)
         assert got.dtype == np.float32
         for cell in range(5):
             labelled = [(v, c) for v, c in zip(values[cell], indices[cell], strict=True) if c != 4]
             expected = sum(v * embeddings[c] for v, c in sorted(labelled)[-top:])
-            assert np.allclose(got[cell], expected, atol=1e-5)
+            assert np.allclose(got[cell], expected, atol=1e-4)
 
 
 def test_concepts_as_strong_as_the_last_all_enter_the_map():
@@ -91,9 +92,9 @@ def test_concepts_as_strong_as_the_last_all_enter_the_map():
 
 
 def test_cosines_and_evidence_by_hand():
-    vectors = np.array([[1.0, 0], [0, 2], [0, 0], [3e-9, 4e-9]])
+    vectors = np.array([[1.0, 0], [0, 2], [0, 0], [3e-12, 4e-12]])
     assert cosine_scores(vectors, np.array([3.0, 0])) == pytest.approx([1, 0, -1, 0.6])
-    values, indices = np.array([[1.0, 3], [0, 0], [1e-6, 0]]), np.array([[0, 1], [0, 1], [1, 0]])
+    values, indices = np.array([[1.0, 3], [0, 0], [1e-11, 0]]), np.array([[0, 1], [0, 1], [1, 0]])
     assert evidence_scores(values, indices, np.array([0.4, 0.8])) == pytest.approx([0.7, 0.0, 0.8])
 
 
