@@ -301,6 +301,13 @@ def test_cells_are_counted_row_by_row():
             cell_areas(np.ones(shape, bool), (2, 3))
 
 
+def test_cells_of_a_grid_that_is_no_square_are_all_kept():
+    stats = OverlapStats(2, (2, 3), 4)
+    stats.add(0, (np.array([0, 1]), np.array([5, 1])), {"tree": np.array([0, 0, 0, 0, 0, 3])})
+    assert stats.on_cells[0].tolist() == [[0, 0, 0, 0, 0, 1], [0, 1, 0, 0, 0, 0]]
+    assert stats.labels["tree"].cells[0].tolist() == [0, 0, 0, 0, 0, 3]
+
+
 @pytest.mark.parametrize("other", [(4, (2, 2), 4), (3, (1, 4), 4), (3, (2, 2), 9)])
 def test_statistics_of_other_concepts_grids_or_images_do_not_merge(other):
     with pytest.raises(ValueError, match="same concepts, grid and image size"):
