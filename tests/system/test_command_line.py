@@ -51,7 +51,7 @@ ARGUMENTS = {
     (): "missing: COMMAND; see `concepts --help`",
     ("runn",): "no command 'runn'; did you mean 'run'?",
     ("verifi", "x"): "did you mean 'verify'?",
-    ("xyzzy",): "no command 'xyzzy': choose from run, collect",
+    ("xyzzy",): "no command 'xyzzy': choose from check, run, collect",
     ("run",): "missing: config, --root; see `concepts run --help`",
     ("run", TINY): "missing: --root",
     ("run", TINY, "--rot", "x"): "unknown argument '--rot'; did you mean '--root'?",
