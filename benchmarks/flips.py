@@ -24,13 +24,11 @@ from typing import Any
 from sae.source import load_statistics
 from storage.inspect import table_hashes
 from storage.records import SELF, parsed_record
-from storage.study import read_study, with_legacy
+from storage.study import read_study
 from storage.tables import read_table
-from tasks.config import parse_config
-from tasks.dependencies import ADDED
 from tasks.repair import plan_repair, repair
 from tasks.saes import SHARED, TRAINED, sae_of
-from tasks.study import Site, Study, store_of
+from tasks.study import Site, Study, recorded_study, store_of
 from tasks.verify import inspect_study
 
 SKIPPED = (".lock",)  # who holds the folder: not a result
@@ -74,13 +72,6 @@ def flip(root: Path, name: str, at: int, bit: int) -> None:
     data = bytearray((root / name).read_bytes())
     data[at] ^= bit
     (root / name).write_bytes(data)
-
-
-def study_of(root: Path) -> Study:
-    """The study of a folder, for its readers."""
-    known = read_study(root)
-    config = parse_config(with_legacy(known["config"], ADDED), str(root / "study.yaml"))
-    return Study(str(root), config, known["config_hash"])
 
 
 def reader_of(study: Study, name: str) -> Callable[[], Any] | None:
@@ -138,7 +129,7 @@ def outcome(root: Path, study: Study, one: tuple[str, int, int], before: Any) ->
 
 def try_flips(root: Path, flips: list[tuple[str, int, int]]) -> list[str]:
     """Every flip on its own, undone before the next."""
-    study = study_of(root)
+    study = recorded_study(root)
     problems = []
     for one in flips:
         read = reader_of(study, one[0])

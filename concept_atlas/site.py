@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 from PIL import Image
 
 from concept_atlas.html import facts_table, overlaid, picture, row_of
+from concepts.scan import example_map
 from figures.cards import concept_card
 from sae.model import SAE
 from storage.tables import Filters, read_table
@@ -187,8 +188,7 @@ class Concept:
 
     def _example(self, row: dict[str, Any]) -> Example:
         prompt_id = row["prompt_id"]
-        heat = np.zeros(row["grid"], np.float32)
-        heat.ravel()[row["map_indices"]] = row["map_values"]
+        heat = example_map(row)
         image = Image.fromarray(images_of(self._study, prompt_id, prompt_id + 1)[prompt_id])
         caption = str(prompts_of(self._study, prompt_id, prompt_id + 1)["caption"][0])
         return Example(prompt_id, caption, image, heat, row["bin"], row["rank"])

@@ -7,6 +7,7 @@ the number of images. Shape suffixes: C concepts, P cells, K slots, B bins, R ra
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -174,3 +175,10 @@ def find_examples(codes: SpooledCodes, scan: ConceptScan, bins: int, per_bin: in
     for part in codes:
         examples.offer(part)
     return examples.columns()
+
+
+def example_map(row: Mapping[str, Any]) -> np.ndarray:
+    """float32 [rows, columns]: the map that a row of ``concept_examples`` holds, 0 where it names no cell."""
+    found = np.zeros(row["grid"], np.float32)
+    found.ravel()[row["map_indices"]] = row["map_values"]
+    return found

@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from concepts.scan import example_map
 from figures.cards import Card, Example, LabelLine, concept_card, number
 from storage.images import decode_png
 from storage.tables import Filters, read_table
@@ -115,8 +116,7 @@ def _examples(root: str | Path, of_concept: Filters) -> dict[int, list[Example]]
         )
     found: dict[int, list[Example]] = {}
     for row in rows:
-        heat = np.zeros(row["grid"], np.float32)
-        heat.ravel()[row["map_indices"]] = row["map_values"]
+        heat = example_map(row)
         image = _decoded(root, row["prompt_id"], images[row["prompt_id"]])
         found.setdefault(row["bin"], []).append(Example(image, heat, caption_of[row["prompt_id"]]))
     return found

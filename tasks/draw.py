@@ -14,6 +14,7 @@ from concepts.cases import CONCEPTS, EVERYWHERE, RANDOM, UNEDITED
 from concepts.effect_table import ALL, NEW, case_of
 from concepts.effects import region_mask
 from concepts.layout import ALL_LABELS, first_images
+from concepts.scan import example_map
 from concepts.settings import REGIONS
 from figures import draw
 from storage.images import decode_png
@@ -98,8 +99,7 @@ def _card(study: Study, row: dict[str, Any]) -> dict[str, Any]:
     filters += [("rank", "==", 0)]
     examples = []
     for example in read_table(study.root, "concept_examples", filters=filters).to_pylist()[:COLUMNS]:
-        heat = np.zeros(example["grid"], np.float32)
-        heat.ravel()[example["map_indices"]] = example["map_values"]
+        heat = example_map(example)
         prompt_id = example["prompt_id"]
         examples.append((images_of(study, prompt_id, prompt_id + 1)[prompt_id], heat))
     heldout = {"held-out IoU": row["iou_heldout"], "precision": row["precision_heldout"]}

@@ -11,6 +11,7 @@ from concepts.scan import (
     ConceptScan,
     Examples,
     by_concept,
+    example_map,
     find_examples,
     fine_bin,
     scan_concepts,
@@ -270,3 +271,9 @@ def test_memory_does_not_grow_with_the_images(spool):
         return sum(value.nbytes for value in vars(scan).values() if isinstance(value, np.ndarray))
 
     assert size(16) == size(160)
+
+
+def test_a_row_of_an_example_holds_its_map():
+    row = {"grid": [2, 3], "map_indices": [1, 5], "map_values": [0.5, 2.0]}
+    found = example_map(row)
+    assert found.dtype == np.float32 and found.tolist() == [[0.0, 0.5, 0.0], [0.0, 0.0, 2.0]]
