@@ -20,7 +20,7 @@ from sae.model import SAE
 from storage.tables import Filters, read_table
 from tasks.cards import card_of
 from tasks.codes import encode_maps
-from tasks.collect import images_of, prompts_of
+from tasks.collect import images_by_id
 from tasks.errors import StudyError
 from tasks.saes import SHARED, TRAINED, sae_of
 from tasks.study import Site, Study, site_columns, site_path, store_of
@@ -184,14 +184,14 @@ class Concept:
         """The images kept of each bin of its activation, strongest first."""
         rows = read_table(self._study.root, "concept_examples", filters=self._filters)
         rows = rows.sort_by([("bin", "ascending"), ("rank", "ascending")])
-        return [self._example(row) for row in rows.to_pylist()]
-
-    def _example(self, row: dict[str, Any]) -> Example:
-        prompt_id = row["prompt_id"]
-        heat = example_map(row)
-        image = Image.fromarray(images_of(self._study, prompt_id, prompt_id + 1)[prompt_id])
-        caption = str(prompts_of(self._study, prompt_id, prompt_id + 1)["caption"][0])
-        return Example(prompt_id, caption, image, heat, row["bin"], row["rank"])
+        ids = rows["prompt_id"].to_pylist()
+        images = images_by_id(self._study, ids)
+        prompts = read_table(self._study.root, "prompts", ["prompt_id", "caption"], [("prompt_id", "in", ids)])
+        captions = dict(zip(*prompts.to_pydict().values(), strict=True))
+        return [
+            Example(i, captions[i], Image.fromarray(images[i]), example_map(row), row["bin"], row["rank"])
+            for i, row in zip(ids, rows.to_pylist(), strict=True)
+        ]
 
     @property
     def partners(self) -> pa.Table:
