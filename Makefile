@@ -15,7 +15,7 @@ test: .venv/ready
 
 # The lowest versions that pyproject.toml allows, in an environment of their own: tables, stores and a whole tiny study.
 test-lowest: .venv-lowest/ready
-	.venv-lowest/bin/python -m pytest tests/storage tests/tasks/test_config.py tests/system/test_commands.py
+	.venv-lowest/bin/python -m pytest tests/storage tests/study/test_config.py tests/system/test_commands.py
 
 # Builds the image and starts every service of docker-compose.yml, so it needs a Docker engine.
 test-compose: .venv/ready

@@ -27,20 +27,20 @@ from storage import tables, vouch
 from storage.publish import publish_unit
 from storage.study import open_study
 from storage.tables import named_parts, read_table
-from tasks import parts as shard_parts
-from tasks import saes
-from tasks import study as studies
+from study import publish as shard_parts
+from study import saes, store
+from study.paths import sae_units
+from study.saes import kind_folder, sae_of
+from study.study import Study
+from study.verify import inspect_study
 from tasks.label import label_concepts
-from tasks.saes import kind_folder, sae_of
-from tasks.study import Study, sae_units
-from tasks.verify import inspect_study
 
 
 @contextlib.contextmanager
 def unchecked() -> Iterator[None]:
     """Neither digests nor page checksums are compared."""
     with contextlib.ExitStack() as stack:
-        for module in (tables, shard_parts, studies):
+        for module in (tables, shard_parts, store):
             stack.enter_context(mock.patch.object(module, "check", lambda *_: None))
         stack.enter_context(mock.patch.object(tables, "FORMAT", ds.ParquetFileFormat()))
         stack.enter_context(mock.patch.object(saes, "load_sae", lambda folder, _: load_sae(folder)))

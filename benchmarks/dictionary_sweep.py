@@ -23,10 +23,13 @@ from sae.settings import SAESettings
 from sae.source import Conditioned, measure
 from sae.train import train
 from storage.vectors import VectorSource
+from study.config import load_config
+from study.opening import open_or_create
+from study.paths import Site, split_range
+from study.store import store_of
+from study.study import Study
 from tasks.bench import MIN_IMAGES, record_truth
-from tasks.config import load_config
 from tasks.methods import sae_features
-from tasks.study import Site, Study, open_or_create, split_range, store_of
 from tasks.train import source_of
 from tasks.truth import read_truth
 

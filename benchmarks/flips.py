@@ -26,10 +26,13 @@ from storage.inspect import table_hashes
 from storage.records import SELF, parsed_record
 from storage.study import read_study
 from storage.tables import read_table
-from tasks.repair import plan_repair, repair
-from tasks.saes import SHARED, TRAINED, sae_of
-from tasks.study import Site, Study, recorded_study, store_of
-from tasks.verify import inspect_study
+from study.opening import recorded_study
+from study.paths import Site
+from study.repair import plan_repair, repair
+from study.saes import SHARED, TRAINED, sae_of
+from study.store import store_of
+from study.study import Study
+from study.verify import inspect_study
 
 SKIPPED = (".lock",)  # who holds the folder: not a result
 RUNS = ("tables/runs/", "done/runs/")

@@ -38,8 +38,8 @@ from flows.server import prefect_server
 from storage.activations import ActivationStore
 from storage.schemas import KEYS, SCHEMAS
 from storage.tables import count_rows, parts
-from tasks.collect import FIRST_IMAGES
-from tasks.verify import verify
+from study.plans import FIRST_IMAGES
+from study.verify import verify
 
 STAGES = ("collect", "train", "label", "layout", "intervene")
 REPO = Path(__file__).resolve().parent.parent

@@ -26,7 +26,7 @@ from pathlib import Path
 
 from flows.server import prefect_server
 from storage.inspect import expected_units
-from tasks.verify import verify
+from study.verify import verify
 
 STAGES = ("plan", "collect", "train", "share", "match", "tag", "segment", "label", "layout", "calibrate", "intervene")
 FIGURES = "figures"  # drawn after the last stage

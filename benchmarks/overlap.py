@@ -23,7 +23,7 @@ from concepts.overlap import LEVELS, PAIR_SUMS, OverlapStats, where_on
 from concepts.properties import ColourSums
 from concepts.scan import ConceptScan, Examples
 from sae.model import TopKSAE
-from tasks.codes import encode_maps
+from study.codes import encode_maps
 
 CONCEPTS, K, GRID, MASKS, SIDE = 5120, 32, (16, 16), 8, 512
 CELL = (SIDE // GRID[0]) * (SIDE // GRID[1])

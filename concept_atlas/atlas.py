@@ -14,11 +14,12 @@ from concept_atlas.site import KINDS, Codes, SiteView
 from storage.query import query
 from storage.schemas import SCHEMAS
 from storage.tables import count_rows, read_table
-from tasks.collect import images_of, prompts_of
-from tasks.errors import StudyError
-from tasks.saes import TRAINED
-from tasks.segment import label_masks
-from tasks.study import Site, Study, recorded_study, site_path
+from study.errors import StudyError
+from study.opening import recorded_study
+from study.paths import Site, site_path
+from study.reading import images_of, label_masks, prompts_of
+from study.saes import TRAINED
+from study.study import Study
 
 if TYPE_CHECKING:
     import pandas

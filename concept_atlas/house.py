@@ -18,7 +18,7 @@ from types import ModuleType
 from typing import Any
 
 BASE = Path(__file__).resolve().parent.parent
-ROOMS = ("concepts", "diffusion", "figures", "flows", "sae", "storage", "tasks", "vision")
+ROOMS = ("concepts", "diffusion", "figures", "flows", "sae", "storage", "study", "tasks", "vision")
 OURS, APART = "concept_atlas.", "concept_atlas.rooms."
 
 

@@ -18,12 +18,14 @@ from concepts.scan import example_map
 from figures.cards import concept_card
 from sae.model import SAE
 from storage.tables import Filters, read_table
+from study.codes import encode_maps
+from study.errors import StudyError
+from study.paths import Site, site_columns, site_path
+from study.reading import images_by_id
+from study.saes import SHARED, TRAINED, sae_of
+from study.store import store_of
+from study.study import Study
 from tasks.cards import card_of
-from tasks.codes import encode_maps
-from tasks.collect import images_by_id
-from tasks.errors import StudyError
-from tasks.saes import SHARED, TRAINED, sae_of
-from tasks.study import Site, Study, site_columns, site_path, store_of
 
 if TYPE_CHECKING:
     import dask.array

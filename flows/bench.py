@@ -8,11 +8,11 @@ from prefect import flow
 
 from flows.common import flow_run_name, run_each, stage
 from storage.records import read_record, record_path
+from study.plans import bench_unit
+from study.preconditions import require
+from study.study import Study
 from tasks.artifacts import bench_artifacts
 from tasks.bench import BenchInputs
-from tasks.plans import bench_unit
-from tasks.preconditions import require
-from tasks.study import Study
 from tasks.units import bench_task
 
 

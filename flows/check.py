@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tasks.config import StudyConfig, load_config
+from study.config import StudyConfig, load_config
 
 
 def check(path: Path, overrides: list[str], root: Path | None, timing: bool) -> None:
@@ -19,8 +19,8 @@ def check(path: Path, overrides: list[str], root: Path | None, timing: bool) -> 
 
 def outlook_lines(config: StudyConfig, root: Path | None) -> None:
     """Print what will be done, after a look at everything that the settings name and, with a root, at its disk."""
-    from tasks.inputs import check_inputs
-    from tasks.outlook import outlook, refuse_no_room, told
+    from study.inputs import check_inputs
+    from study.outlook import outlook, refuse_no_room, told
 
     found = outlook(config, check_inputs(config))
     if root is not None:
@@ -32,9 +32,9 @@ def outlook_lines(config: StudyConfig, root: Path | None) -> None:
 
 def _time(config: StudyConfig) -> str:
     """The models are loaded for it: what only their weights can tell is told now, too."""
-    from tasks.inputs import check_inputs
-    from tasks.outlook import hours
-    from tasks.pace import measure_pace
+    from study.inputs import check_inputs
+    from study.outlook import hours
+    from study.pace import measure_pace
 
     pace = measure_pace(config, check_inputs(config))
     stages = ("collect", "train", "label", "intervene")

@@ -107,17 +107,17 @@ def _check(options: argparse.Namespace) -> int:
 def _run(options: argparse.Namespace) -> int:
     from flows.environment import prepare
     from storage.lock import writing
-    from tasks.config import load_config
+    from study.config import load_config
 
     config = load_config(options.config, options.set)  # a mistake is told before the heavy imports, in a moment
-    from tasks.study import may_write, open_or_create
+    from study.opening import may_write, open_or_create
 
     # Refuse a bad configuration before a folder is made, a server is started and a flow run exists.
     if may_write(options.root, config):
         if _said_that_all_is_done(options, config):
             return 0
     else:
-        from tasks.preflight import refuse_unusable
+        from study.preflight import refuse_unusable
 
         refuse_unusable(options.root, config, options.command)
         from flows.check import outlook_lines
@@ -131,8 +131,8 @@ def _run(options: argparse.Namespace) -> int:
 
 def _said_that_all_is_done(options: argparse.Namespace, config: Any) -> bool:
     """Whether every unit of the command is done already: then that is said, without a server and a model."""
-    from tasks.study import open_existing
-    from tasks.undone import done_units
+    from study.opening import open_existing
+    from study.undone import done_units
 
     done = done_units(open_existing(options.root, config), options.command)
     for stage, units in (done or {}).items():
@@ -157,12 +157,12 @@ def _run_flow(options: argparse.Namespace) -> int:
 def _bench(options: argparse.Namespace) -> int:
     from flows.environment import prepare
     from storage.lock import writing
-    from tasks.config import load_config
+    from study.config import load_config
 
     config = load_config(options.config, options.set)
     prepare()
+    from study.opening import open_existing
     from tasks.given import given_dictionaries
-    from tasks.study import open_existing
     from tasks.truth import read_truth
 
     study = open_existing(options.root, config)
@@ -186,10 +186,10 @@ def _bench(options: argparse.Namespace) -> int:
 
 def _revise(options: argparse.Namespace) -> int:
     from storage.lock import writing
-    from tasks.config import load_config
+    from study.config import load_config
 
     config = load_config(options.config, options.set)
-    from tasks.revise import plan_revision
+    from study.revise import plan_revision
 
     plan_revision(options.root, config)  # what cannot be revised is told before a folder is locked
     if options.dry_run:
@@ -200,7 +200,7 @@ def _revise(options: argparse.Namespace) -> int:
 
 def _revise_now(options: argparse.Namespace, config: Any) -> int:
     from storage.study import shown
-    from tasks.revise import plan_revision, revise
+    from study.revise import plan_revision, revise
 
     revision = plan_revision(options.root, config)
     if not revision.needed:
@@ -223,10 +223,10 @@ def _revise_now(options: argparse.Namespace, config: Any) -> int:
 
 
 def _thresholds(options: argparse.Namespace) -> int:
-    from tasks.config import load_config
+    from study.config import load_config
 
     config = load_config(options.config, options.set)
-    from tasks.study import open_existing
+    from study.opening import open_existing
     from tasks.thresholds import calibrate_thresholds
 
     study = open_existing(options.root, config)
@@ -252,7 +252,7 @@ def _status(options: argparse.Namespace) -> int:
     from storage.inspect import expected_units, status
     from storage.study import read_study
     from storage.text import printable, sized
-    from tasks.dependencies import stage_hashes
+    from study.stages import stage_hashes
 
     known = read_study(options.dir)
     expected = expected_units(options.dir)  # first: it tells of a damaged configuration
@@ -278,7 +278,7 @@ def _problem(facts: dict[str, Any]) -> str:
 
 
 def _verify(options: argparse.Namespace) -> int:
-    from tasks.verify import inspect_study
+    from study.verify import inspect_study
 
     report = inspect_study(options.dir)
     for damage in report.damage:
@@ -301,7 +301,7 @@ def _verify(options: argparse.Namespace) -> int:
 
 def _repair(options: argparse.Namespace) -> int:
     from storage.lock import writing
-    from tasks.repair import plan_repair, repair
+    from study.repair import plan_repair, repair
 
     plan = plan_repair(options.dir, options.unit)  # what cannot be repaired is told before a folder is locked
     if not options.dry_run:
@@ -344,7 +344,7 @@ def _for_terminal(text: bytes) -> bytes:
 
 def _serve(options: argparse.Namespace) -> int:
     from flows.environment import prepare
-    from tasks.config import load_config
+    from study.config import load_config
 
     load_config(options.config)
     os.environ["PREFECT_LOGGING_LEVEL"] = "INFO"

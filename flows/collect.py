@@ -7,10 +7,11 @@ from typing import Any
 from prefect import flow
 
 from flows.common import flow_run_name, run_each, stage
+from study.models import release_models
+from study.paths import shards_of
+from study.publish import shard_name
 from tasks.artifacts import collect_artifacts
 from tasks.collect import dropped_captions
-from tasks.parts import shard_name
-from tasks.study import release_models, shards_of
 from tasks.units import collect_shard_task, plan_prompts_task
 
 

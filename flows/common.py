@@ -19,13 +19,15 @@ from storage.lock import writing
 from storage.names import refuse_root
 from storage.publish import publish_run
 from storage.records import forget_record
+from study.config import load_config
+from study.opening import open_or_create
+from study.provenance import git_sha, versions
+from study.publish import lacking
+from study.stages import WITH_WEIGHTS
+from study.study import Study
 from tasks.cluster import ClusterLost
-from tasks.config import load_config
-from tasks.dependencies import WITH_WEIGHTS
-from tasks.parts import lacking
 from tasks.progress import StageProgress
 from tasks.runner import FIRST_SECONDS, Step, run_chains, run_units, with_retries
-from tasks.study import Study, git_sha, open_or_create, versions
 
 CLUSTER_RETURNS = 3  # times that one stage outlives its cluster's scheduler
 RETURN_SECONDS = 300.0  # that a lost scheduler is waited for: a machine restarts in less

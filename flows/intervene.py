@@ -5,9 +5,9 @@ from __future__ import annotations
 from prefect import flow
 
 from flows.common import flow_run_name, run_each, stage
+from study.plans import EFFECTS_UNIT, plan_calibrations, plan_units
+from study.preconditions import require
 from tasks.artifacts import intervene_artifacts
-from tasks.plans import EFFECTS_UNIT, plan_calibrations, plan_units
-from tasks.preconditions import require
 from tasks.units import calibrate_task, effects_task, intervene_task
 
 

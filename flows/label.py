@@ -5,11 +5,11 @@ from __future__ import annotations
 from prefect import flow
 
 from flows.common import flow_run_name, run_each, run_steps, stage
+from study.paths import sae_units, shards_of, unit_name
+from study.plans import SEGMENTED_SPLITS
+from study.preconditions import require
+from study.publish import shard_name
 from tasks.artifacts import label_artifacts
-from tasks.parts import shard_name
-from tasks.plans import SEGMENTED_SPLITS
-from tasks.preconditions import require
-from tasks.study import sae_units, shards_of, unit_name
 from tasks.units import areas_task, detect_task, label_task, segment_task, tag_task
 
 STEPS = {"tag": tag_task, "detect": detect_task, "segment": segment_task, "areas": areas_task}

@@ -5,9 +5,9 @@ from __future__ import annotations
 from prefect import flow
 
 from flows.common import flow_run_name, run_each, stage
+from study.paths import sae_units, unit_name
+from study.preconditions import require
 from tasks.artifacts import layout_artifacts
-from tasks.preconditions import require
-from tasks.study import sae_units, unit_name
 from tasks.units import layout_task
 
 

@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from tasks.errors import StudyError
+from study.errors import StudyError
 
 
 def ensure_utf8() -> None:

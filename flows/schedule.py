@@ -10,7 +10,7 @@ from prefect.client.schemas.schedules import CronSchedule
 from prefect.schedules import Cron, Schedule
 from pydantic import ValidationError
 
-from tasks.errors import StudyError
+from study.errors import StudyError
 
 EXAMPLE = "give minute, hour, day of month, month and day of week, as in '0 3 * * *' for every night at three"
 

@@ -24,7 +24,7 @@ import httpx
 from prefect.settings import PREFECT_API_URL, get_current_settings, temporary_settings
 
 from flows.environment import check_api
-from tasks.errors import StudyError
+from study.errors import StudyError
 
 T = TypeVar("T")
 START_SECONDS, STOP_SECONDS = 120, 10

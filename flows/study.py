@@ -14,12 +14,12 @@ from flows.layout import layout_flow
 from flows.train import train_flow
 from storage.lock import writing
 from storage.names import refuse_root
-from tasks.config import load_config
+from study.config import load_config
+from study.plans import DRAW_STAGE, DRAW_UNIT
+from study.publish import publish
+from study.study import Study
+from study.undone import is_finished
 from tasks.figures import draw_all, refuse_failed
-from tasks.parts import publish
-from tasks.plans import DRAW_STAGE, DRAW_UNIT
-from tasks.study import Study
-from tasks.undone import is_finished
 
 STAGES = {
     "collect": collect_flow,

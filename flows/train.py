@@ -5,10 +5,10 @@ from __future__ import annotations
 from prefect import flow
 
 from flows.common import flow_run_name, run_each, stage
+from study.paths import series_name, time_series
+from study.plans import match_unit
+from study.preconditions import require, sites_to_train
 from tasks.artifacts import train_artifacts
-from tasks.plans import match_unit
-from tasks.preconditions import require, sites_to_train
-from tasks.study import series_name, time_series
 from tasks.train import sweep_checkpoints
 from tasks.units import match_task, train_shared_task, train_site_task
 

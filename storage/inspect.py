@@ -1,4 +1,4 @@
-"""What a study folder holds; whether it is whole is told by ``tasks.verify``."""
+"""What a study folder holds; whether it is whole is told by ``study.verify``."""
 
 from __future__ import annotations
 

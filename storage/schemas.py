@@ -343,7 +343,7 @@ SORTS: dict[str, tuple[str, ...]] = {
     "concept_labels": ("label", "kind", "cid", *_SITE_KEY),
 }
 
-# The stages whose records name parts of a table (`tasks/dependencies.py` has the same the other way round).
+# The stages whose records name parts of a table (`study/stages.py` has the same the other way round).
 WRITERS: dict[str, tuple[str, ...]] = {
     "prompts": ("plan",),
     "images": ("collect",),

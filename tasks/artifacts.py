@@ -11,8 +11,9 @@ from prefect.artifacts import create_image_artifact, create_table_artifact
 from concepts.layout import ALL_LABELS
 from storage.images import encode_png
 from storage.tables import count_rows, read_table
-from tasks.collect import FIRST_IMAGES, images_of
-from tasks.study import Study
+from study.plans import FIRST_IMAGES
+from study.reading import images_of
+from study.study import Study
 
 MAX_IMAGE_BYTES = 500_000  # the UI loads artifacts whole
 

@@ -17,11 +17,13 @@ from concepts.detector_scores import Target, probe_of, score_method
 from diffusion.noised import record_images, signal_to_noise
 from diffusion.sampling import Record
 from sae.io import CONFIG, WEIGHTS
-from tasks.errors import StudyError
+from study.errors import StudyError
+from study.models import borrowed_model
+from study.paths import Site, site_columns
+from study.plans import bench_unit
+from study.publish import publish
+from study.study import Study
 from tasks.methods import dictionaries
-from tasks.parts import publish
-from tasks.plans import bench_unit
-from tasks.study import Site, Study, borrowed_model, site_columns
 from tasks.truth import Truth, file_digest, read_truth
 
 MIN_IMAGES = 10  # of each half: fewer say nothing about a rate

@@ -13,11 +13,11 @@ from concepts.cases import CONCEPTS, RANDOM
 from concepts.settings import REGIONS
 from concepts.strengths import best_strength, trial_columns
 from storage.records import read_record
+from study.plans import Calibration, Unit, strengths_of, targets_of
+from study.publish import publish
+from study.study import Study
 from tasks.edits import Editor, cases_of, originals_of, target_cids
 from tasks.judging import score
-from tasks.parts import publish
-from tasks.plans import Calibration, Unit, strengths_of, targets_of
-from tasks.study import Study
 
 STAGE = "calibrate"
 

@@ -14,11 +14,12 @@ from concepts.scan import example_map
 from figures.cards import Card, Example, LabelLine, concept_card, number
 from storage.images import decode_png
 from storage.tables import Filters, read_table
-from tasks.errors import StudyError
+from study.errors import StudyError
+from study.paths import Site, site_path, split_range, unit_name
+from study.plans import CARD_STAGE
+from study.saes import TRAINED
+from study.study import Study
 from tasks.figures import put_picture
-from tasks.plans import CARD_STAGE
-from tasks.saes import TRAINED
-from tasks.study import Site, Study, site_path, split_range, unit_name
 
 SITE = ("block", "t", "conditioning", "k")
 LABEL_LINES = 14  # a page's table; the paper's rule lists hundreds of labels of some concepts

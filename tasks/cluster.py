@@ -9,8 +9,8 @@ from typing import Any
 
 from prefect.task_runners import TaskRunner
 
-from tasks.config import RunSettings
-from tasks.errors import StudyError
+from study.config import RunSettings
+from study.errors import StudyError
 
 WORKER_SECONDS = 60.0  # a worker may be starting as well
 BUSY_SECONDS = "300s"  # a scheduler that reads our tasks imports torch, deaf meanwhile, for a minute where it is slow

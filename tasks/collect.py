@@ -13,16 +13,18 @@ import pyarrow as pa
 from diffusion.errors import NotFiniteError
 from diffusion.model import DiffusionModel, token_ids
 from diffusion.sampling import Record, Samples, sample
-from storage.images import decode_png, encode_png
+from storage.images import encode_png
 from storage.prompts import plan_prompts, told
 from storage.records import read_record, records
 from storage.store_metadata import document_files
-from storage.tables import read_table
-from tasks.errors import StudyError
-from tasks.parts import lacking, prompts_by_shard, publish, read_shards, shard_name, told_prompts
-from tasks.study import Study, borrowed_model, create_store, site_path, split_range, store_of
-
-FIRST_IMAGES = 8  # of a study, side by side the picture that Prefect's page of a collection shows
+from study.errors import StudyError
+from study.models import borrowed_model
+from study.paths import site_path, split_range
+from study.plans import FIRST_IMAGES
+from study.publish import lacking, prompts_by_shard, publish, shard_name, told_prompts
+from study.reading import prompts_of
+from study.store import create_store, store_of
+from study.study import Study
 
 
 def plan(study: Study) -> int:
@@ -59,11 +61,6 @@ def dropped_captions(study: Study) -> str:
     """What was said when the prompts were planned: how many captions were passed over before the last, by reason."""
     record = read_record(study.root, "plan", "prompts") or {}
     return told(Counter(record.get("dropped", {})))
-
-
-def prompts_of(study: Study, start: int, stop: int) -> pa.Table:
-    """Rows of the ``prompts`` table with start <= prompt_id < stop."""
-    return read_table(study.root, "prompts", filters=[("prompt_id", ">=", start), ("prompt_id", "<", stop)])
 
 
 def collect_shard(study: Study, shard: int) -> dict[str, Any]:
@@ -125,30 +122,3 @@ def _image_row(prompt_id: int, image: np.ndarray) -> dict[str, Any]:
     height, width = image.shape[:2]
     digest = hashlib.sha256(data).hexdigest()
     return {"prompt_id": prompt_id, "image": data, "width": width, "height": height, "sha256": digest}
-
-
-def images_of(study: Study, start: int, stop: int) -> dict[int, np.ndarray]:
-    """Decoded images by prompt id, start <= prompt_id < stop, of those that are kept.
-
-    Raises ``StudyError`` for one that is damaged.
-    """
-    return _decoded(study, read_shards(study, "images", start, stop, ["prompt_id", "image"]))
-
-
-def images_by_id(study: Study, prompt_ids: list[int]) -> dict[int, np.ndarray]:
-    """Decoded images of the named prompts. Raises ``StudyError`` for one that is damaged."""
-    return _decoded(study, read_table(study.root, "images", filters=[("prompt_id", "in", prompt_ids)]))
-
-
-def _decoded(study: Study, found: pa.Table) -> dict[int, np.ndarray]:
-    images = {}
-    for prompt_id, data in zip(found["prompt_id"].to_pylist(), found["image"].to_pylist(), strict=True):
-        try:
-            images[prompt_id] = decode_png(data)
-        except OSError as error:
-            shard = shard_name(prompt_id // study.config.prompts.shard_size)
-            raise StudyError(
-                f"{study.root}: table images holds for prompt {prompt_id} bytes that are no image ({error}): "
-                f"run `concepts repair {study.root} --unit collect/{shard}`, then the study again"
-            ) from error
-    return images

@@ -25,8 +25,10 @@ from torch import Tensor
 from sae.baselines import NEURONS, PCA, SHUFFLED_DECODER, both_poles, principal_directions, shuffled_decoder
 from sae.model import SAE
 from storage.vectors import shard_blocks
-from tasks.saes import FROZEN, UNTRAINED, has_sae, sae_of
-from tasks.study import Site, Study, site_path, split_range, store_of
+from study.paths import Site, site_path, split_range
+from study.saes import FROZEN, UNTRAINED, has_sae, sae_of
+from study.store import store_of
+from study.study import Study
 
 FIT_VECTORS, FIT_SHARDS = 30_000, 8  # a mean and principal directions do not gain from more
 FITS_KEPT = 8  # sites whose fit a process remembers, 6.6 MB each at the paper's width

@@ -10,8 +10,8 @@ from prefect.artifacts import create_markdown_artifact
 
 from sae.checkpoint import History
 from sae.members import Member
-from tasks.errors import StudyError
-from tasks.study import Study
+from study.errors import StudyError
+from study.study import Study
 
 PERIOD_S = 15.0  # each version of an artifact is a row in the server's database
 SHOWN_ROWS = 12

@@ -19,12 +19,13 @@ from concepts.settings import REGIONS
 from figures import draw
 from storage.images import decode_png
 from storage.tables import read_table
-from tasks.codes import image_codes
-from tasks.collect import images_of, prompts_of
+from study.codes import image_codes
+from study.paths import split_range
+from study.reading import images_of, label_masks, prompts_of
+from study.saes import SHARED, sae_of
+from study.store import store_of
+from study.study import Study
 from tasks.layout import Predictor
-from tasks.saes import SHARED, sae_of
-from tasks.segment import label_masks
-from tasks.study import Study, split_range, store_of
 
 COLUMNS, CARDS = 8, 10
 _REGIONS = (*REGIONS, EVERYWHERE)

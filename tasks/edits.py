@@ -14,11 +14,14 @@ from diffusion.model import DiffusionModel
 from diffusion.sampling import Edit, sample
 from storage.prompts import hashed_seed
 from storage.tables import read_table
-from tasks.collect import images_by_id, prompts_of
-from tasks.errors import StudyError
-from tasks.plans import Unit
-from tasks.saes import sae_of
-from tasks.study import Site, Study, backend_of, borrowed_model, split_range, store_of
+from study.errors import StudyError
+from study.models import backend_of, borrowed_model
+from study.paths import Site, split_range
+from study.plans import Unit
+from study.reading import images_by_id, prompts_of
+from study.saes import sae_of
+from study.store import store_of
+from study.study import Study
 from vision.words import mentions
 
 

@@ -11,10 +11,10 @@ from storage.atomic import scratch_of, write_atomic
 from storage.errors import write_errors_named
 from storage.publish import publish_unit
 from storage.records import forget_record
+from study.errors import StudyError
+from study.plans import FIGURE_STAGE
+from study.study import Study
 from tasks.draw import FIGURES, NothingToShow
-from tasks.errors import StudyError
-from tasks.plans import FIGURE_STAGE
-from tasks.study import Study
 
 
 @dataclass

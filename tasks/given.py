@@ -8,9 +8,11 @@ from safetensors import SafetensorError, safe_open
 
 from sae.io import CONFIG, WEIGHTS
 from storage.names import refuse_name
-from tasks.errors import StudyError
+from study.errors import StudyError
+from study.paths import site_path
+from study.store import store_of
+from study.study import Study
 from tasks.methods import METHODS, users_sae
-from tasks.study import Study, site_path, store_of
 
 HOW = "write NAME=BLOCK/T/COND=FOLDER, as in mine=up/0.00/cond=my_sae"
 # The bench holds every feature of every cell of the truth at once, two bytes each: of 1000 images of 16 x 16 cells, 33

@@ -8,12 +8,12 @@ import numpy as np
 
 from concepts.cases import CONCEPTS, RANDOM, UNEDITED, Case
 from storage.images import encode_png
+from study.plans import Unit
+from study.publish import publish
+from study.study import Study
 from tasks.calibrate import strength_of
 from tasks.edits import Editor, cases_of, originals_of, target_cids
 from tasks.judging import objects_kept, score
-from tasks.parts import publish
-from tasks.plans import Unit
-from tasks.study import Study
 
 
 def run_unit(study: Study, unit: Unit) -> dict[str, Any]:

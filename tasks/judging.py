@@ -8,10 +8,11 @@ import numpy as np
 
 from concepts.cases import Case
 from concepts.judging import ObjectsKept, global_outcomes, spatial_outcomes
+from study.models import backend_of
+from study.plans import Unit
+from study.reading import study_labels
+from study.study import Study
 from tasks.edits import looks_of
-from tasks.label import study_labels
-from tasks.plans import Unit
-from tasks.study import Study, backend_of
 from vision.words import mentions
 
 

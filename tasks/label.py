@@ -21,14 +21,17 @@ from concepts.overlap_pass import SHUFFLED_POSITIONS
 from concepts.properties import ColourSums, cohesion, coverage, position_selectivity, separability
 from concepts.scan import ConceptScan, find_examples, scan_concepts, scan_ranges
 from sae.model import SAE
-from storage.tables import as_table, scan_batches
-from tasks.codes import spooled
+from storage.tables import as_table
+from study.codes import spooled
+from study.embedder import label_vectors
+from study.paths import Site, part_name, site_columns, unit_name
+from study.publish import publish
+from study.reading import study_labels
+from study.saes import FROZEN, SHARED, TRAINED, UNTRAINED, sae_of
+from study.store import store_of
+from study.study import Study
 from tasks.controls import control_encoders
-from tasks.embedder import label_vectors
 from tasks.overlaps import overlap_sums
-from tasks.parts import publish
-from tasks.saes import FROZEN, SHARED, TRAINED, UNTRAINED, sae_of
-from tasks.study import Site, Study, part_name, site_columns, split_range, store_of, unit_name
 
 WHOLE = (TRAINED, SHARED, UNTRAINED, FROZEN)  # of the other controls only what a rule takes is kept
 
@@ -155,13 +158,3 @@ def _top_columns(table: LabelTable, n_concepts: int, names: tuple[str, ...]) -> 
         for name in names:
             found[name][cid] = table.columns[name][row]
     return found
-
-
-def study_labels(study: Study) -> list[str]:
-    """Every label that occurs in the segments of the dictionary split, sorted."""
-    start, stop = split_range(study, "dictionary")
-    found: set[str] = set()
-    filters = [("prompt_id", ">=", start), ("prompt_id", "<", stop)]
-    for batch in scan_batches(study.root, "segments", ["label"], filters):
-        found.update(batch.column("label").unique().to_pylist())
-    return sorted(found)

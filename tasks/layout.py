@@ -14,15 +14,14 @@ from concepts.embeddings import centre
 from concepts.layout import Scored, Scorer, fit_labels, layout_rows, predict
 from sae.model import SAE
 from storage.tables import read_table
-from tasks.codes import image_codes
-from tasks.collect import prompts_of
-from tasks.embedder import label_vectors
-from tasks.label import study_labels
-from tasks.overlaps import image_area
-from tasks.parts import publish
-from tasks.saes import sae_of
-from tasks.segment import label_areas
-from tasks.study import Site, Study, part_name, site_columns, split_range, store_of, unit_name
+from study.codes import image_codes
+from study.embedder import label_vectors
+from study.paths import Site, part_name, site_columns, split_range, unit_name
+from study.publish import publish
+from study.reading import image_area, label_areas, prompts_of, study_labels
+from study.saes import sae_of
+from study.store import store_of
+from study.study import Study
 from vision.words import mentions
 
 

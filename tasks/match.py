@@ -8,11 +8,13 @@ import numpy as np
 
 from concepts.matching import CoActivation, cosines, firing, match_rows
 from sae.model import SAE
-from tasks.codes import encode_maps
-from tasks.parts import publish
-from tasks.plans import match_unit
-from tasks.saes import SHARED, TRAINED, sae_of
-from tasks.study import Site, Study, split_range, store_of
+from study.codes import encode_maps
+from study.paths import Site, split_range
+from study.plans import match_unit
+from study.publish import publish
+from study.saes import SHARED, TRAINED, sae_of
+from study.store import store_of
+from study.study import Study
 
 
 def match_times(study: Study, block: str, conditioning: str, k: int) -> dict[str, Any]:

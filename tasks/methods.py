@@ -13,10 +13,12 @@ from sae.baselines import SHUFFLED_DECODER, shuffled_decoder
 from sae.errors import SAEError
 from sae.io import load_sae
 from sae.model import SAE
+from study.errors import StudyError
+from study.paths import Site, site_path
+from study.saes import FROZEN, SHARED, TRAINED, UNTRAINED, has_sae, sae_of
+from study.store import store_of
+from study.study import Study
 from tasks.controls import fit_vectors
-from tasks.errors import StudyError
-from tasks.saes import FROZEN, SHARED, TRAINED, UNTRAINED, has_sae, sae_of
-from tasks.study import Site, Study, site_path, store_of
 
 METHODS = (TRAINED, SHARED, FROZEN, UNTRAINED, SHUFFLED_DECODER, NEURONS, PCA, ICA, NMF, PROBE)
 

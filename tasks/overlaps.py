@@ -10,9 +10,10 @@ from concepts.codes import SpooledCodes
 from concepts.overlap import OverlapStats
 from concepts.overlap_pass import LabelledCodes, count_overlaps
 from concepts.properties import ColourSums
-from tasks.parts import read_shards
-from tasks.segment import cell_colours, label_areas
-from tasks.study import Site, Study, split_range, store_of
+from study.paths import Site
+from study.reading import cell_colours, image_area, label_areas
+from study.store import store_of
+from study.study import Study
 
 
 def overlap_sums(
@@ -40,10 +41,3 @@ def _labelled(study: Study, codes: SpooledCodes, grid: tuple[int, int], with_col
         start, stop = part.ids[0], part.ids[-1] + 1
         rgb = cell_colours(study, start, stop, grid) if with_colours else {}
         yield LabelledCodes(part, label_areas(study, start, stop, grid), rgb)
-
-
-def image_area(study: Study) -> int:
-    """Pixels of an image; all images of a study have one size."""
-    start, _ = split_range(study, "dictionary")
-    sizes = read_shards(study, "images", start, start + 1, ["width", "height"]).to_pylist()
-    return int(sizes[0]["width"] * sizes[0]["height"])

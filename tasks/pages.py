@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+from study.errors import StudyError
+from study.opening import recorded_study
+from study.paths import site_path
+from study.study import Study
 from tasks.cards import draw_card, pick_cards
-from tasks.errors import StudyError
-from tasks.study import Study, recorded_study, site_path
 
 
 def draw_pages(root: Path, where: str | None, cid: int | None, k: int | None) -> Iterator[Path]:

@@ -10,7 +10,7 @@ from prefect import Task
 from prefect.futures import as_completed
 from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 
-from tasks.config import RunSettings
+from study.config import RunSettings
 from tasks.progress import StageProgress
 
 FIRST_SECONDS = 20.0  # for a cluster that should be there; one that was lost is given longer

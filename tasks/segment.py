@@ -10,17 +10,19 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
-import pyarrow as pa
 
 from concepts.overlap import cell_areas
-from tasks.collect import images_of, prompts_of
-from tasks.errors import StudyError
-from tasks.parts import publish, read_shards, shard_name
-from tasks.plans import SEGMENTED_SPLITS
-from tasks.study import Study, backend_of, split_range, store_of
+from study.errors import StudyError
+from study.models import backend_of
+from study.paths import split_range
+from study.plans import SEGMENTED_SPLITS
+from study.publish import publish, read_shards, shard_name
+from study.reading import images_of, label_masks, prompts_of
+from study.store import store_of
+from study.study import Study
 from vision.ceiling import iou_ceiling
-from vision.grids import Grid, area_of, divides, filled_cells, grid_name, mean_colours
-from vision.rle import decode, encode
+from vision.grids import Grid, divides, filled_cells, grid_name, mean_colours
+from vision.rle import encode
 from vision.types import Box, Segment, Tag, distinct
 
 Opinions = Sequence[Sequence[float | None]]
@@ -105,44 +107,6 @@ def areas_of_shard(study: Study, shard: int) -> dict[str, Any]:
     return _publish(study, "areas", shard, ids, {"label_cells": cells, "cell_colours": colours})
 
 
-def label_areas(study: Study, start: int, stop: int, grid: Grid) -> dict[int, dict[str, np.ndarray]]:
-    """prompt id -> label -> int64 [cells], pixels of the label in each cell, for start <= prompt_id < stop.
-
-    An image without segments is left out.
-    """
-    found = _at_grid(study, "label_cells", start, stop, grid, ["prompt_id", "label", "cells", "pixels"])
-    ids, labels = found["prompt_id"].to_pylist(), found["label"].to_pylist()
-    cells, pixels = (found[name].combine_chunks() for name in ("cells", "pixels"))
-    offsets = cells.offsets.to_numpy()
-    all_cells, all_pixels = cells.values.to_numpy(), pixels.values.to_numpy()
-    areas: dict[int, dict[str, np.ndarray]] = {}
-    for row, (prompt_id, label) in enumerate(zip(ids, labels, strict=True)):
-        at = slice(offsets[row], offsets[row + 1])
-        areas.setdefault(prompt_id, {})[label] = area_of(all_cells[at], all_pixels[at], grid)
-    return areas
-
-
-def cell_colours(study: Study, start: int, stop: int, grid: Grid) -> dict[int, np.ndarray]:
-    """prompt id -> uint8 [cells, 3], mean colour of each cell, for start <= prompt_id < stop."""
-    found = _at_grid(study, "cell_colours", start, stop, grid, ["prompt_id", "rgb"])
-    return {
-        prompt_id: np.frombuffer(rgb, np.uint8).reshape(-1, 3)
-        for prompt_id, rgb in zip(found["prompt_id"].to_pylist(), found["rgb"].to_pylist(), strict=True)
-    }
-
-
-def label_masks(study: Study, start: int, stop: int) -> dict[int, dict[str, np.ndarray]]:
-    """prompt id -> label -> union mask bool [H, W], for start <= prompt_id < stop."""
-    columns = ["prompt_id", "label", "rle_counts", "rle_size"]
-    masks: dict[int, dict[str, np.ndarray]] = {}
-    for row in read_shards(study, "segments", start, stop, columns, SEGMENTED_SPLITS).to_pylist():
-        mask = decode(row["rle_counts"], tuple(row["rle_size"]))
-        of_image = masks.setdefault(row["prompt_id"], {})
-        known = of_image.get(row["label"])
-        of_image[row["label"]] = mask if known is None else known | mask
-    return masks
-
-
 def _images(study: Study, shard: int) -> tuple[list[int], list[np.ndarray]]:
     ids = segmented_ids(study, shard)
     images = images_of(study, ids[0], ids[-1] + 1)
@@ -155,10 +119,6 @@ def _by_image(study: Study, table: str, ids: list[int], read: Callable[[dict[str
     for row in read_shards(study, table, ids[0], ids[-1] + 1, splits=SEGMENTED_SPLITS).to_pylist():
         found[row["prompt_id"]].append(read(row))
     return list(found.values())
-
-
-def _at_grid(study: Study, table: str, start: int, stop: int, grid: Grid, columns: list[str]) -> pa.Table:
-    return read_shards(study, table, start, stop, columns, SEGMENTED_SPLITS, [("grid", "==", grid_name(grid))])
 
 
 def _publish(study: Study, stage: str, shard: int, ids: list[int], tables: dict[str, Any]) -> dict[str, Any]:

@@ -6,10 +6,13 @@ from pathlib import Path
 
 import numpy as np
 
-from tasks.collect import images_of, prompts_of
-from tasks.errors import StudyError
-from tasks.preconditions import require
-from tasks.study import Study, backend_of, split_range, store_of
+from study.errors import StudyError
+from study.models import backend_of
+from study.paths import split_range
+from study.preconditions import require
+from study.reading import images_of, prompts_of
+from study.store import store_of
+from study.study import Study
 from vision.taggers import ZeroShotTagger
 from vision.thresholds import Calibrated, calibrate, presence_from_captions
 from vision.vocabulary import write_vocabulary

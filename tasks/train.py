@@ -12,9 +12,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from diffusion.device import resolve_device
 from sae.checkpoint import Places, remove_checkpoint
 from sae.io import CONFIG, WEIGHTS, save_sae
 from sae.members import Member, fold, members_of, untrained
@@ -23,11 +20,9 @@ from sae.model import SAE
 from sae.source import Conditioned, Statistics, Together, load_statistics, measure, save_statistics
 from sae.train import Trained, train
 from storage.vectors import VectorSource
-from tasks.parts import lacking, publish
-from tasks.saes import FROZEN, SHARED, TRAINED, UNTRAINED
-from tasks.study import (
+from study.devices import training_device
+from study.paths import (
     Site,
-    Study,
     part_name,
     sae_folder,
     series_name,
@@ -36,10 +31,13 @@ from tasks.study import (
     site_folder,
     site_path,
     split_range,
-    store_of,
     time_series,
     unit_name,
 )
+from study.publish import lacking, publish
+from study.saes import FROZEN, SHARED, TRAINED, UNTRAINED, member_folder
+from study.store import store_of
+from study.study import Study
 
 LOG, STATISTICS = "log.jsonl", "statistics.safetensors"
 Progress = Callable[[int, int, Any], None]
@@ -138,29 +136,6 @@ def dictionaries(study: Study, members: list[Member]) -> list[Member]:
 def kind_of(member: Member) -> str:
     """The ``kind`` of a trained member's rows."""
     return FROZEN if member.frozen else TRAINED
-
-
-def member_folder(study: Study, site: Site, member: Member) -> Path:
-    """``k<k>/`` for a dictionary; below it ``x<expansion>``, ``seed<seed>`` and ``frozen`` for the others."""
-    channels = store_of(study).shape(site)[2]
-    folder = sae_folder(study, site, member.k)
-    if member.n != study.config.sae.expansion[0] * channels:
-        folder = folder / f"x{member.n // channels}"
-    if member.seed != study.config.seed:
-        folder = folder / f"seed{member.seed}"
-    return folder / FROZEN if member.frozen else folder
-
-
-def training_device(study: Study, site: Site) -> str:
-    """``model.device``; for 'auto' the GPU if there is one, and with several, sites take turns.
-
-    Raises ``DiffusionError`` for a device that this machine does not have.
-    """
-    if study.config.model.device != "auto":
-        return str(resolve_device(study.config.model.device))
-    if not torch.cuda.is_available():
-        return "cpu"
-    return f"cuda:{study.config.sites_list().index(site) % torch.cuda.device_count()}"
 
 
 def _save_and_measure(

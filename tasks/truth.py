@@ -19,7 +19,7 @@ from concepts.detector_scores import Key
 from concepts.overlap import cell_areas
 from storage.images import decode_png
 from storage.vouch import digest_of
-from tasks.errors import StudyError
+from study.errors import StudyError
 from vision.rle import decode
 
 COLUMNS = ("caption", "seed", "image", "labels")

@@ -14,12 +14,14 @@ from typing import Any
 from prefect import get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 
-from tasks import bench, calibrate, collect, effects, intervene, label, layout, match, plans, segment, train
+from study import plans
+from study.paths import Site, series_name, site_path, unit_name
+from study.publish import lacking, shard_name
+from study.study import Study
+from study.threads import limited
+from tasks import bench, calibrate, collect, effects, intervene, label, layout, match, segment, train
 from tasks.curves import LiveCurves
-from tasks.parts import lacking, shard_name
 from tasks.patience import be_patient
-from tasks.study import Site, Study, series_name, site_path, unit_name
-from tasks.threads import limited
 
 be_patient()  # here, because every process that runs a task imports this module
 Unit = Callable[..., dict[str, Any]]

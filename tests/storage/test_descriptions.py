@@ -9,7 +9,7 @@ from storage.schemas import KEYS, SCHEMAS, SORTS
 from storage.study import open_study
 from storage.tables import read_table
 from storage.vouch import digest_of
-from tasks.verify import verify
+from study.verify import verify
 from tests.parts import add_part, rewrite_record
 from tests.paths import ROOT
 

@@ -9,7 +9,7 @@ import yaml
 from flows.cli import main
 from storage.schemas import SCHEMAS
 from storage.study import open_study
-from tasks.config import load_config
+from study.config import load_config
 from tests.parts import add_part
 from tests.paths import ROOT
 

@@ -10,7 +10,7 @@ from storage.activations import ActivationStore
 from storage.atomic import sweep
 from storage.lock import writing
 from storage.study import open_study
-from tasks.verify import inspect_study
+from study.verify import inspect_study
 from tests.parts import add_part
 
 TAG = {"prompt_id": 1, "label": "tree", "score": 0.5, "tagger": "mini"}

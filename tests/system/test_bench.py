@@ -10,9 +10,9 @@ from flows.cli import main
 from miniature.settings import default_world
 from miniature.truth import write_truth
 from storage.tables import read_table
-from tasks.errors import StudyError
+from study.errors import StudyError
+from study.verify import verify
 from tasks.truth import read_truth
-from tasks.verify import verify
 from tests.paths import ROOT
 
 pytestmark = pytest.mark.system

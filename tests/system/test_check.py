@@ -5,9 +5,9 @@ import pytest
 
 from storage.activations import ActivationStore
 from storage.tables import count_rows, parts
-from tasks.config import load_config
-from tasks.inputs import check_inputs
-from tasks.outlook import edits_of, kept_images, outlook
+from study.config import load_config
+from study.inputs import check_inputs
+from study.outlook import edits_of, kept_images, outlook
 from tests.paths import ROOT
 
 TINY = ROOT / "configs" / "tiny.yaml"

@@ -16,12 +16,12 @@ from prefect.settings import PREFECT_HOME, temporary_settings
 from flows.common import run_each
 from flows.server import free_port, prefect_server
 from storage.records import records
-from tasks.config import RunSettings, load_config
-from tasks.errors import StudyError
-from tasks.parts import publish, shard_name
+from study.config import RunSettings, load_config
+from study.errors import StudyError
+from study.publish import publish, shard_name
+from study.study import Study
 from tasks.progress import StageProgress, listening
 from tasks.runner import run_units, started_runner
-from tasks.study import Study
 from tasks.units import once
 from tests.paths import ROOT
 

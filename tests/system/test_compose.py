@@ -14,7 +14,7 @@ import yaml
 
 from flows.server import free_port
 from storage.inspect import table_hashes
-from tasks.verify import verify
+from study.verify import verify
 from tests.paths import ROOT
 
 pytestmark = [

@@ -9,9 +9,9 @@ import pytest
 
 from flows.cli import main
 from storage.records import forget_record
-from tasks.config import load_config
-from tasks.study import open_existing, open_or_create
-from tasks.undone import STAGES_OF, done_units
+from study.config import load_config
+from study.opening import open_existing, open_or_create
+from study.undone import STAGES_OF, done_units
 from tests.paths import ROOT
 
 pytestmark = pytest.mark.system

@@ -21,7 +21,7 @@ from storage.activations import ActivationStore
 from storage.errors import StorageError
 from storage.images import decode_png
 from storage.query import query
-from tasks.errors import StudyError
+from study.errors import StudyError
 from tests.paths import ROOT
 from vision.rle import decode
 from vision.types import Backend
@@ -228,7 +228,7 @@ def installed(tmp_path_factory):
 
 LAB = {
     "tasks/__init__.py": "MINE = 'tasks'\n",
-    "tasks/study.py": "raise RuntimeError('mine, and not for you')\n",
+    "study/study.py": "raise RuntimeError('mine, and not for you')\n",
     "storage/__init__.py": "MINE = 'storage'\n",
     "storage/query.py": "raise RuntimeError('mine, and not for you')\n",
     "flows.py": "MINE = 'flows'\n",

@@ -9,7 +9,7 @@ from prefect.settings import PREFECT_API_URL, PREFECT_HOME, temporary_settings
 
 from flows.server import prefect_server
 from storage.errors import StorageError
-from tasks.config import RunSettings
+from study.config import RunSettings
 from tasks.progress import StageProgress
 from tasks.runner import Step, run_chains, run_units, with_retries
 

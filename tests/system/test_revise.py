@@ -12,13 +12,14 @@ from flows import cli
 from storage.inspect import STAGES, expected_units, status, table_hashes
 from storage.query import query
 from storage.records import read_record, records
-from tasks.config import load_config
-from tasks.dependencies import STAGES as DECLARED
-from tasks.dependencies import stage_hashes
-from tasks.preconditions import units_of
-from tasks.revise import plan_revision
-from tasks.study import Study, open_or_create
-from tasks.verify import verify
+from study.config import load_config
+from study.opening import open_or_create
+from study.preconditions import units_of
+from study.revise import plan_revision
+from study.stages import STAGES as DECLARED
+from study.stages import stage_hashes
+from study.study import Study
+from study.verify import verify
 from tests.parts import make_old
 from tests.paths import ROOT
 from tests.system.conftest import kill_nine_once
@@ -121,7 +122,7 @@ def test_back_again_is_the_study_it_was(copy, launch):
 FEWER = ["sae.across_time=false", "sae.frozen_control=false", "sae.seeds=1", "interventions.styles=[]"]
 
 
-@pytest.mark.parametrize("moment", [None, "tasks.revise._clear", "shutil.rmtree", "tasks.revise.end_revision"])
+@pytest.mark.parametrize("moment", [None, "study.revise._clear", "shutil.rmtree", "study.revise.end_revision"])
 def test_what_has_no_unit_any_more_goes_though_the_revision_is_killed(copy, launch, monkeypatch, moment):
     settings = [part for setting in FEWER for part in ("--set", setting)]
     if moment:
@@ -209,6 +210,6 @@ def _killed(*_arguments, **_options):
 
 
 def _revise(root: Path, overrides: list[str]) -> None:
-    from tasks import revise
+    from study import revise
 
     revise.revise(plan_revision(root, load_config(ROOT / CONFIG, overrides)))

@@ -14,7 +14,7 @@ import pytest
 
 from flows.server import API, free_port
 from storage.inspect import expected_units, status, table_hashes
-from tasks.verify import verify
+from study.verify import verify
 from tests.paths import ROOT
 from tests.system.conftest import concepts, environment
 

@@ -20,7 +20,7 @@ from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_MAX_RETRIES, PREFEC
 
 from flows.automations import install
 from flows.server import API, own_server, prefect_server, though_the_api_goes
-from tasks.errors import StudyError
+from study.errors import StudyError
 from tasks.patience import be_patient
 
 pytestmark = pytest.mark.system

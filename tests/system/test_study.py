@@ -9,7 +9,7 @@ from storage.inspect import STAGES, expected_units, status, table_hashes
 from storage.query import query
 from storage.schemas import SCHEMAS
 from storage.tables import read_table
-from tasks.verify import verify
+from study.verify import verify
 from tests.system.conftest import kill_nine_once
 from tests.vision.tiny_models import WORDS, build_tiny_vision
 

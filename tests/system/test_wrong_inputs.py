@@ -17,10 +17,11 @@ from flows.cli import main
 from storage.errors import StorageError
 from storage.records import forget_record, read_record, records
 from storage.tables import read_table
+from study.config import load_config
+from study.errors import StudyError
+from study.models import borrowed_model
+from study.opening import may_write, open_or_create
 from tasks import collect, edits
-from tasks.config import load_config
-from tasks.errors import StudyError
-from tasks.study import borrowed_model, may_write, open_or_create
 from tests.models import miniature_without_manifest
 from tests.paths import ROOT
 

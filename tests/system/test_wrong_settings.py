@@ -252,7 +252,7 @@ def test_a_configuration_that_is_no_file(refused, tmp_path):
 
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
 def test_files_that_say_their_encoding_are_read(encoding, tmp_path):
-    from tasks.config import load_config
+    from study.config import load_config
 
     raw = yaml.safe_load(TINY.read_text())
     raw |= {"name": "Größe 図", "model": {"path": str(ROOT / "miniature" / "weights" / "sd-mini")}}

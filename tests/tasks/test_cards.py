@@ -8,11 +8,11 @@ from PIL import Image
 
 from miniature.world import make_scene
 from storage.images import encode_png
+from study.config import load_config
+from study.errors import StudyError
+from study.study import Study
 from tasks import cards
 from tasks.cards import ConceptKey, draw_card, pick_cards
-from tasks.config import load_config
-from tasks.errors import StudyError
-from tasks.study import Study
 from tests.parts import add_part
 
 SITE, K, GRID = ("mid", 0.5, "cond"), 20, (8, 8)

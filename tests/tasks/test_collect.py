@@ -9,9 +9,9 @@ import pytest
 
 from diffusion.sampling import Samples
 from storage.images import decode_png
+from study.config import load_config
+from study.study import Study
 from tasks import collect
-from tasks.config import load_config
-from tasks.study import Study
 from tests.paths import ROOT
 
 SITES = [("mid", 1.0, "cond"), ("up", 0.0, "cond")]

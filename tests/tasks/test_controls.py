@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from storage.activations import ActivationStore
+from study.config import load_config
+from study.study import Study
 from tasks import controls
-from tasks.config import load_config
 from tasks.controls import classical_fit, fit_vectors
-from tasks.study import Study
 from tests.paths import ROOT
 
 SITE, PROMPTS, TRAIN, SHARD = ("mid", 0.0, "cond"), 100, 90, 4

@@ -12,11 +12,12 @@ from concepts.effects import region_mask
 from concepts.interventions import ConceptEdit, random_direction
 from concepts.settings import REGIONS
 from sae.model import TopKSAE
+from study.config import load_config
+from study.paths import split_range
+from study.plans import Unit
+from study.study import Study
 from tasks import edits
-from tasks.config import load_config
 from tasks.edits import Editor, cases_of, direction_seed, looks_of, site_of, target_cids, unit_norm
-from tasks.plans import Unit
-from tasks.study import Study, split_range
 from tests.parts import add_part, label_row
 from tests.paths import ROOT
 

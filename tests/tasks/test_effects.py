@@ -9,11 +9,11 @@ import pytest
 from concepts.effect_table import COLUMNS, effect_rows
 from concepts.settings import REGIONS
 from storage.tables import read_table
+from study.config import load_config
+from study.study import Study
 from tasks import draw
 from tasks.artifacts import bench_summary
-from tasks.config import load_config
 from tasks.effects import summarise_effects
-from tasks.study import Study
 from tests.parts import add_part, label_row
 
 CONFIG = Path(__file__).parents[2] / "configs" / "tiny.yaml"

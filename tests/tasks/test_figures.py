@@ -12,13 +12,13 @@ from figures import draw as drawings
 from storage.errors import StorageError
 from storage.records import read_record
 from storage.study import open_study
+from study.config import load_config
+from study.errors import StudyError
+from study.study import Study
+from study.verify import verify
 from tasks import draw
-from tasks.config import load_config
 from tasks.draw import FIGURES, NothingToShow
-from tasks.errors import StudyError
 from tasks.figures import draw_all, put_picture, refuse_failed
-from tasks.study import Study
-from tasks.verify import verify
 from tests.paths import ROOT
 
 

@@ -9,12 +9,12 @@ from safetensors.torch import load_file, save_file
 
 from sae.io import save_sae
 from sae.model import TopKSAE
+from study.config import load_config
+from study.study import Study
 from tasks import given
 from tasks.bench import BenchInputs
-from tasks.config import load_config
 from tasks.given import given_dictionaries
 from tasks.methods import METHODS
-from tasks.study import Study
 from tests.paths import ROOT
 
 CHANNELS, SITE = 16, "up/0.00/cond"

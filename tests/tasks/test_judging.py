@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from concepts.cases import Case
+from study.plans import Unit
 from tasks import judging
 from tasks.judging import objects_kept, score
-from tasks.plans import Unit
 
 CAPTIONS = ["a tree", "a dog at night", "a dog and trees"]
 

@@ -10,21 +10,13 @@ from storage.errors import StorageError
 from storage.images import encode_png
 from storage.records import read_record
 from storage.tables import part_path, read_table
+from study.config import load_config
+from study.errors import StudyError
+from study.publish import lacking, read_shards, shard_name
+from study.reading import cell_colours, label_areas, label_masks
+from study.study import Study
 from tasks import segment
-from tasks.config import load_config
-from tasks.errors import StudyError
-from tasks.parts import lacking, read_shards, shard_name
-from tasks.segment import (
-    areas_of_shard,
-    cell_colours,
-    detect_shard,
-    label_areas,
-    label_masks,
-    segment_shard,
-    segmented_ids,
-    tag_shard,
-)
-from tasks.study import Study
+from tasks.segment import areas_of_shard, detect_shard, segment_shard, segmented_ids, tag_shard
 from tests.parts import add_part, make_old
 from tests.paths import ROOT
 from vision.ceiling import iou_ceiling

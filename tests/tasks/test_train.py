@@ -16,11 +16,12 @@ from storage.activations import ActivationStore
 from storage.errors import StorageError
 from storage.records import record_path
 from storage.tables import read_table
+from study.config import load_config
+from study.paths import site_folder
+from study.preconditions import sites_to_train
+from study.study import Study
 from tasks import curves, train
-from tasks.config import load_config
 from tasks.match import match_times
-from tasks.preconditions import sites_to_train
-from tasks.study import Study, site_folder
 from tasks.train import sweep_checkpoints, train_shared, train_site
 from tests.paths import ROOT
 

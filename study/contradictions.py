@@ -1,0 +1,187 @@
+"""Settings that contradict each other, refused with a sentence before a study is begun or revised under them.
+
+Each entry of ``PAIRS`` holds two settings that no study can mean together: one asks for what the other rules out, or is
+read by nothing under it. docs/inputs.md lists them. What makes a single group of settings impossible is refused by that
+group itself. A study that was begun under such settings by an earlier version goes on: its results follow from them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from study.config import StudyConfig
+from study.errors import StudyError
+from vision.settings import TransformersSettings
+
+
+class Pair(NamedTuple):
+    """Two settings, and what is said where they contradict each other: None where they do not."""
+
+    one: str
+    other: str
+    told: Callable[[StudyConfig], str | None]
+
+
+def refuse_contradictions(config: StudyConfig) -> None:
+    """Raise ``StudyError`` for the first pair of settings that contradict each other."""
+    for pair in PAIRS:
+        if (told := pair.told(config)) is not None:
+            raise StudyError(told)
+
+
+def _zero_shot_without_clip(config: StudyConfig) -> str | None:
+    given = _transformers(config)
+    if given is None or given.tagger != "zero-shot" or given.clip:
+        return None
+    return (
+        "vision.transformers.tagger is 'zero-shot', but vision.transformers.clip names no model that could score the "
+        "words: name a CLIP or SigLIP there, or take the tagger 'caption'"
+    )
+
+
+def _clip_without_zero_shot(config: StudyConfig) -> str | None:
+    given = _transformers(config)
+    if given is None or given.tagger == "zero-shot" or not given.clip:
+        return None
+    return (
+        f"vision.transformers.clip is given, but only the tagger 'zero-shot' reads it, and the tagger is "
+        f"{given.tagger!r}: drop one of the two"
+    )
+
+
+def _objects_without_judge(config: StudyConfig) -> str | None:
+    return _no_judge(config, "objects", "judge_clipseg", "a CLIPSeg")
+
+
+def _styles_without_judge(config: StudyConfig) -> str | None:
+    return _no_judge(config, "styles", "judge_clip", "a CLIP or SigLIP")
+
+
+def _no_judge(config: StudyConfig, targets: str, judge: str, kind: str) -> str | None:
+    given = _transformers(config)
+    if given is None or not getattr(config.interventions, targets) or getattr(given, judge):
+        return None
+    return (
+        f"interventions.{targets} are to be judged, but vision.transformers.{judge} names no judge: name {kind} "
+        "model there, or drop the targets"
+    )
+
+
+def _mini_beside_transformers(config: StudyConfig) -> str | None:
+    return _idle_group(config, "mini", "transformers")
+
+
+def _transformers_beside_mini(config: StudyConfig) -> str | None:
+    return _idle_group(config, "transformers", "mini")
+
+
+def _idle_group(config: StudyConfig, group: str, backend: str) -> str | None:
+    """A plug-in may read either group."""
+    if config.vision.backend != backend or getattr(config.vision, group) is None:
+        return None
+    return (
+        f"vision.{group} is given, but vision.backend is {backend!r}, which does not read it: drop the group (`--set "
+        f"vision.{group}=null` does), or choose the backend {group!r}"
+    )
+
+
+def _words_for_mini(config: StudyConfig) -> str | None:
+    vision = config.vision
+    given = "vocabulary_file" if vision.vocabulary_file else "vocabulary"
+    if vision.backend != "mini" or not getattr(vision, given):
+        return None
+    return (
+        f"vision.{given} is given, but vision.backend is 'mini', whose network knows its own labels alone: drop the "
+        "words, or choose another backend"
+    )
+
+
+def _vectors_without_their_embedder(config: StudyConfig) -> str | None:
+    labels = config.labels
+    if labels.embedder == "word2vec" or not labels.word2vec_path:
+        return None
+    return (
+        f"labels.word2vec_path is given, but labels.embedder is {labels.embedder!r}, which reads no such file: set "
+        "labels.embedder to 'word2vec', or drop the path"
+    )
+
+
+def _dropped_though_assigned(config: StudyConfig) -> str | None:
+    labels = config.labels
+    if labels.keep_iou <= labels.assign_iou:
+        return None
+    return (
+        f"labels.keep_iou is {labels.keep_iou:g}, above labels.assign_iou {labels.assign_iou:g}: pairs that come near "
+        "to a label would be left out, and only labels stay; lower keep_iou"
+    )
+
+
+def _no_targets(config: StudyConfig) -> str | None:
+    if config.interventions.objects or config.interventions.styles:
+        return None
+    return "interventions.objects and interventions.styles are both empty: name at least one target of either"
+
+
+def _address_without_dask(config: StudyConfig) -> str | None:
+    run = config.run
+    if run.task_runner == "dask" or not run.dask_address:
+        return None
+    return (
+        "run.dask_address is given, but run.task_runner is 'thread', which uses no cluster: set run.task_runner to "
+        "'dask', or drop the address"
+    )
+
+
+def _no_image_to_label(config: StudyConfig) -> str | None:
+    images, needed = config.prompts.splits["dictionary"], config.labels.assign_images
+    if needed <= (images + 1) // 2:
+        return None
+    return (
+        f"labels.assign_images is {needed}, but the selection half of prompts.splits.dictionary ({images}) has only "
+        f"{(images + 1) // 2} images: no concept could get a label; lower the one or raise the other"
+    )
+
+
+def _no_layout_to_score(config: StudyConfig) -> str | None:
+    needed, splits = config.layout.min_images, config.prompts.splits
+    for split in ("dictionary", "layout"):
+        if needed > splits[split]:
+            return (
+                f"layout.min_images is {needed}, but prompts.splits.{split} has only {splits[split]} images: no label "
+                "could be scored; lower the one or raise the other"
+            )
+    return None
+
+
+def _fewer_fitted_than_needed(config: StudyConfig) -> str | None:
+    layout = config.layout
+    if layout.min_images <= layout.fit_images:
+        return None
+    return (
+        f"layout.min_images is {layout.min_images}, but layout.fit_images takes at most {layout.fit_images} of a "
+        "label's images: none could be scored; lower the one or raise the other"
+    )
+
+
+def _transformers(config: StudyConfig) -> TransformersSettings | None:
+    """The group of the transformers backend where that is chosen."""
+    return config.vision.transformers if config.vision.backend == "transformers" else None
+
+
+PAIRS = (
+    Pair("vision.backend", "vision.mini", _mini_beside_transformers),
+    Pair("vision.backend", "vision.transformers", _transformers_beside_mini),
+    Pair("vision.backend", "vision.vocabulary", _words_for_mini),
+    Pair("vision.transformers.tagger", "vision.transformers.clip", _zero_shot_without_clip),
+    Pair("vision.transformers.clip", "vision.transformers.tagger", _clip_without_zero_shot),
+    Pair("interventions.objects", "vision.transformers.judge_clipseg", _objects_without_judge),
+    Pair("interventions.styles", "vision.transformers.judge_clip", _styles_without_judge),
+    Pair("interventions.objects", "interventions.styles", _no_targets),
+    Pair("labels.word2vec_path", "labels.embedder", _vectors_without_their_embedder),
+    Pair("labels.keep_iou", "labels.assign_iou", _dropped_though_assigned),
+    Pair("labels.assign_images", "prompts.splits", _no_image_to_label),
+    Pair("layout.min_images", "prompts.splits", _no_layout_to_score),
+    Pair("layout.min_images", "layout.fit_images", _fewer_fitted_than_needed),
+    Pair("run.dask_address", "run.task_runner", _address_without_dask),
+)

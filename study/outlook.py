@@ -1,0 +1,179 @@
+"""What a study will take before it is begun: units of work, and bytes on disk. Worked out from the settings alone.
+
+The activations and the dictionaries are exact to the headers of their files. Images are counted at their raw size,
+which a PNG stays below; tables that grow with what is found in the images are not counted.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from concepts.settings import REGIONS
+from diffusion.model import Facts
+from sae.members import members_of
+from storage.text import sized
+from study.config import StudyConfig
+from study.errors import StudyError
+from study.plans import FIRST_IMAGES, KINDS, SEGMENTED_SPLITS
+
+ACTIVATION_BYTES, WEIGHT_BYTES = 2, 4  # float16 and float32
+ADAM = 2  # moments that a checkpoint holds beside each weight
+
+
+@dataclass(frozen=True)
+class Outlook:
+    """Counts of what will be made, and bytes; ``checkpoints`` are there only while SAEs are trained, unless kept."""
+
+    prompts: int
+    shards: int
+    sites: int
+    saes: int
+    segmented: int
+    dictionaries: int
+    edits: int
+    activation_bytes: int
+    sae_bytes: int
+    checkpoint_bytes: int
+    image_bytes: int
+
+    @property
+    def bytes(self) -> int:
+        """The most that is on disk at once."""
+        return self.activation_bytes + self.sae_bytes + self.checkpoint_bytes + self.image_bytes
+
+
+def outlook(config: StudyConfig, facts: Facts) -> Outlook:
+    """What the configuration asks for, of a model with such blocks and images."""
+    prompts, sites = sum(config.prompts.splits.values()), config.sites_list()
+    image = 3 * facts.height * facts.width
+    edits = edits_of(config)
+    saes, sae_bytes, checkpoints = _saes(config, facts)
+    return Outlook(
+        prompts=prompts,
+        shards=-(-prompts // config.prompts.shard_size),
+        sites=len(sites),
+        saes=saes,
+        segmented=sum(config.prompts.splits[split] for split in SEGMENTED_SPLITS),
+        dictionaries=len(sites) * len(config.sae.k),
+        edits=edits,
+        activation_bytes=sum(prompts * _vectors(facts, block) * _channels(facts, block) for block, _, _ in sites)
+        * ACTIVATION_BYTES,
+        sae_bytes=sae_bytes,
+        checkpoint_bytes=checkpoints,
+        image_bytes=image * (kept_images(config) + (edits if config.interventions.keep_images else 0)),
+    )
+
+
+def kept_images(config: StudyConfig) -> int:
+    """Images of the study that are stored: of the train split only the first ones, unless all are asked for."""
+    splits, total = config.prompts.splits, sum(config.prompts.splits.values())
+    dropped = 0 if config.sampling.train_images else max(splits["train"] - _shown_of_train(config), 0)
+    return total - dropped
+
+
+def _shown_of_train(config: StudyConfig) -> int:
+    before = 0
+    for name, size in config.prompts.splits.items():
+        if name == "train":
+            return min(max(FIRST_IMAGES - before, 0), size)
+        before += size
+    return 0
+
+
+def edits_of(config: StudyConfig) -> int:
+    """At most so many edited images are kept in the tables: every case by concepts and by a random direction."""
+    edits, found = config.interventions, 0
+    for kind, targets in zip(KINDS, (edits.objects, edits.styles), strict=True):
+        regions = len(REGIONS) if kind == "spatial" else 1
+        prompts = min(edits.prompts_per_target, config.prompts.splits["style"])
+        found += 2 * len(targets) * len(edits.windows) * prompts * regions
+    return found
+
+
+def trial_edits_of(config: StudyConfig) -> int:
+    """At most so many images are edited to choose the strengths, and not kept."""
+    edits, found = config.interventions, 0
+    for targets, strengths in (
+        (edits.objects, edits.spatial_strengths),
+        (edits.styles, edits.global_strengths),
+    ):
+        if len(strengths) > 1:
+            found += 2 * len(targets) * len(edits.windows) * len(strengths) * edits.calibration_images
+    return found
+
+
+def _saes(config: StudyConfig, facts: Facts) -> tuple[int, int, int]:
+    """SAEs of all sites, their bytes, and the bytes of the checkpoints that are on disk at once."""
+    count = size = 0
+    stacks = []
+    for block, _, _ in config.sites_list():
+        d, k = _channels(facts, block), len(config.sae.k)
+        members = members_of(config.sae, d, config.seed)
+        width = config.sae.expansion[0] * d
+        controls = k * (2 if config.sae.across_time else 1)  # the untrained one, and the one of all times
+        stacks.append(sum(sae_size(d, member.n) for member in members))
+        size += stacks[-1] + controls * sae_size(d, width)
+        count += len(members) + controls
+    largest = sorted((stack * (1 + ADAM) for stack in stacks), reverse=True)
+    at_once = largest if config.run.keep_checkpoints else largest[: config.run.max_workers]
+    return count, size, sum(at_once)
+
+
+def sae_size(d: int, n: int) -> int:
+    """Bytes of an SAE's weights: encoder, decoder and both biases."""
+    return WEIGHT_BYTES * (2 * d * n + d + n)
+
+
+def _vectors(facts: Facts, block: str) -> int:
+    rows, columns, _ = facts.shapes[block]
+    return rows * columns
+
+
+def _channels(facts: Facts, block: str) -> int:
+    return facts.shapes[block][2]
+
+
+def told(found: Outlook) -> list[str]:
+    """The outlook in lines for a terminal."""
+    rows = [
+        ("collect", f"{found.prompts:,} prompts in {found.shards:,} shards, {found.sites} sites of each"),
+        ("train", f"{found.saes:,} SAEs, controls included"),
+        ("label", f"{found.segmented:,} images to segment, {found.dictionaries} dictionaries to label"),
+        ("intervene", f"at most {found.edits:,} edited images"),
+        ("activations", sized(found.activation_bytes)),
+        (
+            "SAEs",
+            f"{sized(found.sae_bytes)}, and {sized(found.checkpoint_bytes)} of checkpoints while they are trained",
+        ),
+        ("images", f"at most {sized(found.image_bytes)}"),
+    ]
+    return [f"{name:<12} {what}" for name, what in rows]
+
+
+def refuse_no_room(root: Path, found: Outlook) -> None:
+    """Raise ``StudyError`` if the disk that ``root`` is to lie on has less room than the study will take."""
+    above = root.absolute()
+    while not above.exists() and above != above.parent:
+        above = above.parent
+    free = shutil.disk_usage(above).free
+    if found.bytes > free:
+        raise StudyError(
+            f"--root {root}: the study takes up to {sized(found.bytes)}, and the disk has {sized(free)} left: choose "
+            "another disk, fewer prompts (prompts.splits) or fewer sites"
+        )
+
+
+def hours(seconds: float) -> str:
+    """A length of time as one says it: in seconds, minutes, hours or days."""
+    for unit, length, most in (("s", 1, 100), ("min", 60, 100 * 60), ("h", 3600, 72 * 3600)):
+        if seconds < most:
+            return f"{seconds / length:.0f} {unit}"
+    return f"{seconds / 86400:.0f} days"
+
+
+def cores() -> int:
+    """Processor cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,0 +1,82 @@
+"""Where a study keeps what: ranges of prompts and shards, folders of sites, names of units and parts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from study.study import Study
+
+Site = tuple[str, float, str]
+
+
+def split_range(study: Study, split: str) -> tuple[int, int]:
+    """[start, stop) of a split's prompt ids; splits are contiguous in the order of the configuration."""
+    start = 0
+    for name, size in study.config.prompts.splits.items():
+        if name == split:
+            return start, start + size
+        start += size
+    raise KeyError(split)
+
+
+def shards_of(study: Study, *splits: str) -> list[int]:
+    """Shards that hold at least one prompt of the named splits, ascending."""
+    size = study.config.prompts.shard_size
+    shards: set[int] = set()
+    for split in splits or tuple(study.config.prompts.splits):
+        start, stop = split_range(study, split)
+        if stop > start:
+            shards.update(range(start // size, (stop - 1) // size + 1))
+    return sorted(shards)
+
+
+def site_path(site: Site) -> str:
+    """``block/t/conditioning`` as in the folder contract, t with two decimals."""
+    block, t, conditioning = site
+    return f"{block}/{t:.2f}/{conditioning}"
+
+
+def site_columns(site: Site, k: int) -> dict[str, Any]:
+    """The columns that name a site in every site table."""
+    return {"block": site[0], "t": site[1], "conditioning": site[2], "k": k}
+
+
+def site_folder(study: Study, site: Site) -> Path:
+    """Folder of a site's SAEs, its statistics and its checkpoint's commit file."""
+    return Path(study.root) / "saes" / site_path(site)
+
+
+def sae_folder(study: Study, site: Site, k: int) -> Path:
+    """Folder of one dictionary SAE; its controls and relatives lie below it."""
+    return site_folder(study, site) / f"k{k}"
+
+
+def shared_folder(study: Study, block: str, conditioning: str) -> Path:
+    """Where the SAEs of all times together are trained; folded, they lie in each site's ``k<k>/shared``."""
+    return Path(study.root) / "saes" / block / "shared" / conditioning
+
+
+def time_series(study: Study) -> list[tuple[str, str]]:
+    """Every (block, conditioning): the sites that differ in time only."""
+    return [(block, c) for block in study.config.sites.blocks for c in study.config.sites.conditionings]
+
+
+def series_name(block: str, conditioning: str) -> str:
+    """Name of the completion record of a (block, conditioning)."""
+    return f"{block}/{conditioning}"
+
+
+def sae_units(study: Study) -> list[tuple[Site, int]]:
+    """Every (site, k): the unit of work of training, labelling and layout."""
+    return [(site, k) for site in study.config.sites_list() for k in study.config.sae.k]
+
+
+def unit_name(site: Site, k: int) -> str:
+    """Name of a unit's completion record."""
+    return f"{site_path(site)}/k{k}"
+
+
+def part_name(site: Site, k: int) -> str:
+    """Name of the table part that a (site, k) unit writes."""
+    return unit_name(site, k).replace("/", "-")

@@ -1,0 +1,115 @@
+"""Publishing a finished unit of work, table parts first and the record last, and reading the parts of shards."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from storage.formats import KEY, TABLE, format_of
+from storage.publish import publish_unit
+from storage.records import missing, read_record
+from storage.schemas import KEYS, SCHEMAS, WRITERS
+from storage.tables import Filters, open_parts, part_path
+from storage.vouch import check, digest_of_bytes
+from study.errors import StudyError
+from study.paths import shards_of
+from study.study import Study
+
+Rows = list[dict[str, Any]] | Any  # or a pa.Table, which carries no types
+
+
+def shard_name(shard: int) -> str:
+    """Name of a shard in records and table parts."""
+    return f"{shard:06d}"
+
+
+def part_of(unit: str) -> str:
+    """Name of the table part that a unit writes, unless its stage gives another."""
+    return unit.replace("/", "-")
+
+
+def publish(
+    study: Study,
+    stage: str,
+    unit: str,
+    tables: dict[str, Rows],
+    part: str | None = None,
+    extra: dict[str, Any] | None = None,
+    files: Iterable[Path] = (),
+) -> None:
+    """Write each table's part, then the record that makes the unit done: see ``storage.publish``.
+
+    The record also carries the hash of what the unit followed from. ``files`` are those the unit wrote beside tables.
+    """
+    publish_unit(study.root, stage, unit, tables, part or part_of(unit), study.hash_of(stage), files, extra)
+
+
+def lacking(study: Study, stage: str, units: list[str]) -> list[str]:
+    """The units that are not done under the study's settings, in the order given.
+
+    Folders filled before stages had hashes of their own carry the whole configuration's.
+    """
+    return missing(study.root, stage, units, study.hash_of(stage), study.config_hash)
+
+
+def read_shards(
+    study: Study,
+    table: str,
+    start: int,
+    stop: int,
+    columns: list[str] | None = None,
+    splits: tuple[str, ...] = (),
+    filters: Filters | None = None,
+) -> pa.Table:
+    """Rows with start <= prompt_id < stop of a table that has one part a shard, sorted by key.
+
+    Only the parts of those shards are opened; a dataset over all of them would read every footer first. ``splits``
+    names the splits that the table covers, all by default. Raises ``StudyError`` for a part that no record names,
+    ``StorageError`` for one that is not there or is damaged.
+    """
+    size = study.config.prompts.shard_size
+    shards = [shard for shard in shards_of(study, *splits) if start < (shard + 1) * size and shard * size < stop]
+    files = [_shard_part(study, table, shard) for shard in shards]
+    wanted = columns or SCHEMAS[table].names
+    keyed = list(dict.fromkeys([*wanted, *KEYS[table]]))
+    within = [("prompt_id", ">=", start), ("prompt_id", "<", stop), *(filters or [])]
+    if not files:
+        return SCHEMAS[table].empty_table().select(wanted)
+    try:
+        found = open_parts(table, files).to_table(columns=keyed, filter=pq.filters_to_expression(within))
+    except (pa.ArrowInvalid, OSError) as error:
+        raise StudyError(f"a part of {files[0].parent} cannot be read ({error}): run `concepts verify`") from error
+    return found.sort_by([(name, "ascending") for name in KEYS[table]]).select(wanted)
+
+
+def _shard_part(study: Study, table: str, shard: int) -> Path:
+    """The part of one shard, compared with its record. Raises ``StudyError`` if no record names it."""
+    stage, unit = WRITERS[table][0], shard_name(shard)
+    facts = (read_record(study.root, stage, unit) or {}).get("tables", {}).get(table)
+    if facts is None:
+        raise StudyError(
+            f"{study.root}: stage {stage!r} has no record of shard {unit}, whose rows of {table} are needed: run "
+            "`concepts run` on this folder first"
+        )
+    path = part_path(study.root, table, facts["part"])
+    format_of(facts.get(KEY), TABLE, path)
+    check(path, facts["sha256"])
+    return path
+
+
+def prompts_by_shard(study: Study, prompts: pa.Table, units: Iterable[str]) -> Iterator[tuple[str, str]]:
+    """Shards by name -> what their records say of the prompts that they were sampled from, as these prompts have it."""
+    size = study.config.prompts.shard_size
+    for unit in units:
+        yield unit, told_prompts(prompts.slice(int(unit) * size, size))
+
+
+def told_prompts(prompts: pa.Table) -> str:
+    """A digest of prompts' ids, captions and seeds: what an image follows from."""
+    rows = [prompts[name].to_pylist() for name in ("prompt_id", "caption", "seed")]
+    return digest_of_bytes(json.dumps(rows).encode())

@@ -1,0 +1,57 @@
+"""Whether a study has anything left to do, asked of its records alone: no server is started and no model loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from storage.records import read_record, record_path
+from storage.store_metadata import NoStoreError, read_documents, store_path
+from storage.tables import part_path
+from storage.vouch import vouched_files
+from study.plans import FIGURE_STAGE
+from study.preconditions import units_of
+from study.publish import lacking
+from study.stages import STAGES_OF
+from study.study import Study
+
+
+def done_units(study: Study, command: str) -> dict[str, int] | None:
+    """Stage -> how many units it has, if all of the command's are done under the study's settings and nothing is gone.
+
+    None if there is something to do. What the files hold is asked by ``concepts verify``; here, whether they exist.
+    Raises ``StorageError`` for a store whose metadata are damaged, as every stage would.
+    """
+    try:
+        read_documents(study.root)
+    except NoStoreError:  # not planned yet, or killed while it was
+        return None
+    found: dict[str, int] = {}
+    for name in STAGES_OF if command == "run" else (command,):
+        stages = {stage: units_of(study, stage) for stage in STAGES_OF[name]}
+        if not all(is_finished(study, stage, units) for stage, units in stages.items()):
+            return None
+        found[name] = sum(map(len, stages.values()))
+    return found
+
+
+def is_finished(study: Study, stage: str, units: list[str]) -> bool:
+    """Whether every unit is done under the study's settings and every file that its record names is there."""
+    if lacking(study, stage, units):
+        return False
+    return all(path.is_file() for unit in units for path in _written(study, stage, unit))
+
+
+def _written(study: Study, stage: str, unit: str) -> Iterator[Path]:
+    """Every file that the record of a finished unit names; of a picture, the record as well."""
+    record: dict[str, Any] = read_record(study.root, stage, unit) or {}
+    for table, facts in record.get("tables", {}).items():
+        yield part_path(study.root, table, facts["part"])
+    for name in vouched_files(record):
+        yield Path(study.root) / name
+    for site in record.get("checksums", {}):
+        yield store_path(study.root) / site / "c" / str(int(unit)) / "0" / "0" / "0"
+    for name in record.get("figures", ()):
+        yield record_path(study.root, FIGURE_STAGE, name)
+        yield Path(study.root) / "figures" / f"{name}.png"

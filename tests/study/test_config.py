@@ -1,0 +1,86 @@
+import pytest
+
+from study.config import load_config
+from study.errors import StudyError
+from tests.paths import ROOT
+
+CONFIGS = ("mini", "tiny", "sd14")
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_shipped_configurations_are_valid(name):
+    assert load_config(ROOT / "configs" / f"{name}.yaml").name == name
+
+
+def test_sd14_is_the_papers_setting():
+    config = load_config(ROOT / "configs" / "sd14.yaml")
+    assert config.sites.blocks["down"] == "down_blocks.2.attentions.1"
+    assert len(config.sites_list()) == 18 and config.sae.k == (10, 20)
+    assert list(config.prompts.splits.values()) == [200_000, 40_000, 5_000, 1_000]
+    assert (config.sampling.steps, config.sampling.guidance_scale) == (50, 7.5)
+    assert (config.sae.aux_alpha, config.sae.aux_k, config.sae.batch_size, config.sae.lr) == (1 / 32, 256, 4096, 1e-4)
+
+
+def test_paths_are_relative_to_the_file_and_overrides_are_yaml():
+    config = load_config(ROOT / "configs" / "tiny.yaml", ["sae.k=[3, 5]", "seed=7"])
+    assert config.model.path == str(ROOT / "miniature" / "weights" / "sd-mini")
+    assert config.sae.k == (3, 5) and config.seed == 7
+
+
+@pytest.mark.parametrize(
+    ("override", "says"),
+    [
+        ("sae.batchsize=3", "unknown key 'sae.batchsize'; did you mean 'batch_size'"),
+        ("saes.k=[3]", "did you mean 'sae'"),
+        ("seed=many", "'seed' is 'many'"),
+        ("sites.times=[1.0, 0.9, 0.0]", "sites.times 1.0 and 0.9 are the same step of sampling.steps 4"),
+        ("sites.times=[1.5]", r"sites.times must lie in \[0, 1\]"),
+        ("prompts.splits={train: 4}", "prompts.splits lacks"),
+        ("interventions.block=top", "interventions.block is 'top'"),
+        ("interventions.global_block=top", "interventions.global_block is 'top', which sites.blocks does not name"),
+        ("interventions.spatial_block=top", "interventions.spatial_block is 'top'"),
+        ("sites.conditionings=[uncond]", "must include 'cond'"),
+        ("interventions.windows={early: [0.6, 1.0, 0.7]}", "uses the SAE of t=0.7"),
+        ("sae.k=[4, 4]", "sae.k must be distinct"),
+        ("novalue", "is not of the form"),
+    ],
+)
+def test_mistakes_are_one_sentence_naming_the_key(override, says):
+    with pytest.raises(StudyError, match=says) as error:
+        load_config(ROOT / "configs" / "tiny.yaml", [override])
+    assert "\n" not in str(error.value)
+
+
+def test_missing_and_malformed_files(tmp_path):
+    with pytest.raises(StudyError, match="no configuration file"):
+        load_config(tmp_path / "none.yaml")
+    (tmp_path / "a.yaml").write_text("a: [1")
+    with pytest.raises(StudyError, match="not valid YAML"):
+        load_config(tmp_path / "a.yaml")
+    (tmp_path / "b.yaml").write_text("- 1")
+    with pytest.raises(StudyError, match="must hold a mapping"):
+        load_config(tmp_path / "b.yaml")
+    with pytest.raises(StudyError, match="cannot be read .Is a directory."):
+        load_config(tmp_path)
+    (tmp_path / "c.yaml").write_bytes(b"name: \xff\xfe")
+    with pytest.raises(StudyError, match="not valid YAML"):
+        load_config(tmp_path / "c.yaml")
+
+
+@pytest.mark.parametrize(("label", "fits"), [("a/b", False), ("../../x", False), ("traffic light", True)])
+def test_a_word_of_the_vocabulary_that_is_no_files_name_is_no_target(label, fits):
+    given = ["vision.backend=transformers", "vision.transformers={tagger: fixed}", "interventions.styles=[]"]
+    given += [f"vision.vocabulary=[{label}]", f"interventions.objects=[{label}]"]
+    if fits:
+        assert load_config(ROOT / "configs" / "tiny.yaml", given).interventions.objects == (label,)
+        return
+    with pytest.raises(StudyError, match=f"interventions.objects: '{label}' cannot be a name"):
+        load_config(ROOT / "configs" / "tiny.yaml", given)
+
+
+def test_targets_and_windows_that_make_one_name_are_refused():
+    windows = "interventions.windows={c: [0.6, 1.0, 1.0], b-c: [0.0, 0.2, 0.0]}"
+    given = ["vision.backend=transformers", "vision.transformers={tagger: fixed}", "interventions.styles=[]"]
+    given += ["vision.vocabulary=[a, a-b]", "interventions.objects=[a, a-b]", windows]
+    with pytest.raises(StudyError, match="'a' in window 'b-c' and 'a-b' in 'c' would be written to one file"):
+        load_config(ROOT / "configs" / "tiny.yaml", given)
