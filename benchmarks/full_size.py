@@ -38,7 +38,7 @@ from flows.server import prefect_server
 from storage.activations import ActivationStore
 from storage.schemas import KEYS, SCHEMAS
 from storage.tables import count_rows, parts
-from study.plans import FIRST_IMAGES
+from study.units import FIRST_IMAGES
 from study.verify import verify
 
 STAGES = ("collect", "train", "label", "layout", "intervene")

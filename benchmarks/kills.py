@@ -25,7 +25,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from flows.server import prefect_server
-from storage.inspect import expected_units
+from study.status import expected_units
 from study.verify import verify
 
 STAGES = ("plan", "collect", "train", "share", "match", "tag", "segment", "label", "layout", "calibrate", "intervene")

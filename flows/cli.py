@@ -142,10 +142,10 @@ def _said_that_all_is_done(options: argparse.Namespace, config: Any) -> bool:
 
 def _run_flow(options: argparse.Namespace) -> int:
     from flows.server import prefect_server, though_the_api_goes
-    from flows.study import STAGES as STAGE_FLOWS
+    from flows.stages import FLOWS
     from flows.study import study_flow
 
-    flow = study_flow if options.command == "run" else STAGE_FLOWS[options.command]
+    flow = study_flow if options.command == "run" else FLOWS[options.command]
     with prefect_server(), progress_bars():
         summary = though_the_api_goes(lambda: flow(str(options.config), str(options.root), options.set or None))
     for name, counts in summary.items():
@@ -249,17 +249,13 @@ def _card(options: argparse.Namespace) -> int:
 
 
 def _status(options: argparse.Namespace) -> int:
-    from storage.inspect import expected_units, status
-    from storage.study import read_study
     from storage.text import printable, sized
-    from study.stages import stage_hashes
+    from study.status import status
 
-    known = read_study(options.dir)
-    expected = expected_units(options.dir)  # first: it tells of a damaged configuration
-    found = status(options.dir, stage_hashes(known["config"], known.get("stages", {})))
+    found = status(options.dir)
     print(printable(f"study {found['name']} in {options.dir} (configuration {found['config_hash']})"))
     for stage, done in found["done"].items():
-        total = expected[stage]
+        total = found["expected"][stage]
         state = "done" if done >= total else f"{total - done} missing"
         print(f"  {stage:<10} {done:>6} / {total:<6} {state}")
     store = found["activations"]

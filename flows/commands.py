@@ -8,8 +8,10 @@ from importlib import metadata
 from pathlib import Path
 
 from flows.arguments import Parser
+from study.stages import BENCH, COMMANDS
 
-STAGES = ("collect", "train", "label", "layout", "intervene")
+# Commands that run stages of a study, by name, with their lines of help; the bench has arguments of its own.
+STAGES = {name: command.help for name, command in COMMANDS.items() if command.help}
 
 
 def parser() -> argparse.ArgumentParser:
@@ -17,24 +19,16 @@ def parser() -> argparse.ArgumentParser:
     top = Parser(prog="concepts", description="An atlas of what a diffusion model represents, and when.")
     top.add_argument("--version", action="version", version=f"concept-atlas {_version()}")
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    helps = {
-        "run": "the whole study; resumes what is there",
-        "collect": "sample images and record activations",
-        "train": "train the sparse autoencoders",
-        "label": "segment the images and label the concepts",
-        "layout": "predict layouts and score them",
-        "intervene": "edit images by concepts, beside controls",
-    }
     check = commands.add_parser("check", help="what a study would do and take, and whether all that it names is there")
     _add_settings(check)
     check.add_argument("--root", type=_root, help="the folder that it is to fill: is there room on its disk?")
     check.add_argument("--no-timing", action="store_true", help="load no model and say nothing about time")
-    for name in ("run", *STAGES):
-        command = commands.add_parser(name, help=helps[name])
+    for name, told in {"run": "the whole study; resumes what is there", **STAGES}.items():
+        command = commands.add_parser(name, help=told)
         _add_study(command)
         _add_wait(command)
         command.add_argument("--verbose", action="store_true", help="show Prefect's own log")
-    bench = commands.add_parser("bench", help="score dictionaries against images of known truth")
+    bench = commands.add_parser("bench", help=BENCH.help)
     _add_study(bench)
     bench.add_argument("--truth", type=Path, default=Path("runs/truth.parquet"), help="written by miniature.truth")
     bench.add_argument(

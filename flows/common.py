@@ -1,4 +1,4 @@
-"""What every stage flow does: open the study, run what is missing, write its row of ``runs``."""
+"""What every flow does: open the study, run what is missing, write its row of ``runs``."""
 
 from __future__ import annotations
 
@@ -9,10 +9,9 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
-from prefect import Task, runtime
+from prefect import runtime
 from prefect.client.orchestration import get_client
 from prefect.states import Cancelled
-from prefect.task_runners import TaskRunner
 
 from flows.interrupts import farewell
 from storage.lock import writing
@@ -21,25 +20,44 @@ from storage.publish import publish_run
 from storage.records import forget_record
 from study.config import load_config
 from study.opening import open_or_create
+from study.preconditions import require_before
 from study.provenance import git_sha, versions
-from study.publish import lacking
-from study.stages import WITH_WEIGHTS
+from study.stages import SAME, Command, Stage, stages_of
 from study.study import Study
+from study.undone import undone
 from tasks.cluster import ClusterLost
 from tasks.progress import StageProgress
-from tasks.runner import FIRST_SECONDS, Step, run_chains, run_units, with_retries
+from tasks.runner import FIRST_SECONDS, Step, run
+from tasks.units import Work, named, task_of, works_of
 
 CLUSTER_RETURNS = 3  # times that one stage outlives its cluster's scheduler
 RETURN_SECONDS = 300.0  # that a lost scheduler is waited for: a machine restarts in less
 
 
+_opened: dict[tuple[str, str, tuple[str, ...]], Study] = {}
+
+
+@contextmanager
+def opened(config_path: str, root: str, overrides: list[str] | None) -> Iterator[Study]:
+    """Open the study as its only writer. Within a flow that has opened it, that one is given: it is read once a run."""
+    key = (config_path, root, tuple(overrides or ()))
+    if key in _opened:
+        yield _opened[key]
+        return
+    config = load_config(config_path, overrides or [])  # a mistake is told before the folder is made
+    refuse_root(root)
+    with writing(root, f"the flow {runtime.flow_run.flow_name}"):
+        _opened[key] = open_or_create(root, config)
+        try:
+            yield _opened[key]
+        finally:
+            del _opened[key]
+
+
 @contextmanager
 def stage(name: str, config_path: str, root: str, overrides: list[str] | None) -> Iterator[Study]:
-    """Open the study for one stage, as its only writer, and, when the stage ends well, add its row to ``runs``."""
-    config = load_config(config_path, overrides or [])
-    refuse_root(root)
-    with writing(root, f"the flow {name}"):
-        study = open_or_create(root, config)
+    """Open the study for one command's stages and, when they end well, add the row to ``runs``."""
+    with opened(config_path, root, overrides) as study:
         started = datetime.now(UTC)
         with cancelled_if_ended():
             yield study
@@ -75,65 +93,75 @@ def _cancel(flow_run_id: str | None) -> None:
         client.set_flow_run_state(UUID(flow_run_id), Cancelled(message="The command was interrupted."), force=True)
 
 
-def run_missing(
-    study: Study,
-    record_stage: str,
-    units: dict[str, Any],
-    submit: Callable[[TaskRunner[Any], Any], Any],
-) -> list[str]:
-    """Run the units without a completion record, and return their names, the record's.
+def run_command(study: Study, command: Command, **inputs: Any) -> dict[str, Any]:
+    """Run what is missing of a command's stages, in order. Returns counts and what the command's ending reports.
 
-    ``units`` maps the name to what ``submit`` receives.
+    ``inputs`` is given to every piece of work. Raises ``StudyError`` if a stage before the command's is incomplete.
     """
-    todo = lacking(study, record_stage, list(units))
-    if record_stage in WITH_WEIGHTS:
-        # Weights are replaced long before the unit is published: the record of former settings must not vouch for them.
-        for name in todo:
-            forget_record(study.root, record_stage, name)
-    progress = StageProgress(record_stage, len(units) - len(todo), len(units))
+    require_before(study, command.name)
+    stages = stages_of(command.name)
+    made = sum(run_stages(study, chained, inputs) for chained in _chained(stages))
+    total = sum(len(stage.units(study)) for stage in stages)
+    return {"units": total, "made_now": made, **named(command.ending)(study)}
+
+
+def _chained(stages: list[Stage]) -> list[list[Stage]]:
+    """Stages in runs of those that follow each other unit by unit: no shard waits for another's last step."""
+    found: list[list[Stage]] = []
+    for stage in stages:
+        if found and stage.after == {found[-1][-1].name: SAME}:
+            found[-1].append(stage)
+        else:
+            found.append([stage])
+    return found
+
+
+def run_stages(study: Study, stages: list[Stage], inputs: dict[str, Any] | None = None) -> int:
+    """Run the units that are to be made, each unit's stages one after the other. Returns how many there were."""
+    works = {stage.name: works_of(study, stage, inputs) for stage in stages}
+    todo = {stage.name: set(undone(study, stage, _units(works[stage.name]))) for stage in stages}
+    for stage in stages:
+        if stage.replaces:
+            # Files are replaced long before the unit is published: a record of before must not vouch for them.
+            for unit in todo[stage.name]:
+                forget_record(study.root, stage.name, unit)
+    progress = {
+        stage.name: StageProgress(stage.name, *_counted(works[stage.name], todo[stage.name])) for stage in stages
+    }
 
     def run_the_rest(patience: float) -> None:
-        rest = lacking(study, record_stage, todo)
-        progress.set_done(len(units) - len(rest))
-        run_units(study.config.run, progress, submit, [units[name] for name in rest], patience)
-
-    if todo:
-        though_the_cluster_goes(run_the_rest)
-    return todo
-
-
-def run_each(study: Study, record_stage: str, task: Task[..., Any], units: dict[str, dict[str, Any]]) -> list[str]:
-    """Run one task for every unit without a completion record; ``units`` maps a record's name to its parameters."""
-    retried = with_retries(task, study.config.run)
-    return run_missing(
-        study, record_stage, units, lambda runner, given: runner.submit(retried, {"study": study, **given})
-    )
-
-
-def run_steps(study: Study, steps: dict[str, Task[..., Any]], units: dict[str, dict[str, Any]]) -> None:
-    """Run several stages over the same units, each unit's steps one after the other, leaving out those that are done.
-
-    ``steps`` maps a stage to its task, in order.
-    """
-    undone = {stage: set(lacking(study, stage, list(units))) for stage in steps}
-    progress = {stage: StageProgress(stage, len(units) - len(undone[stage]), len(units)) for stage in steps}
-
-    def run_the_rest(patience: float) -> None:
-        rest = {stage: set(lacking(study, stage, sorted(undone[stage]))) for stage in steps}
-        for stage, counted in progress.items():
-            counted.set_done(len(units) - len(rest[stage]))
+        rest: dict[str, set[str]] = {}
+        for stage in stages:
+            rest[stage.name] = set(undone(study, stage, sorted(todo[stage.name])))
+            progress[stage.name].set_done(_counted(works[stage.name], rest[stage.name])[0])
         chains = [
-            [
-                Step(task, {"study": study, **given}, progress[stage])
-                for stage, task in steps.items()
-                if name in rest[stage]
-            ]
-            for name, given in units.items()
+            [Step(task_of(w.stage), {"study": study, "work": w}, progress[w.stage.name]) for w in chain]
+            for chain in _chains(works, rest)
         ]
-        run_chains(study.config.run, chains, patience)
+        run(study.config.run, chains, patience)
 
-    if any(undone.values()):
+    if any(todo.values()):
         though_the_cluster_goes(run_the_rest)
+    return sum(map(len, todo.values()))
+
+
+def _units(works: list[Work]) -> list[str]:
+    return [unit for work in works for unit in work.units]
+
+
+def _counted(works: list[Work], todo: set[str]) -> tuple[int, int]:
+    """Pieces of work that are done, and all of them."""
+    return sum(todo.isdisjoint(work.units) for work in works), len(works)
+
+
+def _chains(works: dict[str, list[Work]], todo: dict[str, set[str]]) -> list[list[Work]]:
+    """Of the works that are to be done, those of the same units together, in the order of their stages."""
+    chains: dict[tuple[str, ...], list[Work]] = {}
+    for stage, of_stage in works.items():
+        for work in of_stage:
+            if not todo[stage].isdisjoint(work.units):
+                chains.setdefault(work.units, []).append(work)
+    return list(chains.values())
 
 
 def though_the_cluster_goes(run_the_rest: Callable[[float], None]) -> None:

@@ -26,7 +26,9 @@ from flows.bench import bench_flow
 from flows.environment import CHECKOUT
 from flows.interrupts import end_if_told, farewell
 from flows.server import own_server, prefect_server
-from flows.study import STAGES, study_flow
+from flows.stages import FLOWS
+from flows.study import study_flow
+from study.stages import COMMANDS
 
 
 def serve_all(config_path: str, root: str, schedule: Schedule, port: int) -> None:
@@ -63,9 +65,14 @@ def deployments(config_path: str, root: str, schedule: Schedule) -> list[Any]:
     bench = common | {"parameters": given | {"truth": str(Path("runs/truth.parquet").absolute())}}
     return [
         study_flow.to_deployment("study", schedule=schedule, **common),
-        *(flow.to_deployment(name, **common) for name, flow in STAGES.items()),
+        *(FLOWS[name].to_deployment(name, **common) for name in _served()),
         bench_flow.to_deployment("bench", **bench),
     ]
+
+
+def _served() -> list[str]:
+    """The commands that can be run by themselves."""
+    return [name for name, command in COMMANDS.items() if command.help]
 
 
 def _cancel_what_runs(client: SyncPrefectClient, root: str) -> None:
@@ -109,6 +116,6 @@ def _say(url: str, own: bool, config_path: str, root: str, schedule: Schedule) -
     page = url.removesuffix("/api")
     whose = "a server of this command's own, which ends with it" if own else "the server of PREFECT_API_URL"
     print(f"Prefect's UI: {page} ({whose})", file=sys.stderr)
-    names = f"study (scheduled {schedule.cron!r}, {schedule.timezone}), {', '.join(STAGES)}, bench"
+    names = f"study (scheduled {schedule.cron!r}, {schedule.timezone}), {', '.join(_served())}, bench"
     print(f"deployments of {config_path} into {root}: {names}", file=sys.stderr)
     sys.stderr.flush()

@@ -7,7 +7,7 @@ from typing import Any
 
 from storage.study import has_study, read_study, with_legacy
 from study.config import StudyConfig
-from study.stages import ADDED
+from study.hashes import ADDED
 
 
 def with_former_values(root: str | Path, config: StudyConfig) -> StudyConfig:

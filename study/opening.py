@@ -10,9 +10,10 @@ from storage.records import records
 from storage.study import amend_study, check_study, config_hash, create_study, has_study, read_study, with_legacy
 from study.config import StudyConfig, parse_config
 from study.former import with_former_values
+from study.hashes import ADDED, refuse_other_versions, revisable, stage_versions
 from study.identity import CONTENTS, contents_of, new_contents, settled
 from study.provenance import provenance_of
-from study.stages import ADDED, STAGES, refuse_other_versions, revisable, stage_versions
+from study.stages import STAGES
 from study.store import refuse_lost_store
 from study.study import Study
 from study.threads import THREADS, with_own_threads, with_recorded_threads

@@ -17,7 +17,7 @@ from sae.members import members_of
 from storage.text import sized
 from study.config import StudyConfig
 from study.errors import StudyError
-from study.plans import FIRST_IMAGES, KINDS, SEGMENTED_SPLITS
+from study.units import FIRST_IMAGES, KINDS, SEGMENTED_SPLITS
 
 ACTIVATION_BYTES, WEIGHT_BYTES = 2, 4  # float16 and float32
 ADAM = 2  # moments that a checkpoint holds beside each weight

@@ -23,8 +23,8 @@ from sae.model import SAE
 from sae.step import TrainState, train_step
 from study.config import StudyConfig
 from study.outlook import cores, edits_of, kept_images, trial_edits_of
-from study.plans import SEGMENTED_SPLITS
 from study.threads import limit_threads
+from study.units import SEGMENTED_SPLITS
 from vision.backend import load_backend
 from vision.types import Backend
 

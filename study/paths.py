@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from study.study import Study
+if TYPE_CHECKING:
+    from study.study import Study
 
 Site = tuple[str, float, str]
 
@@ -77,6 +78,6 @@ def unit_name(site: Site, k: int) -> str:
     return f"{site_path(site)}/k{k}"
 
 
-def part_name(site: Site, k: int) -> str:
-    """Name of the table part that a (site, k) unit writes."""
-    return unit_name(site, k).replace("/", "-")
+def shard_name(shard: int) -> str:
+    """Name of a shard in records and table parts."""
+    return f"{shard:06d}"

@@ -10,8 +10,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from study.hashes import stage_versions
 from study.identity import CONTENTS
-from study.stages import stage_versions
 from study.threads import THREADS, cpu_capability
 
 PACKAGES = ("concept-atlas", "torch", "diffusers", "transformers", "prefect", "zarr", "pyarrow", "numpy")

@@ -17,20 +17,11 @@ from storage.schemas import KEYS, SCHEMAS, WRITERS
 from storage.tables import Filters, open_parts, part_path
 from storage.vouch import check, digest_of_bytes
 from study.errors import StudyError
-from study.paths import shards_of
+from study.paths import shard_name, shards_of
+from study.stages import STAGES
 from study.study import Study
 
 Rows = list[dict[str, Any]] | Any  # or a pa.Table, which carries no types
-
-
-def shard_name(shard: int) -> str:
-    """Name of a shard in records and table parts."""
-    return f"{shard:06d}"
-
-
-def part_of(unit: str) -> str:
-    """Name of the table part that a unit writes, unless its stage gives another."""
-    return unit.replace("/", "-")
 
 
 def publish(
@@ -38,7 +29,6 @@ def publish(
     stage: str,
     unit: str,
     tables: dict[str, Rows],
-    part: str | None = None,
     extra: dict[str, Any] | None = None,
     files: Iterable[Path] = (),
 ) -> None:
@@ -46,7 +36,7 @@ def publish(
 
     The record also carries the hash of what the unit followed from. ``files`` are those the unit wrote beside tables.
     """
-    publish_unit(study.root, stage, unit, tables, part or part_of(unit), study.hash_of(stage), files, extra)
+    publish_unit(study.root, stage, unit, tables, STAGES[stage].part(unit), study.hash_of(stage), files, extra)
 
 
 def lacking(study: Study, stage: str, units: list[str]) -> list[str]:

@@ -8,10 +8,10 @@ import pyarrow as pa
 from storage.images import decode_png
 from storage.tables import read_table, scan_batches
 from study.errors import StudyError
-from study.paths import split_range
-from study.plans import SEGMENTED_SPLITS
-from study.publish import read_shards, shard_name
+from study.paths import shard_name, split_range
+from study.publish import read_shards
 from study.study import Study
+from study.units import SEGMENTED_SPLITS
 from vision.grids import Grid, area_of, grid_name
 from vision.rle import decode
 

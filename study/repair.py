@@ -21,10 +21,11 @@ from storage.study import COPY, keep_copy, kept_copy, read_study, restore_study
 from storage.tables import part_path, store_part
 from storage.vouch import check, digest_of, vouched_files
 from study.errors import StudyError
+from study.hashes import stage_hash
 from study.links import PLAN, Links, Unit
 from study.models import measured_shapes
 from study.publish import prompts_by_shard
-from study.stages import STAGES, stage_hash
+from study.stages import STAGES
 from study.verify import CHECKPOINT, STUDY, Damage, Report, inspect_study
 
 

@@ -17,7 +17,6 @@ from typing import Any
 from sae.io import CONFIG, WEIGHTS
 from sae.members import members_of
 from storage.formats import FIRST, KEY
-from storage.inspect import OPTIONAL
 from storage.records import forget_record, is_done, read_record, records, write_record
 from storage.schemas import SCHEMAS
 from storage.study import (
@@ -36,18 +35,9 @@ from study.config import StudyConfig
 from study.contradictions import refuse_contradictions
 from study.errors import StudyError
 from study.former import with_former_values
-from study.identity import contents_of, settled
-from study.opening import study_as
-from study.paths import Site, sae_folder, shared_folder, site_folder, time_series
-from study.preconditions import units_of
-from study.provenance import provenance_of
-from study.publish import part_of
-from study.saes import SHARED, UNTRAINED, member_folder
-from study.stages import (
+from study.hashes import (
     ADDED,
     FIXED,
-    STAGES,
-    WITH_WEIGHTS,
     changed_stages,
     other_versions,
     reads,
@@ -55,6 +45,13 @@ from study.stages import (
     refuse_other_versions,
     stage_hash,
 )
+from study.identity import contents_of, settled
+from study.opening import study_as
+from study.paths import Site, sae_folder, shared_folder, site_folder, time_series
+from study.preconditions import units_of
+from study.provenance import provenance_of
+from study.saes import SHARED, UNTRAINED, member_folder
+from study.stages import COMMANDS, STAGES
 from study.store import store_of
 from study.study import Study
 from study.threads import recorded_threads
@@ -114,7 +111,7 @@ def plan_revision(root: str | Path, config: StudyConfig) -> Revision:
     study = study_as(root, config, new)
     begun = known.get(REVISING, [])
     stages = [_redone(study, stage) for stage in STAGES]
-    stages = [s for s in stages if s.done or (s.stage in undone and s.stage not in OPTIONAL)]
+    stages = [s for s in stages if s.done or (s.stage in undone and STAGES[s.stage].command in COMMANDS)]
     changed = [*differing, *(f"{STAGE}{name}" for name in versions)]
     removed = _unwanted(study, [*changed, *begun])
     return Revision(study, differing, versions, changed, stages, removed, bool(begun))
@@ -188,7 +185,7 @@ def _lost_weights(root: str, stage: str, unit: str) -> bool:
 
 def _unwanted(study: Study, changed: list[str]) -> list[Path]:
     """Files and folders that the study has no place for after the named settings or stages changed."""
-    trained = tuple(f"{STAGE}{stage}" for stage in WITH_WEIGHTS)
+    trained = tuple(f"{STAGE}{name}" for name, stage in STAGES.items() if stage.replaces)
     checkpoints = _checkpoints(study) if any(key.startswith("sae.") or key in trained for key in changed) else []
     return [*_stale_parts(study), *_stale_weights(study), *checkpoints]
 
@@ -196,10 +193,9 @@ def _unwanted(study: Study, changed: list[str]) -> list[Path]:
 def _stale_parts(study: Study) -> Iterator[Path]:
     """Table parts that no unit writes, whether their records say so or were never written."""
     kept: dict[str, set[str]] = {table: set() for table in SCHEMAS if table != "runs"}
-    for stage, known in STAGES.items():
-        for table in known.tables:
-            prefix = f"{SHARED}-" if stage == "share" else ""
-            kept[table] |= {f"{prefix}{part_of(unit)}" for unit in units_of(study, stage)}
+    for stage in STAGES.values():
+        for table in stage.tables:
+            kept[table] |= {stage.part(unit) for unit in stage.units(study)}
     for table, names in kept.items():
         yield from (path for path in parts(study.root, table) if path.stem not in names)
 

@@ -1,47 +1,113 @@
-"""Which settings and which other stages every stage's results follow from: what a change of settings makes undone.
+"""Every stage of a study and every command that runs some, declared once.
 
-A stage's hash covers the settings it reads and the hashes of the stages it reads from. A completion record carries it,
-so a unit is done while everything it followed from stands, however the rest of the configuration changes. The functions
-take a configuration as the plain mapping of ``study.yaml``, or a ``StudyConfig``.
-
-Code changes, too, and old folders are to stay what they are. A new setting that changes results is listed in ``ADDED``
-with the value under which the code works as it did before. A stage whose arithmetic changes under equal settings gets
-the next ``version``: ``concepts run`` then refuses folders of the former one until ``concepts revise`` has undone it.
+Prefect tasks and flows, the command line, preconditions, ``status``, ``verify``, ``revise``, ``repair``, ``serve`` and
+the hashes that say what is done all follow from these two lists; CONTRIBUTING.md tells how to add to them. A stage's
+tables are declared where their columns are, in ``storage/schemas.py``. Nothing heavy is imported: a stage's work is
+named, and imported by who does it.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
-from storage.study import ORDERED, without_legacy
-from study.errors import StudyError
+from storage.schemas import WRITERS
+from study import units
+from study.paths import series_name, shard_name, shards_of, unit_name
+from study.units import Units
 
-Config = Any  # StudyConfig or Mapping: this module is imported before anything heavy
-APART = ("name", "run")  # a study's name and how it is executed change no result
-# Dotted setting -> legacy value: hashes leave it out at that value, and a study.yaml without it is read as having it.
-ADDED: dict[str, Any] = {
-    "sampling.train_images": True,
-    "sae.buffer_gb": None,
-    "interventions.spatial_block": None,
-    "interventions.global_block": None,
-}
+if TYPE_CHECKING:
+    from study.study import Study
+
+Given = Mapping[str, Any]  # a unit's parameters
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Which units of an earlier stage a unit was made from.
+
+    ``names`` is asked with the study, the earlier stage's units, and the unit's own name and parameters; where it is
+    ``alike`` for all units of a stage, it is asked once.
+    """
+
+    names: Callable[[Study, Units, str, Given], Iterable[str]]
+    alike: bool = False
+
+
+@dataclass(frozen=True)
+class Command:
+    """What is run together, in one flow.
+
+    ``help`` is its line in ``concepts --help``; without one it is no command of its own and runs with ``concepts run``
+    alone. ``ending`` names the function that is called with the study when all units are done; what it returns
+    is reported with the counts.
+    """
+
+    name: str
+    help: str
+    ending: str
 
 
 @dataclass(frozen=True)
 class Stage:
-    """``reads``: dotted settings, a group standing for all below it. ``after``: stages. ``tables``: what it writes.
+    """A kind of unit of work. Its ``name`` is that of its records' folder below ``done/``.
 
-    ``version``: of its arithmetic; in the hash only from 2 on.
+    ``command``: the name of the command that runs it. ``work``: ``module:function`` that makes a unit, called with the
+    study and the unit's parameters, which must have published the unit when it returns. ``units``: all there are.
+
+    ``reads``: dotted settings that its results follow from, a group standing for all below it. ``after``: the stages
+    whose results it reads, and which of their units; ``too``: further units that it reads of stages before those.
+    ``version``: of its arithmetic, in the hash from 2 on.
+
+    ``keeps_still``: it is never done again in place, for it would mix new activations with old ones. ``replaces``: its
+    work replaces files long before the unit is published, so that a former record must be gone by then. ``heals``: its
+    work is done again, unasked, where a file of it is gone. ``prefix``: of the names of its table parts.
     """
 
-    reads: tuple[str, ...]
-    after: tuple[str, ...]
-    tables: tuple[str, ...]
+    name: str
+    command: str
+    work: str
+    units: Callable[[Study], Units]
+    reads: tuple[str, ...] = ()
+    after: Mapping[str, Origin] = field(default_factory=dict)
+    too: Mapping[str, Origin] = field(default_factory=dict)
     version: int = 1
+    keeps_still: bool = False
+    replaces: bool = False
+    heals: bool = False
+    prefix: str = ""
+
+    @cached_property
+    def tables(self) -> tuple[str, ...]:
+        """The tables that it writes parts of."""
+        return tuple(table for table, writers in WRITERS.items() if self.name in writers)
+
+    def part(self, unit: str) -> str:
+        """Name of the table parts that a unit writes."""
+        return self.prefix + unit.replace("/", "-")
+
+
+def of_splits(*splits: str) -> Origin:
+    """The shards that hold a prompt of the splits."""
+    return Origin(lambda study, *_: map(shard_name, shards_of(study, *splits)), alike=True)
+
+
+def _of_series(_study: Study, _earlier: Units, _unit: str, given: Given) -> Iterable[str]:
+    block, _, conditioning = given.get("site") or (given["block"], None, given["conditioning"])
+    return (series_name(block, conditioning),)
+
+
+def _of_times(study: Study, _earlier: Units, _unit: str, given: Given) -> Iterable[str]:
+    block, conditioning, k = given["block"], given["conditioning"], given["k"]
+    return (unit_name((block, t, conditioning), k) for t in study.config.sites.times)
+
+
+ALL = Origin(lambda _study, earlier, *_: earlier, alike=True)
+SAME = Origin(lambda _study, _earlier, unit, _given: (unit,))  # the one of the same name
+OF_SERIES = Origin(_of_series)  # the SAE of all times of the unit's block and conditioning, if there is one
+OF_TIMES = Origin(_of_times)  # the SAEs of every time of the unit's block, conditioning and k
 
 
 def _below(group: str, *names: str) -> tuple[str, ...]:
@@ -60,174 +126,187 @@ _VISION = (  # of every step that runs a vision model
 )
 _JUDGE = (*_VISION, *_below("vision.transformers", "judge_clipseg", "judge_clip", "prompt_template"))
 
-STAGES: dict[str, Stage] = {
-    "plan": Stage(("seed", "prompts", "model"), (), ("prompts",)),
-    "collect": Stage(("sites", "sampling"), ("plan",), ("images",)),
-    "train": Stage((*_TRAINING, "sae.seeds", "sae.frozen_control"), ("collect",), ("sae_metrics",)),
-    "share": Stage((*_TRAINING, "sae.across_time"), ("collect",), ("sae_metrics",)),
-    "match": Stage(("sae.match_prompts",), ("train", "share"), ("concept_matches",)),
-    "tag": Stage(
-        (
+_COMMANDS = (
+    Command("collect", "sample images and record activations", "tasks.collect:end"),
+    Command("train", "train the sparse autoencoders", "tasks.train:end"),
+    Command("label", "segment the images and label the concepts", "tasks.artifacts:label_artifacts"),
+    Command("layout", "predict layouts and score them", "tasks.artifacts:layout_artifacts"),
+    Command("intervene", "edit images by concepts and by controls", "tasks.artifacts:intervene_artifacts"),
+    Command("figures", "", "tasks.figures:end"),
+)
+# Not of the study itself: it needs images of known truth, and has a flow with more parameters of its own.
+BENCH = Command("bench", "score dictionaries against images of known truth", "tasks.artifacts:bench_artifacts")
+COMMANDS: dict[str, Command] = {command.name: command for command in _COMMANDS}  # what `concepts run` runs, in order
+
+_STAGES = (
+    Stage(
+        "plan",
+        "collect",
+        "tasks.collect:plan",
+        units.the_prompts,
+        reads=("seed", "prompts", "model"),
+        keeps_still=True,
+        heals=True,
+    ),
+    Stage(
+        "collect",
+        "collect",
+        "tasks.collect:collect_shard",
+        units.shards,
+        reads=("sites", "sampling"),
+        after={"plan": ALL},
+        keeps_still=True,
+    ),
+    Stage(
+        "train",
+        "train",
+        "tasks.curves:train_site",
+        units.saes_by_site,
+        reads=(*_TRAINING, "sae.seeds", "sae.frozen_control"),
+        after={"collect": of_splits("train", "dictionary")},
+        replaces=True,
+    ),
+    Stage(
+        "share",
+        "train",
+        "tasks.curves:train_shared",
+        units.shared_saes,
+        reads=(*_TRAINING, "sae.across_time"),
+        after={"collect": of_splits("train", "dictionary")},
+        replaces=True,
+        prefix="shared-",
+    ),
+    Stage(
+        "match",
+        "train",
+        "tasks.match:match_times",
+        units.matches,
+        reads=("sae.match_prompts",),
+        after={"train": OF_TIMES, "share": OF_SERIES},
+    ),
+    Stage(
+        "tag",
+        "label",
+        "tasks.segment:tag_shard",
+        units.segmented_shards,
+        reads=(
             *_VISION,
             *_below("vision", "vocabulary", "vocabulary_file"),
             *_below("vision.mini", "min_area", "style_score"),
             *_below("vision.transformers", "tagger", "clip", "prompt_template", "tag_score"),
         ),
-        ("collect",),
-        ("tags",),
+        after={"collect": SAME},
     ),
-    "detect": Stage(
-        (
+    Stage(
+        "detect",
+        "label",
+        "tasks.segment:detect_shard",
+        units.segmented_shards,
+        reads=(
             *_VISION,
             "vision.mini.min_area",
             *_below("vision.transformers", "detector", "prompt_template", "box_score", "nms_iou", "max_box"),
         ),
-        ("tag",),
-        ("boxes",),
+        after={"tag": SAME},
     ),
-    "segment": Stage(
-        (
+    Stage(
+        "segment",
+        "label",
+        "tasks.segment:segment_shard",
+        units.segmented_shards,
+        reads=(
             *_VISION,
             *_below("vision.mini", "min_score", "second_path"),
             *_below("vision.transformers", "segmenter", "boxes_at_once", "mask_score", "min_area", "merge_iou"),
             "vision.transformers.second_opinion",
         ),
-        ("detect",),
-        ("segments",),
+        after={"detect": SAME},
     ),
-    "areas": Stage((), ("segment",), ("label_cells", "cell_colours")),
-    "label": Stage(
-        ("labels",),
-        ("train", "share", "areas"),
-        ("concepts", "concept_labels", "concept_examples", "label_controls", "shared_concepts"),
+    Stage("areas", "label", "tasks.segment:areas_of_shard", units.segmented_shards, after={"segment": SAME}),
+    Stage(
+        "label",
+        "label",
+        "tasks.label:label_concepts",
+        units.saes,
+        reads=("labels",),
+        after={"train": SAME, "share": OF_SERIES, "areas": of_splits("dictionary")},
         # Neurons and principal directions are fitted on a few shards; the selection half alone decides; chance overlap
         # by its exact variance; the context-free score against chance.
         version=2,
     ),
-    "layout": Stage(("layout",), ("label",), ("layout_scores",)),
-    "calibrate": Stage(
-        (
+    Stage(
+        "layout",
+        "layout",
+        "tasks.layout:score_layout",
+        units.saes,
+        reads=("layout",),
+        after={"label": SAME},
+        too={"areas": of_splits(*units.SEGMENTED_SPLITS), "collect": of_splits("layout")},
+    ),
+    Stage(
+        "calibrate",
+        "intervene",
+        "tasks.calibrate:run_calibration",
+        units.calibrations,
+        reads=(
             *_JUDGE,
             *_below("interventions", "block", "spatial_block", "global_block", "windows", "objects", "styles"),
             *_below("interventions", "spatial_strengths", "global_strengths"),
             *_below("interventions", "calibration_images", "concepts_per_target"),
         ),
-        ("label",),
-        ("calibrations",),
+        after={"label": ALL},
+        too={"collect": of_splits("dictionary")},
         version=2,  # a step belongs to one of the windows that touch at it, once to both; prompts without any look
     ),
-    "intervene": Stage(
-        (*_JUDGE, *_below("interventions", "prompts_per_target", "keep_images")),
-        ("calibrate",),
-        ("interventions",),
+    Stage(
+        "intervene",
+        "intervene",
+        "tasks.intervene:run_edits",
+        units.edits,
+        reads=(*_JUDGE, *_below("interventions", "prompts_per_target", "keep_images")),
+        after={"calibrate": ALL},
+        too={"label": ALL, "collect": of_splits("style")},
         version=2,  # as calibrate
     ),
-    "effects": Stage(
-        ("interventions.bootstrap",),
-        ("intervene",),
-        ("intervention_effects",),
+    Stage(
+        "effects",
+        "intervene",
+        "tasks.effects:summarise_effects",
+        units.all_effects,
+        reads=("interventions.bootstrap",),
+        after={"intervene": ALL},
         version=2,  # targets apart, and cases that the unedited image does not fulfil; no interval where none is known
     ),
-    "draw": Stage((), ("match", "layout", "effects"), ()),
-    # 2: classical methods are fitted on a few shards; f1_chosen. 3: intervals of detectors without errors.
-    "bench": Stage((), ("train", "share"), ("bench",), version=3),
-}
-STAGES_OF = {  # the record stages of every command; of figures/, which `run` draws
-    "collect": ("plan", "collect"),
-    "train": ("train", "share", "match"),
-    "label": ("tag", "detect", "segment", "areas", "label"),
-    "layout": ("layout",),
-    "intervene": ("calibrate", "intervene", "effects"),
-    "figures": ("draw",),
-}
-FIXED = ("plan", "collect")  # redone in place they would mix new activations with old ones
-WITH_WEIGHTS = ("train", "share")  # write files beside their tables before they publish
+    Stage(
+        "draw",
+        "figures",
+        "tasks.figures:draw_figures",
+        units.all_figures,
+        after={"match": ALL, "layout": ALL, "effects": ALL},
+        heals=True,
+    ),
+    Stage(
+        "bench",
+        "bench",
+        "tasks.bench:bench_time",
+        units.scored_times,
+        after={"train": ALL, "share": ALL},
+        version=3,  # 2: classical methods fitted on a few shards; f1_chosen. 3: intervals of detectors without errors
+    ),
+)
+STAGES: dict[str, Stage] = {stage.name: stage for stage in _STAGES}  # each after all that it reads from
 
 
-def stage_versions() -> dict[str, int]:
-    """The version of every stage's arithmetic in this code."""
-    return {name: stage.version for name, stage in STAGES.items()}
+def stages_of(command: str) -> list[Stage]:
+    """The stages that a command runs, in order; those of all commands for ``run``."""
+    names = COMMANDS if command == "run" else (command,)
+    return [stage for stage in _STAGES if stage.command in names]
 
 
-def stage_hash(config: Config, stage: str, versions: Mapping[str, int] | None = None) -> str:
-    """16 hex digits of SHA-256 over all that a stage's results follow from. Raises ``KeyError`` for no stage."""
-    return stage_hashes(config, versions)[stage]
-
-
-def stage_hashes(config: Config, versions: Mapping[str, int] | None = None) -> dict[str, str]:
-    """The hash of every stage, for stages of the given versions (a folder's own) or of this code's."""
-    plain = dict(config) if isinstance(config, Mapping) else config.model_dump(mode="json")
-    plain = without_legacy(plain, ADDED)
-    versions = stage_versions() if versions is None else versions
-    found: dict[str, str] = {}
-    for name, stage in STAGES.items():
-        facts: dict[str, Any] = {
-            "reads": {key: _value(plain, key) for key in stage.reads if key not in ADDED or _has(plain, key)},
-            "order": [list(_value(plain, key) or ()) for key in ORDERED if reads(name, key)],
-            "after": {before: found[before] for before in stage.after},
-        }
-        if versions.get(name, 1) > 1:
-            facts["version"] = versions[name]
-        found[name] = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
-    return found
-
-
-def changed_stages(old: Config, new: Config, old_versions: Mapping[str, int] | None = None) -> list[str]:
-    """The stages that a change of settings makes undone, in order; and that of the code, given the old versions."""
-    before, after = stage_hashes(old, old_versions), stage_hashes(new)
-    return [stage for stage in STAGES if before[stage] != after[stage]]
-
-
-def revisable(old: Config, new: Config) -> bool:
-    """Whether a study may be revised: its prompts, images and activations stay as they are."""
-    return not set(FIXED) & set(changed_stages(old, new))
-
-
-def other_versions(old: Mapping[str, int]) -> dict[str, tuple[int, int]]:
-    """Stages whose version in this code is not the old one -> (old, this code's)."""
-    return {name: (old.get(name, 1), now) for name, now in stage_versions().items() if old.get(name, 1) != now}
-
-
-def refuse_other_versions(root: object, old: Mapping[str, int], filled: Collection[str] = tuple(STAGES)) -> None:
-    """Raise ``StudyError`` if the folder was ``filled`` by stages of other versions, naming them and the way out."""
-    refuse_newer_stages(root, other_versions(old))
-    differing = [name for name in other_versions(old) if name in filled]
-    if fixed := [name for name in FIXED if name in differing]:
-        raise StudyError(
-            f"{root}: {' and '.join(fixed)} of this version of Concept Atlas give other prompts, images or activations "
-            "than the version that made it: go on with that version (study.yaml names it), or choose another --root"
-        )
-    if differing:
-        raise StudyError(
-            f"{root} was made by an earlier version of Concept Atlas: run `concepts revise` to redo "
-            f"{', '.join(differing)} as this version does and what follows from them"
-        )
-
-
-def refuse_newer_stages(root: object, differing: Mapping[str, tuple[int, int]]) -> None:
-    """Raise ``StudyError`` if a stage of the folder has a newer version than this code's."""
-    if newer := [name for name, (old, now) in differing.items() if old > now]:
-        raise StudyError(
-            f"{root}: {', '.join(newer)} were made by a newer version of Concept Atlas: upgrade concept-atlas"
-        )
-
-
-def reads(stage: str, key: str) -> bool:
-    """Whether a stage itself reads the dotted setting or group ``key``, or something below it."""
-    return any(_within(key, known) or _within(known, key) for known in STAGES[stage].reads)
-
-
-def _within(key: str, group: str) -> bool:
-    return key == group or key.startswith(f"{group}.")
-
-
-def _has(config: Mapping[str, Any], key: str) -> bool:
-    group, _, leaf = key.rpartition(".")
-    parent = _value(config, group) if group else config
-    return isinstance(parent, Mapping) and leaf in parent
-
-
-def _value(config: Any, key: str) -> Any:
-    for part in key.split("."):
-        config = config.get(part) if isinstance(config, Mapping) else None
-    return config
+def stages_before(command: str) -> list[Stage]:
+    """The stages of other commands that must be complete before a command may run, in order."""
+    needed: set[str] = set()
+    for stage in reversed(_STAGES):
+        if stage.command == command or stage.name in needed:
+            needed |= set(stage.after)
+    return [stage for stage in _STAGES if stage.name in needed and stage.command != command]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from study.config import StudyConfig
-from study.stages import stage_hash
+from study.hashes import stage_hash
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +10,10 @@ from storage.records import read_record, record_path
 from storage.store_metadata import NoStoreError, read_documents, store_path
 from storage.tables import part_path
 from storage.vouch import vouched_files
-from study.plans import FIGURE_STAGE
-from study.preconditions import units_of
 from study.publish import lacking
-from study.stages import STAGES_OF
+from study.stages import COMMANDS, Stage, stages_of
 from study.study import Study
+from study.units import FIGURE_STAGE
 
 
 def done_units(study: Study, command: str) -> dict[str, int] | None:
@@ -28,19 +27,29 @@ def done_units(study: Study, command: str) -> dict[str, int] | None:
     except NoStoreError:  # not planned yet, or killed while it was
         return None
     found: dict[str, int] = {}
-    for name in STAGES_OF if command == "run" else (command,):
-        stages = {stage: units_of(study, stage) for stage in STAGES_OF[name]}
+    for name in COMMANDS if command == "run" else (command,):
+        stages = {stage.name: list(stage.units(study)) for stage in stages_of(name)}
         if not all(is_finished(study, stage, units) for stage, units in stages.items()):
             return None
         found[name] = sum(map(len, stages.values()))
     return found
 
 
+def undone(study: Study, stage: Stage, units: Collection[str]) -> list[str]:
+    """The units to be made: those without a record of the present settings, or without a file where the stage heals."""
+    missing = lacking(study, stage.name, list(units))
+    if not stage.heals:
+        return missing
+    return [unit for unit in units if unit in missing or not _is_there(study, stage.name, unit)]
+
+
 def is_finished(study: Study, stage: str, units: list[str]) -> bool:
     """Whether every unit is done under the study's settings and every file that its record names is there."""
-    if lacking(study, stage, units):
-        return False
-    return all(path.is_file() for unit in units for path in _written(study, stage, unit))
+    return not lacking(study, stage, units) and all(_is_there(study, stage, unit) for unit in units)
+
+
+def _is_there(study: Study, stage: str, unit: str) -> bool:
+    return all(path.is_file() for path in _written(study, stage, unit))
 
 
 def _written(study: Study, stage: str, unit: str) -> Iterator[Path]:

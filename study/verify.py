@@ -28,12 +28,12 @@ from storage.study import COPY, SEAL, kept_copy, read_study, with_legacy
 from storage.tables import unrecorded_runs
 from storage.vouch import digest_of, vouched_files
 from study.config import parse_config
+from study.hashes import ADDED, stage_hashes
 from study.links import DRAWN, Links, Unit
-from study.stages import ADDED, STAGES, STAGES_OF, stage_hashes
+from study.stages import STAGES, stages_of
 from study.study import Study
 
 RUNS, FIGURES, CARDS = "runs", "figures", "cards"  # records of these are of no stage
-ENDED = {**STAGES_OF, "bench": ("bench",)}  # what a row of `runs` says has ended
 SCRATCH = re.compile(r"\..+\.tmp")  # of a write that was interrupted
 CHECKPOINT = "checkpoint.json"
 SAE_FILE = re.compile(r"(sae_weights|statistics|step-\d+)\.safetensors|cfg\.json|log\.jsonl")
@@ -218,8 +218,9 @@ def _check_complete(report: Report, known: dict[str, Any]) -> None:
     wanted: dict[Unit, str] = {}
     for (stage, unit), record in report.records.items():
         if stage == RUNS and record.get("config_hash") == whole:
-            for ended in ENDED.get(unit.split("-", 1)[0], ()):
-                wanted |= {(ended, u): f"the run {unit} says that {ended!r} ended" for u in report.links.units[ended]}
+            for ended in stages_of(unit.split("-", 1)[0]):
+                told = f"the run {unit} says that {ended.name!r} ended"
+                wanted |= {(ended.name, u): told for u in report.links.units[ended.name]}
     for stage, unit in done:
         if stage in STAGES:
             made = f"{stage}/{unit} was made from it"
@@ -330,8 +331,7 @@ def _part_files(report: Report) -> set[str]:
     """Names of the part files that the study's units write."""
     if report.links is None:
         return set()
-    units = [(stage, unit) for stage, names in report.links.units.items() for unit in names]
-    return {f"{'shared-' if stage == 'share' else ''}{unit.replace('/', '-')}.parquet" for stage, unit in units}
+    return {f"{STAGES[stage].part(unit)}.parquet" for stage, names in report.links.units.items() for unit in names}
 
 
 def _files_below(folder: Path) -> Iterator[Path]:

@@ -11,9 +11,9 @@ from prefect.artifacts import create_image_artifact, create_table_artifact
 from concepts.layout import ALL_LABELS
 from storage.images import encode_png
 from storage.tables import count_rows, read_table
-from study.plans import FIRST_IMAGES
 from study.reading import images_of
 from study.study import Study
+from study.units import FIRST_IMAGES
 
 MAX_IMAGE_BYTES = 500_000  # the UI loads artifacts whole
 
@@ -32,23 +32,26 @@ def train_artifacts(study: Study) -> None:
     _table("sae-metrics", read_table(study.root, "sae_metrics", columns).to_pylist(), "Held-out SAE metrics")
 
 
-def label_artifacts(study: Study) -> None:
+def label_artifacts(study: Study) -> dict[str, Any]:
     """How many concepts of each site carry a label, and how many of its controls' do."""
     columns = ["block", "t", "conditioning", "k", "kind", "n_alive", "n_labelled", "n_labels", "n_assigned"]
     rows = read_table(study.root, "label_controls", [*columns, "label_iou"]).to_pylist()
     _table("concept-labels", rows, f"Labels carried, of {count_rows(study.root, 'segments')} segments, beside controls")
+    return {}
 
 
-def layout_artifacts(study: Study) -> None:
+def layout_artifacts(study: Study) -> dict[str, Any]:
     """Pooled layout IoU of every site and method."""
     rows = read_table(study.root, "layout_scores", filters=[("label", "==", ALL_LABELS)]).to_pylist()
     _table("layout-scores", rows, "Layout IoU, mean over labels, with 95 % intervals")
+    return {}
 
 
-def intervene_artifacts(study: Study) -> None:
+def intervene_artifacts(study: Study) -> dict[str, Any]:
     """Success rates with intervals by kind, window and control, all targets together."""
     rows = read_table(study.root, "intervention_effects", filters=[("target", "==", "*")]).to_pylist()
     _table("intervention-effects", rows, "Success of edits, with 95 % intervals over prompts")
+    return {}
 
 
 def _table(key: str, rows: list[dict[str, Any]], description: str) -> None:
@@ -63,9 +66,10 @@ def _image(key: str, image: np.ndarray, description: str) -> None:
         create_image_artifact(uri, key=key, description=description)
 
 
-def bench_artifacts(study: Study) -> None:
+def bench_artifacts(study: Study) -> dict[str, Any]:
     """Each method at the site where it detects labels best on the images that choose detectors."""
     _table("bench", bench_summary(study), "Dictionaries against the truth")
+    return {}
 
 
 def bench_summary(study: Study) -> list[dict[str, Any]]:

@@ -20,9 +20,9 @@ from sae.io import CONFIG, WEIGHTS
 from study.errors import StudyError
 from study.models import borrowed_model
 from study.paths import Site, site_columns
-from study.plans import bench_unit
 from study.publish import publish
 from study.study import Study
+from study.units import bench_unit
 from tasks.methods import dictionaries
 from tasks.truth import Truth, file_digest, read_truth
 

@@ -13,9 +13,9 @@ from concepts.cases import CONCEPTS, RANDOM
 from concepts.settings import REGIONS
 from concepts.strengths import best_strength, trial_columns
 from storage.records import read_record
-from study.plans import Calibration, Unit, strengths_of, targets_of
 from study.publish import publish
 from study.study import Study
+from study.units import Calibration, PlannedEdit, strengths_of, targets_of
 from tasks.edits import Editor, cases_of, originals_of, target_cids
 from tasks.judging import score
 
@@ -32,30 +32,30 @@ def run_calibration(study: Study, calibration: Calibration) -> dict[str, Any]:
 
 def _try_strengths(study: Study, calibration: Calibration, target: str) -> list[dict[str, Any]]:
     settings = study.config.interventions
-    unit = Unit(calibration.kind, target, calibration.window)
+    edit = PlannedEdit(calibration.kind, target, calibration.window)
     images = settings.calibration_images
-    prompts = -(-images // len(REGIONS)) if unit.kind == "spatial" else images
-    cases = cases_of(study, unit.kind, target, "dictionary", prompts)
-    cids = target_cids(study, unit)
+    prompts = -(-images // len(REGIONS)) if edit.kind == "spatial" else images
+    cases = cases_of(study, edit.kind, target, "dictionary", prompts)
+    cids = target_cids(study, edit)
     if not cases or not cids:
         return []
     before = originals_of(study, cases)
     rows = []
-    for strength in strengths_of(study, unit.kind):
+    for strength in strengths_of(study, edit.kind):
         outcomes, of_random = (
-            score(study, unit, cases, Editor(study, unit, cids, strength, control).run(cases), before)
+            score(study, edit, cases, Editor(study, edit, cids, strength, control).run(cases), before)
             for control in (CONCEPTS, RANDOM)
         )
-        tried = {"kind": unit.kind, "window": unit.window, "target": target, "strength": strength}
+        tried = {"kind": edit.kind, "window": edit.window, "target": target, "strength": strength}
         rows.append(tried | trial_columns(outcomes, of_random))
     return rows
 
 
-def strength_of(study: Study, unit: Unit) -> float:
-    """The calibrated strength that serves a unit."""
-    strengths = strengths_of(study, unit.kind)
+def strength_of(study: Study, edit: PlannedEdit) -> float:
+    """The calibrated strength that serves an edit."""
+    strengths = strengths_of(study, edit.kind)
     if len(strengths) == 1:
         return strengths[0]
-    record = read_record(study.root, STAGE, Calibration(unit.kind, unit.window).name)
+    record = read_record(study.root, STAGE, Calibration(edit.kind, edit.window).name)
     assert record is not None, "the intervene flow calibrates first"
     return float(record["strength"])

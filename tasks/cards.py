@@ -16,9 +16,9 @@ from storage.images import decode_png
 from storage.tables import Filters, read_table
 from study.errors import StudyError
 from study.paths import Site, site_path, split_range, unit_name
-from study.plans import CARD_STAGE
 from study.saes import TRAINED
 from study.study import Study
+from study.units import CARD_STAGE
 from tasks.figures import put_picture
 
 SITE = ("block", "t", "conditioning", "k")

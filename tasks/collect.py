@@ -18,16 +18,17 @@ from storage.prompts import plan_prompts, told
 from storage.records import read_record, records
 from storage.store_metadata import document_files
 from study.errors import StudyError
-from study.models import borrowed_model
-from study.paths import site_path, split_range
-from study.plans import FIRST_IMAGES
-from study.publish import lacking, prompts_by_shard, publish, shard_name, told_prompts
+from study.models import borrowed_model, release_models
+from study.paths import shard_name, site_path, split_range
+from study.publish import lacking, prompts_by_shard, publish, told_prompts
 from study.reading import prompts_of
 from study.store import create_store, store_of
 from study.study import Study
+from study.units import FIRST_IMAGES
+from tasks.artifacts import collect_artifacts
 
 
-def plan(study: Study) -> int:
+def plan(study: Study) -> dict[str, Any]:
     """Create the activation store and write the ``prompts`` table. Returns the number of prompts.
 
     The plan is drawn once; a study folder that has it never reads the caption source again. No other stage makes a
@@ -42,8 +43,8 @@ def plan(study: Study) -> int:
         extra = {"dropped": dict(dropped), "store": store.facts.attributes()}
         metadata = document_files(study.root, store.facts)
         _refuse_other_prompts(study, table)
-        publish(study, "plan", "prompts", {"prompts": table}, part="prompts", files=metadata, extra=extra)
-    return sum(study.config.prompts.splits.values())
+        publish(study, "plan", "prompts", {"prompts": table}, files=metadata, extra=extra)
+    return {"prompts": sum(study.config.prompts.splits.values())}
 
 
 def _refuse_other_prompts(study: Study, table: pa.Table) -> None:
@@ -57,10 +58,13 @@ def _refuse_other_prompts(study: Study, table: pa.Table) -> None:
             )
 
 
-def dropped_captions(study: Study) -> str:
-    """What was said when the prompts were planned: how many captions were passed over before the last, by reason."""
+def end(study: Study) -> dict[str, Any]:
+    """Give up the models, show the first images, report the prompts and the captions passed over for them."""
+    release_models()
+    collect_artifacts(study)
     record = read_record(study.root, "plan", "prompts") or {}
-    return told(Counter(record.get("dropped", {})))
+    prompts = sum(study.config.prompts.splits.values())
+    return {"prompts": f"{prompts}{told(Counter(record.get('dropped', {})))}"}
 
 
 def collect_shard(study: Study, shard: int) -> dict[str, Any]:

@@ -6,16 +6,32 @@ import re
 import time
 from typing import Any
 
+from prefect import get_run_logger
 from prefect.artifacts import create_markdown_artifact
 
 from sae.checkpoint import History
 from sae.members import Member
 from study.errors import StudyError
+from study.paths import Site, site_path
 from study.study import Study
+from tasks import train
 
 PERIOD_S = 15.0  # each version of an artifact is a row in the server's database
 SHOWN_ROWS = 12
 BARS = "▁▂▃▄▅▆▇█"
+
+
+def train_site(study: Study, site: Site) -> dict[str, Any]:
+    """Train and evaluate every SAE of a site, its curve in Prefect's UI and its cautions in the run's log."""
+    found = train.train_site(study, site, LiveCurves(study, site_path(site)))
+    for caution in found["cautions"]:
+        get_run_logger().warning(caution)
+    return found
+
+
+def train_shared(study: Study, block: str, conditioning: str) -> dict[str, Any]:
+    """Train and evaluate the SAEs of all times of a block together, their curve in Prefect's UI."""
+    return train.train_shared(study, block, conditioning, LiveCurves(study, f"{block}/shared/{conditioning}"))
 
 
 class LiveCurves:

@@ -17,11 +17,11 @@ from storage.tables import read_table
 from study.errors import StudyError
 from study.models import backend_of, borrowed_model
 from study.paths import Site, split_range
-from study.plans import Unit
 from study.reading import images_by_id, prompts_of
 from study.saes import sae_of
 from study.store import store_of
 from study.study import Study
+from study.units import PlannedEdit
 from vision.words import mentions
 
 
@@ -51,11 +51,11 @@ def site_of(study: Study, kind: str, window: str) -> tuple[Site, int]:
     return (settings.block_of(kind), settings.windows[window][2], "cond"), study.config.sae.k[0]
 
 
-def target_cids(study: Study, unit: Unit) -> list[int]:
+def target_cids(study: Study, edit: PlannedEdit) -> list[int]:
     """The concepts that an edit uses, best first; none where no concept carries the target."""
-    (block, t, conditioning), k = site_of(study, unit.kind, unit.window)
+    (block, t, conditioning), k = site_of(study, edit.kind, edit.window)
     filters = [("block", "==", block), ("t", "==", t), ("conditioning", "==", conditioning)]
-    filters += [("k", "==", k), ("kind", "==", "trained"), ("label", "==", unit.target)]
+    filters += [("k", "==", k), ("kind", "==", "trained"), ("label", "==", edit.target)]
     rows = read_table(study.root, "concept_labels", filters=filters).to_pylist()
     return carriers(rows, study.config.labels, study.config.interventions.concepts_per_target)
 
@@ -67,17 +67,17 @@ def unit_norm(study: Study, site: Site) -> float:
     return rms_norm(store.read(site, start, min(stop, start + store.shard_size)))
 
 
-def direction_seed(study: Study, unit: Unit, case: Case) -> int:
+def direction_seed(study: Study, edit: PlannedEdit, case: Case) -> int:
     """Of the random direction beside an edit: every case has its own, so that the control does not hang on one draw."""
-    return hashed_seed(study.config.seed, unit.name, case.prompt_id, case.region)
+    return hashed_seed(study.config.seed, edit.name, case.prompt_id, case.region)
 
 
 class Editor:
     """Samples cases with one edit: a target's concepts or, as the control, random directions of the same norms."""
 
-    def __init__(self, study: Study, unit: Unit, cids: list[int], strength: float, control: str) -> None:
-        self.study, self.unit = study, unit
-        self.site, k = site_of(study, unit.kind, unit.window)
+    def __init__(self, study: Study, planned: PlannedEdit, cids: list[int], strength: float, control: str) -> None:
+        self.study, self.planned = study, planned
+        self.site, k = site_of(study, planned.kind, planned.window)
         self.sae = sae_of(study, self.site, k)
         size = strength * unit_norm(study, self.site)
         self.edit = ConceptEdit(self.sae.concept_vectors(), torch.tensor(cids), size, control)
@@ -97,14 +97,14 @@ class Editor:
         try:
             return sample(model, captions, seeds, self.study.config.sampling, edits=[self._edit(batch)]).images
         except NotFiniteError as error:
-            raise StudyError(f"prompt {batch[error.row].prompt_id}, edit {self.unit.name}: {error}") from error
+            raise StudyError(f"prompt {batch[error.row].prompt_id}, edit {self.planned.name}: {error}") from error
 
     def _edit(self, batch: list[Case]) -> Edit:
-        low, high, _ = self.study.config.interventions.windows[self.unit.window]
+        low, high, _ = self.study.config.interventions.windows[self.planned.window]
         module = self.study.config.sites.blocks[self.site[0]]
-        seeds = [direction_seed(self.study, self.unit, case) for case in batch]
+        seeds = [direction_seed(self.study, self.planned, case) for case in batch]
         directions = torch.stack([self.edit.direction(seed) for seed in seeds])  # [B, D]
-        if self.unit.kind == "global":
+        if self.planned.kind == "global":
             return Edit(module, low, high, lambda delta, t: self.edit.everywhere(delta, directions))
         height, width, _ = store_of(self.study).shape(self.site)
         regions = torch.from_numpy(np.stack([region_mask(c.region, height, width) for c in batch]))

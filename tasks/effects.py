@@ -6,9 +6,9 @@ from typing import Any
 
 from concepts.effect_table import COLUMNS, effect_rows
 from storage.tables import read_table
-from study.plans import EFFECTS_UNIT
 from study.publish import publish
 from study.study import Study
+from study.units import EFFECTS_UNIT
 
 STAGE = "effects"
 

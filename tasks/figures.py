@@ -6,14 +6,18 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import Any
+
+from prefect import get_run_logger
 
 from storage.atomic import scratch_of, write_atomic
 from storage.errors import write_errors_named
 from storage.publish import publish_unit
-from storage.records import forget_record
+from storage.records import forget_record, read_record
 from study.errors import StudyError
-from study.plans import FIGURE_STAGE
+from study.publish import publish
 from study.study import Study
+from study.units import DRAW_UNIT, FIGURE_STAGE
 from tasks.draw import FIGURES, NothingToShow
 
 
@@ -56,6 +60,24 @@ def put_picture(root: str | Path, stage: str, path: Path, config_hash: str, draw
     forget_record(root, stage, path.stem)
     write_atomic(path, picture)
     publish_unit(root, stage, path.stem, {}, path.stem, config_hash, [path])
+
+
+def draw_figures(study: Study) -> dict[str, Any]:
+    """Draw every picture, and record that all of them were. Raises ``StudyError`` for those that could not be drawn."""
+    drawn = draw_all(study)
+    for name, error in drawn.failed.items():
+        get_run_logger().error("figure %s could not be drawn", name, exc_info=error)
+    refuse_failed(drawn)
+    names = [path.stem for path in drawn.files]
+    publish(study, "draw", DRAW_UNIT, {}, extra={"figures": names, "left_out": drawn.left_out})
+    return {"drawn": len(names)}
+
+
+def end(study: Study) -> dict[str, Any]:
+    """Report how many pictures there are, and which have nothing to show."""
+    record = read_record(study.root, "draw", DRAW_UNIT) or {}
+    left_out = {f"left out {name}": f"({reason})" for name, reason in record.get("left_out", {}).items()}
+    return {"pictures": len(record.get("figures", ())), **left_out}
 
 
 def refuse_failed(drawn: Drawn) -> None:

@@ -9,23 +9,23 @@ import numpy as np
 from concepts.cases import Case
 from concepts.judging import ObjectsKept, global_outcomes, spatial_outcomes
 from study.models import backend_of
-from study.plans import Unit
 from study.reading import study_labels
 from study.study import Study
+from study.units import PlannedEdit
 from tasks.edits import looks_of
 from vision.words import mentions
 
 
 def score(
-    study: Study, unit: Unit, cases: list[Case], images: list[np.ndarray], before: list[np.ndarray]
+    study: Study, edit: PlannedEdit, cases: list[Case], images: list[np.ndarray], before: list[np.ndarray]
 ) -> list[dict[str, Any]]:
     """success, effect and outside_change of each edited image, by the vision backend's judge."""
     judge = backend_of(study).judge
-    if unit.kind == "spatial":
-        maps, maps_before = judge.object_map(images, unit.target), judge.object_map(before, unit.target)
+    if edit.kind == "spatial":
+        maps, maps_before = judge.object_map(images, edit.target), judge.object_map(before, edit.target)
         return spatial_outcomes([case.region for case in cases], images, before, maps, maps_before)
     return global_outcomes(
-        images, before, judge.style_score(images, unit.target), judge.style_score(before, unit.target)
+        images, before, judge.style_score(images, edit.target), judge.style_score(before, edit.target)
     )
 
 

@@ -24,7 +24,7 @@ from sae.model import SAE
 from storage.tables import as_table
 from study.codes import spooled
 from study.embedder import label_vectors
-from study.paths import Site, part_name, site_columns, unit_name
+from study.paths import Site, site_columns, unit_name
 from study.publish import publish
 from study.reading import study_labels
 from study.saes import FROZEN, SHARED, TRAINED, UNTRAINED, sae_of
@@ -46,7 +46,7 @@ def label_concepts(study: Study, site: Site, k: int) -> dict[str, Any]:
     labelling.shared()
     for kind, sae in control_encoders(study, site, k, labelling.sae):
         labelling.control(kind, sae)
-    publish(study, "label", unit_name(site, k), labelling.tables(), part_name(site, k))
+    publish(study, "label", unit_name(site, k), labelling.tables())
     return {**labelling.columns, "assigned": assigned}
 
 

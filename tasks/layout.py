@@ -16,7 +16,7 @@ from sae.model import SAE
 from storage.tables import read_table
 from study.codes import image_codes
 from study.embedder import label_vectors
-from study.paths import Site, part_name, site_columns, split_range, unit_name
+from study.paths import Site, site_columns, split_range, unit_name
 from study.publish import publish
 from study.reading import image_area, label_areas, prompts_of, study_labels
 from study.saes import sae_of
@@ -36,7 +36,7 @@ def score_layout(study: Study, site: Site, k: int) -> dict[str, Any]:
     predicted = predict(predictor.scored("layout"), fitted, cell_pixels)
     found = layout_rows(predicted, fitted, settings.min_images, settings.bootstrap, study.config.seed)
     columns = site_columns(site, k)
-    publish(study, "layout", unit_name(site, k), {"layout_scores": [columns | r for r in found]}, part_name(site, k))
+    publish(study, "layout", unit_name(site, k), {"layout_scores": [columns | r for r in found]})
     labels = {row["label"] for row in found if row["threshold"] is not None}
     return {**columns, "labels": len(labels)}
 

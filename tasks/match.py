@@ -10,11 +10,11 @@ from concepts.matching import CoActivation, cosines, firing, match_rows
 from sae.model import SAE
 from study.codes import encode_maps
 from study.paths import Site, split_range
-from study.plans import match_unit
 from study.publish import publish
 from study.saes import SHARED, TRAINED, sae_of
 from study.store import store_of
 from study.study import Study
+from study.units import match_unit
 
 
 def match_times(study: Study, block: str, conditioning: str, k: int) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -49,46 +49,23 @@ def _worth_retrying(_task: Any, _run: Any, state: Any) -> bool:
     return False
 
 
-def run_units(
-    settings: RunSettings,
-    progress: StageProgress,
-    submit: Callable[[TaskRunner[Any], Any], Any],
-    units: Iterable[Any],
-    patience: float = FIRST_SECONDS,
-) -> list[Any]:
-    """Submit every unit, count each as it finishes, return the results in completion order.
-
-    ``submit(runner, unit)`` returns the future of the unit's task, or a chain: the list of the futures of its tasks,
-    each waiting for the one before. A unit is finished with its last task, whose result counts. The first failure is
-    raised after what is under way has ended; what it wrote is kept.
-    """
-    with started_runner(settings, patience) as runner:
-        chains = [_chain(submit(runner, unit)) for unit in units]
-        last = {id(chain[-1]) for chain in chains}
-        found = []
-        for future in _finished(chains):
-            if id(future) in last:
-                found.append(future.result())
-                progress.step()
-    return found
-
-
 class Step(NamedTuple):
-    """One task of a unit's chain, and the progress that counts it."""
+    """One task of a chain, and the progress that counts it."""
 
     task: Task[..., Any]
     parameters: dict[str, Any]
     progress: StageProgress
 
 
-def run_chains(settings: RunSettings, chains: list[list[Step]], patience: float = FIRST_SECONDS) -> int:
-    """Run chains of tasks, each task after the one before it in its chain. Returns how many ran.
+def run(settings: RunSettings, chains: list[list[Step]], patience: float = FIRST_SECONDS) -> list[Any]:
+    """Run chains of tasks, each task after the one before it in its chain. Returns the results, as they came in.
 
-    All first tasks are submitted before the second ones: a task that waits for another holds a worker meanwhile.
-    Failures are raised as by ``run_units``.
+    All first tasks are submitted before the second ones: a task that waits for another holds a worker meanwhile. The
+    first failure is raised after what is under way has ended; what it wrote is kept.
     """
     futures: list[list[Any]] = [[] for _ in chains]
     progress_of: dict[int, StageProgress] = {}
+    results = []
     with started_runner(settings, patience) as runner:
         for depth in range(max(map(len, chains), default=0)):
             for chain, before in zip(chains, futures, strict=True):
@@ -98,12 +75,10 @@ def run_chains(settings: RunSettings, chains: list[list[Step]], patience: float 
                     before.append(future)
                     progress_of[id(future)] = step.progress
         for future in _finished([chain for chain in futures if chain]):
+            results.append(future.result())
             progress_of[id(future)].step()
-    return len(progress_of)
-
-
-def _chain(submitted: Any) -> list[Any]:
-    return submitted if isinstance(submitted, list) else [submitted]
+            _release(future)
+    return results
 
 
 def _finished(chains: list[list[Any]]) -> Iterator[Any]:
@@ -117,7 +92,6 @@ def _finished(chains: list[list[Any]]) -> Iterator[Any]:
         for step in chain[: chain.index(future) + 1]:
             step.result()
         yield future
-        _release(future)
 
 
 def _release(future: Any) -> None:

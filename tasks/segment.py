@@ -14,12 +14,12 @@ import numpy as np
 from concepts.overlap import cell_areas
 from study.errors import StudyError
 from study.models import backend_of
-from study.paths import split_range
-from study.plans import SEGMENTED_SPLITS
-from study.publish import publish, read_shards, shard_name
+from study.paths import shard_name, split_range
+from study.publish import publish, read_shards
 from study.reading import images_of, label_masks, prompts_of
 from study.store import store_of
 from study.study import Study
+from study.units import SEGMENTED_SPLITS
 from vision.ceiling import iou_ceiling
 from vision.grids import Grid, divides, filled_cells, grid_name, mean_colours
 from vision.rle import encode

@@ -23,7 +23,6 @@ from storage.vectors import VectorSource
 from study.devices import training_device
 from study.paths import (
     Site,
-    part_name,
     sae_folder,
     series_name,
     shared_folder,
@@ -38,6 +37,7 @@ from study.publish import lacking, publish
 from study.saes import FROZEN, SHARED, TRAINED, UNTRAINED, member_folder
 from study.store import store_of
 from study.study import Study
+from tasks.artifacts import train_artifacts
 
 LOG, STATISTICS = "log.jsonl", "statistics.safetensors"
 Progress = Callable[[int, int, Any], None]
@@ -115,6 +115,13 @@ def _discard(study: Study, places: Places) -> None:
         remove_checkpoint(places)
 
 
+def end(study: Study) -> dict[str, Any]:
+    """Remove what a kill left of finished training, and show the metrics."""
+    sweep_checkpoints(study)
+    train_artifacts(study)
+    return {}
+
+
 def sweep_checkpoints(study: Study) -> None:
     """Remove the checkpoints of SAEs that are published: a kill may have come before they were removed."""
     settings, store, seed = study.config.sae, store_of(study), study.config.seed
@@ -186,7 +193,7 @@ def _publish(study: Study, site: Site, k: int, rows: list[dict[str, Any]]) -> No
     folder = sae_folder(study, site, k)
     files = [path for path in _files_below(folder) if path.relative_to(folder).parts[0] != SHARED]
     files.append(site_folder(study, site) / STATISTICS)
-    publish(study, "train", unit_name(site, k), {"sae_metrics": rows}, part_name(site, k), files=files)
+    publish(study, "train", unit_name(site, k), {"sae_metrics": rows}, files=files)
 
 
 def _files_below(folder: Path) -> list[Path]:
@@ -235,6 +242,6 @@ def train_shared(study: Study, block: str, conditioning: str, on_progress: Progr
         *(sae_folder(study, site, m.k) / SHARED for site in sites for m in members),
     ]
     files = [path for folder in folders for path in _files_below(folder)]
-    publish(study, "share", unit, {"sae_metrics": rows}, f"shared-{unit.replace('/', '-')}", files=files)
+    publish(study, "share", unit, {"sae_metrics": rows}, files=files)
     _discard(study, places)
     return {"steps": result.steps, "vectors_per_s": result.n_vectors / max(result.seconds, 1e-9)}

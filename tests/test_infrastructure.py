@@ -15,7 +15,9 @@ import pytest
 import yaml
 from packaging.requirements import Requirement
 from packaging.version import Version
+from prefect.flows import load_flow_from_entrypoint
 
+from study.stages import COMMANDS
 from tests.paths import ROOT
 
 PREFECT = yaml.safe_load((ROOT / "prefect.yaml").read_text())
@@ -103,8 +105,7 @@ def _canonical(name: str) -> str:
 
 @pytest.mark.parametrize("deployment", PREFECT["deployments"], ids=lambda d: d["name"])
 def test_every_deployment_loads_and_its_parameters_fit(deployment):
-    file, name = deployment["entrypoint"].split(":")
-    flow = getattr(importlib.import_module(file.removesuffix(".py").replace("/", ".")), name)
+    flow = load_flow_from_entrypoint(str(ROOT / deployment["entrypoint"]))  # as whoever runs the deployment loads it
     validated = flow.validate_parameters(deployment["parameters"])
     assert (ROOT / validated["config_path"]).is_file()
     # The schema is what the form in Prefect's UI is made of: a changed parameter has to be a decision.
@@ -112,6 +113,11 @@ def test_every_deployment_loads_and_its_parameters_fit(deployment):
     own = ["truth", "given"] if deployment["name"] == "bench" else []
     assert list(schema.properties) == ["config_path", "root", "overrides", *own]
     assert schema.required == ["config_path", "root"]
+
+
+def test_there_is_a_deployment_of_every_command_that_runs_stages():
+    names = ["study", *(name for name, command in COMMANDS.items() if command.help), "bench"]
+    assert [deployment["name"] for deployment in PREFECT["deployments"]] == names
 
 
 def test_the_schedule_is_a_cron_that_prefect_accepts():

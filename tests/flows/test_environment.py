@@ -158,7 +158,7 @@ def test_a_command_called_from_python_leaves_the_variables_as_they_were(tmp_path
     monkeypatch.delenv("PREFECT_API_URL", raising=False)
     monkeypatch.setenv("PREFECT_HOME", str(tmp_path / "home"))
     inside: dict[str, str] = {}
-    monkeypatch.setattr("study.study.open_existing", lambda *_: inside.update(os.environ) or sys.exit(3))
+    monkeypatch.setattr("study.opening.open_existing", lambda *_: inside.update(os.environ) or sys.exit(3))
     before = dict(os.environ)
     with pytest.raises(SystemExit):
         main(["bench", str(ROOT / "configs" / "tiny.yaml"), "--root", str(tmp_path)])

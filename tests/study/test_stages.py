@@ -13,18 +13,14 @@ from pydantic import BaseModel
 
 from storage.errors import StorageError
 from storage.formats import KEY
-from storage.inspect import STAGES as SHOWN
 from storage.schemas import SCHEMAS, WRITERS
 from storage.study import SEAL
-from study import stages
+from study import hashes
 from study.config import StudyConfig, load_config
 from study.errors import StudyError
-from study.opening import open_or_create
-from study.revise import plan_revision
-from study.stages import (
+from study.hashes import (
     APART,
     FIXED,
-    STAGES,
     changed_stages,
     reads,
     refuse_other_versions,
@@ -33,6 +29,9 @@ from study.stages import (
     stage_hashes,
     stage_versions,
 )
+from study.opening import open_or_create
+from study.revise import plan_revision
+from study.stages import STAGES, stages_of
 from tests.paths import ROOT
 
 TINY = load_config(ROOT / "configs" / "tiny.yaml")
@@ -91,7 +90,7 @@ def test_stages_come_after_what_they_read_and_write_every_table():
         assert set(stage.after) <= seen, name
         seen.add(name)
     assert {table for stage in STAGES.values() for table in stage.tables} == set(SCHEMAS) - {"runs"}
-    assert [*SHOWN, "bench"] == list(STAGES)
+    assert [*(stage.name for stage in stages_of("run")), "bench"] == list(STAGES)
 
 
 def test_execution_and_name_undo_nothing():
@@ -156,8 +155,8 @@ def _value(key: str) -> Any:
 
 def test_an_added_setting_is_left_out_at_its_legacy_value(monkeypatch):
     before, whole = stage_hashes(TINY), changed("labels.new", 0)
-    monkeypatch.setitem(stages.ADDED, "labels.new", 0)  # read by its group
-    monkeypatch.setitem(stages.ADDED, "sae.new", False)  # read by its own name
+    monkeypatch.setitem(hashes.ADDED, "labels.new", 0)  # read by its group
+    monkeypatch.setitem(hashes.ADDED, "sae.new", False)  # read by its own name
     stage = dataclasses.replace(STAGES["train"], reads=(*STAGES["train"].reads, "sae.new"))
     monkeypatch.setitem(STAGES, "train", stage)
     assert stage_hashes(TINY) == stage_hashes(whole) == stage_hashes(changed("sae.new", False)) == before
@@ -168,7 +167,7 @@ def test_an_added_setting_is_left_out_at_its_legacy_value(monkeypatch):
 def study_from_before(root, key):
     """A study made when the setting was not there yet, which the code then did as its legacy value says."""
     *groups, leaf = key.split(".")
-    former = load_config(ROOT / "configs" / "tiny.yaml", [f"{key}={json.dumps(stages.ADDED[key])}"])
+    former = load_config(ROOT / "configs" / "tiny.yaml", [f"{key}={json.dumps(hashes.ADDED[key])}"])
     made = open_or_create(root, former)
     content = yaml.safe_load((root / "study.yaml").read_text())
     del content[SEAL], content[KEY]  # older studies have neither
@@ -184,7 +183,7 @@ def study_from_before(root, key):
 OTHER = {"interventions.spatial_block": "up", "interventions.global_block": "up"}
 
 
-@pytest.mark.parametrize("key", stages.ADDED)
+@pytest.mark.parametrize("key", hashes.ADDED)
 def test_an_older_study_goes_on_under_the_values_it_was_made_with(tmp_path, key):
     made = study_from_before(tmp_path, key)
     opened = open_or_create(tmp_path, TINY)
@@ -192,7 +191,7 @@ def test_an_older_study_goes_on_under_the_values_it_was_made_with(tmp_path, key)
     assert not plan_revision(tmp_path, TINY).needed
     other = OTHER.get(key, _value(key))
     named = load_config(ROOT / "configs" / "tiny.yaml", [f"{key}={json.dumps(other)}"])
-    assert other != stages.ADDED[key]
+    assert other != hashes.ADDED[key]
     with pytest.raises(StorageError, match=key):
         open_or_create(tmp_path, named)
 

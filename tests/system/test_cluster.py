@@ -5,24 +5,26 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import psutil
 import pytest
-from prefect import flow, task
-from prefect.cache_policies import NO_CACHE
+from prefect import flow
 from prefect.settings import PREFECT_HOME, temporary_settings
 
-from flows.common import run_each
+from flows.common import run_stages
 from flows.server import free_port, prefect_server
 from storage.records import records
 from study.config import RunSettings, load_config
 from study.errors import StudyError
-from study.publish import publish, shard_name
+from study.paths import shard_name
+from study.publish import publish
+from study.stages import Stage
 from study.study import Study
 from tasks.progress import StageProgress, listening
-from tasks.runner import run_units, started_runner
-from tasks.units import once
+from tasks.runner import Step, run, started_runner
+from tasks.units import task_of, works_of
 from tests.paths import ROOT
 
 pytestmark = pytest.mark.system
@@ -47,10 +49,13 @@ def unit(study: Study, shard: int) -> dict:
     return {"shard": shard}
 
 
-@task(cache_policy=NO_CACHE)
-@once("collect", lambda study, shard: shard_name(shard))
-def unit_task(study: Study, shard: int) -> dict:
-    return unit(study, shard)
+def stage_of(shards: int) -> Stage:
+    """The stage ``collect`` with another work; what is imported by name in another process lies in this module."""
+    return Stage("collect", "collect", f"{__name__}:unit", partial(numbered, shards))
+
+
+def numbered(shards: int, _study: Study) -> dict:
+    return {shard_name(shard): {"shard": shard} for shard in range(shards)}
 
 
 def test_what_a_killed_worker_had_finished_is_not_done_again(server, tmp_path):
@@ -67,9 +72,8 @@ def test_what_a_killed_worker_had_finished_is_not_done_again(server, tmp_path):
     def stage() -> int:
         progress = StageProgress("collect", 0, shards)
         progress.step = lambda units=1: kill_one_when_half_is_done()
-        return len(
-            run_units(DASK, progress, lambda r, s: r.submit(unit_task, {"study": study, "shard": s}), range(shards))
-        )
+        works = works_of(study, stage_of(shards))
+        return len(run(DASK, [[Step(task_of(w.stage), {"study": study, "work": w}, progress)] for w in works]))
 
     assert stage() == shards and killed
     times = [line.split()[0] for line in (tmp_path / "done.txt").read_text().splitlines()]
@@ -121,14 +125,13 @@ def test_a_stage_outlives_its_clusters_scheduler(server, tmp_path):
             start_cluster()
 
     @flow
-    def stage() -> list[str]:
-        units = {shard_name(shard): {"shard": shard} for shard in range(20)}
-        return run_each(study, "collect", unit_task, units)
+    def stage() -> int:
+        return run_stages(study, [stage_of(20)])
 
     start_cluster()
     try:
         with listening(lose_it_when_half_is_done):
-            assert len(stage()) == 20
+            assert stage() == 20
     finally:
         for process in processes:
             process.kill()

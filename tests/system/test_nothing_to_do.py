@@ -11,7 +11,8 @@ from flows.cli import main
 from storage.records import forget_record
 from study.config import load_config
 from study.opening import open_existing, open_or_create
-from study.undone import STAGES_OF, done_units
+from study.stages import COMMANDS
+from study.undone import done_units
 from tests.paths import ROOT
 
 pytestmark = pytest.mark.system
@@ -35,7 +36,7 @@ def test_what_is_finished_is_said_without_anything_heavy(tiny_study, command):
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
     *said, last = done.stdout.splitlines()
     assert json.loads(last) == [0, []], done.stdout + done.stderr
-    assert [line.partition(":")[0] for line in said] == (list(STAGES_OF) if command == "run" else [command])
+    assert [line.partition(":")[0] for line in said] == (list(COMMANDS) if command == "run" else [command])
     assert all("nothing to do" in line for line in said)
     assert sorted((path, path.stat().st_mtime_ns) for path in tiny_study.rglob("*")) == before
 
@@ -67,7 +68,7 @@ def test_a_figure_that_is_gone_is_drawn_again(copy, served, launch):
     path = copy / GONE["a figure"]
     path.unlink()
     done = launch("run", TINY, "--root", str(copy))
-    assert done.returncode == 0 and path.is_file() and "figures: drawn" in done.stdout, done.stderr
+    assert done.returncode == 0 and path.is_file() and "figures: units 1, made_now 1" in done.stdout, done.stderr
 
 
 def test_other_settings_are_not_finished(copy, capsys):

@@ -11,7 +11,8 @@ from flows.server import prefect_server
 from storage.errors import StorageError
 from study.config import RunSettings
 from tasks.progress import StageProgress
-from tasks.runner import Step, run_chains, run_units, with_retries
+from tasks.runner import Step
+from tasks.runner import run as run_chains
 
 pytestmark = pytest.mark.system
 SETTINGS = RunSettings(retries=2, retry_delay=0.0, max_workers=2)
@@ -40,9 +41,8 @@ def run(unit, names):
 
     @flow
     def stage() -> list[str]:
-        retried = with_retries(attempt, SETTINGS)
         progress = StageProgress("test", 0, len(names))
-        return run_units(SETTINGS, progress, lambda runner, name: runner.submit(retried, {"name": name}), names)
+        return run_chains(SETTINGS, [[Step(attempt, {"name": name}, progress)] for name in names])
 
     return stage, attempts
 
@@ -89,7 +89,7 @@ def chains(unit, names, steps=("tag", "detect", "segment"), workers=2):
         settings = SETTINGS.model_copy(update={"max_workers": workers})
         progress = {step: StageProgress(step, 0, len(names)) for step in steps}
         given = [[Step(task(act), {"step": s, "name": n}, progress[s]) for s in steps] for n in names]
-        return run_chains(settings, given)
+        return len(run_chains(settings, given))
 
     return stage, calls
 
@@ -134,27 +134,14 @@ def test_whichever_step_fails_says_so_itself(failing):
     assert calls.count(("begin", failing, "a")) == 3  # twice tried again
 
 
-def test_a_unit_may_be_a_chain_of_futures():
-    done = []
-
+def test_the_results_of_every_step_are_returned():
     @task
     def act(step: str) -> str:
-        if step == "bad":
-            raise StorageError("the first failed")
-        done.append(step)
         return step
 
-    def submit(runner, names):
-        futures = []
-        for name in names:
-            futures.append(runner.submit(with_retries(act, SETTINGS), {"step": name}, wait_for=futures[-1:]))
-        return futures
-
     @flow
-    def stage(units) -> list[str]:
-        return run_units(SETTINGS, StageProgress("test", 0, len(units)), submit, units)
+    def stage() -> list[str]:
+        progress = StageProgress("test", 0, 3)
+        return run_chains(SETTINGS, [[Step(act, {"step": step}, progress) for step in chain] for chain in ("ab", "c")])
 
-    assert sorted(stage([["a", "b"], ["c"]])) == ["b", "c"] and sorted(done) == ["a", "b", "c"]
-    with pytest.raises(StorageError, match="the first failed"):
-        stage([["bad", "never"]])
-    assert "never" not in done
+    assert sorted(stage()) == ["a", "b", "c"]

@@ -9,21 +9,24 @@ import pytest
 import yaml
 
 from flows import cli
-from storage.inspect import STAGES, expected_units, status, table_hashes
+from storage.inspect import table_hashes
 from storage.query import query
 from storage.records import read_record, records
 from study.config import load_config
+from study.hashes import stage_hashes
 from study.opening import open_or_create
 from study.preconditions import units_of
 from study.revise import plan_revision
 from study.stages import STAGES as DECLARED
-from study.stages import stage_hashes
+from study.stages import stages_of
+from study.status import expected_units, status
 from study.study import Study
 from study.verify import verify
 from tests.parts import make_old
 from tests.paths import ROOT
 from tests.system.conftest import kill_nine_once
 
+STAGES = [stage.name for stage in stages_of("run")]
 pytestmark = pytest.mark.system
 CONFIG = "configs/tiny.yaml"
 STRICTER = "vision.mini.min_score=0.97"
@@ -45,7 +48,7 @@ def stamps(root: Path) -> dict[str, dict[str, tuple[int, bytes]]]:
 
 
 def finished(root: Path) -> dict[str, int]:
-    return status(root, stage_hashes(yaml.safe_load((root / "study.yaml").read_text())["config"]))["done"]
+    return status(root)["done"]
 
 
 def test_every_record_has_its_stages_hash_and_the_declared_tables(tiny_study):

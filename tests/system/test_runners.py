@@ -13,7 +13,8 @@ import psutil
 import pytest
 
 from flows.server import API, free_port
-from storage.inspect import expected_units, status, table_hashes
+from storage.inspect import table_hashes
+from study.status import expected_units, status
 from study.verify import verify
 from tests.paths import ROOT
 from tests.system.conftest import concepts, environment

@@ -5,10 +5,12 @@ import shutil
 
 import pytest
 
-from storage.inspect import STAGES, expected_units, status, table_hashes
+from storage.inspect import table_hashes
 from storage.query import query
 from storage.schemas import SCHEMAS
 from storage.tables import read_table
+from study.stages import stages_of
+from study.status import expected_units, status
 from study.verify import verify
 from tests.system.conftest import kill_nine_once
 from tests.vision.tiny_models import WORDS, build_tiny_vision
@@ -50,7 +52,7 @@ def test_a_finished_study_is_left_alone(tiny_study, launch):
 def test_kill_nine_in_every_stage_then_resume_gives_equal_tables(tiny_study, served, launch, tmp_path):
     """Each stage is killed once its first record exists; the last run finishes. Also: two runs give equal tables."""
     root = tmp_path / "killed"
-    for stage in STAGES[1:-1]:
+    for stage in [known.name for known in stages_of("run")][1:-1]:
         records = root / "done" / stage
         command = ["run", "configs/tiny.yaml", "--root", str(root)]
         kill_nine_once(lambda at=records: list(at.rglob("*.json")), command, served, f"{stage} never began")

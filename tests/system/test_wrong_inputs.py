@@ -3,6 +3,7 @@
 import json
 import shutil
 from types import SimpleNamespace
+from unittest import mock
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -152,8 +153,9 @@ def test_captions_dropped_for_their_length_are_told(tmp_path):
     source = tmp_path / "captions.parquet"
     pq.write_table(pa.table({"top_caption": captions, "punsafe": [0.0] * 61}), source)
     study = open_or_create(tmp_path / "study", load_config(TINY, [f"prompts.source={source}"]))
-    assert collect.plan(study) == 56
-    assert collect.dropped_captions(study) == " (dropped: 1 of more than 32 tokens)"
+    assert collect.plan(study) == {"prompts": 56}
+    with mock.patch.object(collect, "collect_artifacts"):
+        assert collect.end(study) == {"prompts": "56 (dropped: 1 of more than 32 tokens)"}
 
 
 def test_a_lost_plan_is_made_again_from_the_same_captions_only(tmp_path):
@@ -184,7 +186,7 @@ def test_an_edit_that_is_no_number_names_its_prompt_and_unit(monkeypatch):
         raise NotFiniteError("the image is not finite", 1)
 
     editor = edits.Editor.__new__(edits.Editor)  # what it is made of needs a trained study, and this does not
-    editor.study, editor.unit = SimpleNamespace(config=load_config(TINY)), SimpleNamespace(name="spatial/early/tree")
+    editor.study, editor.planned = SimpleNamespace(config=load_config(TINY)), SimpleNamespace(name="spatial/early/tree")
     monkeypatch.setattr(edits.Editor, "_edit", lambda *_: None)
     monkeypatch.setattr(edits, "sample", overflow)
     with pytest.raises(StudyError, match="prompt 8, edit spatial/early/tree: the image is not finite"):

@@ -14,15 +14,15 @@ from concepts.settings import REGIONS
 from sae.model import TopKSAE
 from study.config import load_config
 from study.paths import split_range
-from study.plans import Unit
 from study.study import Study
+from study.units import PlannedEdit
 from tasks import edits
 from tasks.edits import Editor, cases_of, direction_seed, looks_of, site_of, target_cids, unit_norm
 from tests.parts import add_part, label_row
 from tests.paths import ROOT
 
 CONFIG = ROOT / "configs" / "tiny.yaml"
-TREE = Unit("spatial", "tree", "early")
+TREE = PlannedEdit("spatial", "tree", "early")
 
 
 @pytest.fixture
@@ -38,9 +38,9 @@ def test_an_edit_uses_the_concepts_that_are_best_on_the_selection_half(study):
     rows += [label_row(6 + i, 0.9, **{name: value}) for i, (name, value) in enumerate(elsewhere.items())]
     add_part(study.root, "concept_labels", "a", rows)
     assert target_cids(study, TREE) == [1, 2]
-    assert target_cids(study, Unit("spatial", "tree", "final")) == [7]
-    assert target_cids(study, Unit("global", "sky", "early")) == [11]
-    assert target_cids(study, Unit("spatial", "house", "early")) == []
+    assert target_cids(study, PlannedEdit("spatial", "tree", "final")) == [7]
+    assert target_cids(study, PlannedEdit("global", "sky", "early")) == [11]
+    assert target_cids(study, PlannedEdit("spatial", "house", "early")) == []
 
 
 def test_each_kind_of_edit_may_have_a_block_of_its_own(tmp_path):
@@ -99,7 +99,7 @@ def test_every_case_has_a_random_direction_of_its_own(study):
     seeds |= {direction_seed(study, TREE, Case(4, "a tree", 5, "top_left"))}
     seeds |= {direction_seed(study, TREE, Case(3, "a tree", 5, "top_right"))}
     for unit in (("spatial", "tree", "final"), ("spatial", "house", "early"), ("global", "tree", "early")):
-        seeds |= {direction_seed(study, Unit(*unit), case)}
+        seeds |= {direction_seed(study, PlannedEdit(*unit), case)}
     assert len(seeds) == 7
 
 
@@ -131,7 +131,7 @@ def editor(study, unit, control):
         sae.W_enc.copy_(torch.diag(1 / torch.arange(1.0, 5)))
         sae.W_dec.copy_(torch.diag(torch.arange(1.0, 5)))
     made = Editor.__new__(Editor)  # reading the SAE from a study needs a trained one
-    made.study, made.unit, made.sae, made.site = study, unit, sae, ("mid", 1.0, "cond")
+    made.study, made.planned, made.sae, made.site = study, unit, sae, ("mid", 1.0, "cond")
     made.edit = ConceptEdit(sae.concept_vectors().detach(), torch.tensor([0, 3]), 2.0, control)
     return made
 
@@ -160,7 +160,7 @@ def test_a_spatial_edit_raises_its_region_and_clears_the_rest(study, monkeypatch
 
 @pytest.mark.parametrize("control", [CONCEPTS, RANDOM])
 def test_a_global_edit_raises_every_cell(study, control):
-    unit, batch = Unit("global", "night", "final"), [Case(p, "a tree", 5, "everywhere") for p in (3, 4)]
+    unit, batch = PlannedEdit("global", "night", "final"), [Case(p, "a tree", 5, "everywhere") for p in (3, 4)]
     edit = editor(study, unit, control)._edit(batch)
     assert (edit.module, edit.t_low, edit.t_high) == ("mid_block.attentions.0", 0.0, 0.2)
     delta = torch.randn(2, 2, 3, 4)

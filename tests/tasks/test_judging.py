@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from concepts.cases import Case
-from study.plans import Unit
+from study.units import PlannedEdit
 from tasks import judging
 from tasks.judging import objects_kept, score
 
@@ -42,7 +42,7 @@ def picture(label, row, column, level=255):
 def test_a_spatial_edit_is_scored_by_its_objects_maps(study):
     cases = [Case(1, "a tree", 1, region) for region in ("top_left", "bottom_right")]
     images, before = [picture("tree", 0, 0), picture("tree", 0, 7)], [picture("tree", 7, 0), picture("tree", 7, 7)]
-    moved, lost = score(study, Unit("spatial", "tree", "early"), cases, images, before)
+    moved, lost = score(study, PlannedEdit("spatial", "tree", "early"), cases, images, before)
     assert (moved["success"], moved["effect"]) == (True, 1.0)
     assert (lost["success"], lost["effect"]) == (False, -1.0)
     # Each time one pixel of the 48 outside is lost or won in one channel; what lies in the region is not counted.
@@ -52,7 +52,7 @@ def test_a_spatial_edit_is_scored_by_its_objects_maps(study):
 def test_a_global_edit_is_scored_by_its_looks_probability(study):
     cases = [Case(i, "a tree", 1, "everywhere") for i in range(2)]
     images, before = [picture("night", 0, 0, 204), picture("night", 0, 0, 51)], [picture("night", 0, 0, 102)] * 2
-    darker, lighter = score(study, Unit("global", "night", "early"), cases, images, before)
+    darker, lighter = score(study, PlannedEdit("global", "night", "early"), cases, images, before)
     assert darker["success"] and darker["effect"] == pytest.approx(0.4)
     assert not lighter["success"] and lighter["effect"] == pytest.approx(-0.2)
     assert darker["outside_change"] == pytest.approx(0.4 / 3 / 64)

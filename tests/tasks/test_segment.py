@@ -12,7 +12,8 @@ from storage.records import read_record
 from storage.tables import part_path, read_table
 from study.config import load_config
 from study.errors import StudyError
-from study.publish import lacking, read_shards, shard_name
+from study.paths import shard_name
+from study.publish import lacking, read_shards
 from study.reading import cell_colours, label_areas, label_masks
 from study.study import Study
 from tasks import segment
