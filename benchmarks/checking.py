@@ -21,16 +21,15 @@ from unittest import mock
 import pyarrow.dataset as ds
 import torch
 
-from benchmarks.flips import study_of
 from sae.io import load_sae
 from storage import tables, vouch
 from storage.publish import publish_unit
 from storage.study import open_study
 from storage.tables import named_parts, read_table
+from study import at, store
 from study import publish as shard_parts
-from study import saes, store
+from study.opening import recorded_study
 from study.paths import sae_units
-from study.saes import kind_folder, sae_of
 from study.study import Study
 from study.verify import inspect_study
 from tasks.label import label_concepts
@@ -43,7 +42,7 @@ def unchecked() -> Iterator[None]:
         for module in (tables, shard_parts, store):
             stack.enter_context(mock.patch.object(module, "check", lambda *_: None))
         stack.enter_context(mock.patch.object(tables, "FORMAT", ds.ParquetFileFormat()))
-        stack.enter_context(mock.patch.object(saes, "load_sae", lambda folder, _: load_sae(folder)))
+        stack.enter_context(mock.patch.object(at, "load_sae", lambda folder, _: load_sae(folder)))
         yield
 
 
@@ -94,14 +93,14 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         root = Path(scratch) / "study"
         shutil.copytree(options.root, root)
-        study = study_of(root)
+        study = recorded_study(root)
         print("| job, CPU ms | without checks | first read (ratio) | later reads (ratio) |\n| --- | --- | --- | --- |")
         for table in ("images", "label_cells", "concept_labels"):
             size = sum(path.stat().st_size for path in named_parts(root, table)) / 1e6
             compared(f"all of `{table}`, {size:.1f} MB", lambda table=table: read_table(root, table), options.rounds)
         site, k = sae_units(study)[0]
-        size = sum(f.stat().st_size for f in kind_folder(study, site, k, "trained").glob("*.*")) / 1e6
-        compared(f"weights of an SAE, {size:.1f} MB", lambda: sae_of(study, site, k), options.rounds)
+        size = sum(f.stat().st_size for f in study.at(site, k).folder_of("trained").glob("*.*")) / 1e6
+        compared(f"weights of an SAE, {size:.1f} MB", lambda: study.at(site, k).sae(), options.rounds)
         compared("label one dictionary", lambda: label(study), options.rounds)
         started, used = time.perf_counter(), time.process_time()
         report = inspect_study(root)

@@ -22,10 +22,11 @@ from sae.metrics import evaluate_all
 from sae.settings import SAESettings
 from sae.source import Conditioned, measure
 from sae.train import train
+from storage.site import Site
 from storage.vectors import VectorSource
 from study.config import load_config
 from study.opening import open_or_create
-from study.paths import Site, split_range
+from study.paths import split_range
 from study.store import store_of
 from study.study import Study
 from tasks.bench import MIN_IMAGES, record_truth
@@ -56,7 +57,7 @@ def main() -> None:
     torch.set_num_threads(2)
     study = open_or_create(options.root, load_config(options.config))
     block, t, conditioning = options.site.split("/")
-    site: Site = (block, float(t), conditioning)
+    site = Site(block, float(t), conditioning)
     truth = read_truth(options.truth)
     keys = truth.keys(MIN_IMAGES)
     x = record_truth(study, truth, site[1], conditioning)[0][site]
@@ -89,7 +90,7 @@ def trained(study: Study, site: Site, change: dict[str, Any]) -> Iterator[tuple[
     result = train(Conditioned(source, statistics), settings, members, study.config.seed)
     seconds = (time.time() - started) / len(members)
     saes = [fold(result.saes[member], statistics.mean, statistics.scale) for member in members]
-    measured = evaluate_all(saes, source_of(study, site, "dictionary").chunks(), "cpu")
+    measured = evaluate_all(saes, source_of(study.at(site), "dictionary").chunks(), "cpu")
     for member, sae, metrics in zip(members, saes, measured, strict=True):
         text = ", ".join(f"{key} {value}" for key, value in change.items() if key not in ("k", "expansion"))
         facts = f"{member.k} | {member.n} | {seconds:.1f} | {metrics.explained_variance:.3f}"

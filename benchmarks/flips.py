@@ -24,12 +24,12 @@ from typing import Any
 from sae.source import load_statistics
 from storage.inspect import table_hashes
 from storage.records import SELF, parsed_record
+from storage.site import AnySite
 from storage.study import read_study
 from storage.tables import read_table
 from study.opening import recorded_study
-from study.paths import Site
 from study.repair import plan_repair, repair
-from study.saes import SHARED, TRAINED, sae_of
+from study.saes import SHARED, TRAINED
 from study.store import store_of
 from study.study import Study
 from study.verify import inspect_study
@@ -98,11 +98,11 @@ def reader_of(study: Study, name: str) -> Callable[[], Any] | None:
     return None
 
 
-def _weights(study: Study, site: Site, below: list[str]) -> Any:
+def _weights(study: Study, site: AnySite, below: list[str]) -> Any:
     k, kind = int(below[0][1:]), (below[1] if len(below) > 1 else TRAINED)
     if kind not in ("untrained", "frozen", SHARED, TRAINED):
         return None  # of a further seed: no stage reads it
-    return {key: value.tolist() for key, value in sae_of(study, site, k, kind).state_dict().items()}
+    return {key: value.tolist() for key, value in study.at(site, k).sae(kind).state_dict().items()}
 
 
 def _statistics(path: Path) -> Any:

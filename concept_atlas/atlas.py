@@ -13,10 +13,10 @@ from concept_atlas.html import facts_table
 from concept_atlas.site import KINDS, Codes, SiteView
 from storage.query import query
 from storage.schemas import SCHEMAS
+from storage.site import Site
 from storage.tables import count_rows, read_table
 from study.errors import StudyError
 from study.opening import recorded_study
-from study.paths import Site, site_path
 from study.reading import images_of, label_masks, prompts_of
 from study.saes import TRAINED
 from study.study import Study
@@ -81,8 +81,8 @@ class Atlas:
         """
         if kind not in KINDS:
             raise StudyError(f"kind is {kind!r}: give one of {', '.join(map(repr, KINDS))}")
-        wanted = site_path((block, t, conditioning))
-        by_path = {site_path(site): site for site in self.sites}
+        wanted = Site(block, t, conditioning).path
+        by_path = {site.path: site for site in self.sites}
         if wanted not in by_path:
             raise StudyError(f"{self.root} has no site {wanted}: it has {', '.join(by_path)}")
         there = self._study.config.sae.k
@@ -132,7 +132,7 @@ class Atlas:
             "folder": self.root,
             "model": config.model.path.rstrip("/").rsplit("/", 1)[-1],
             "prompts": splits,
-            "sites": ", ".join(map(site_path, self.sites)),
+            "sites": ", ".join(site.path for site in self.sites),
             "k": ", ".join(map(str, config.sae.k)),
             "labels": ", ".join(sorted(set(self._labels()))) or "not labelled yet",
         }

@@ -17,12 +17,12 @@ from concept_atlas.html import facts_table, overlaid, picture, row_of
 from concepts.scan import example_map
 from figures.cards import concept_card
 from sae.model import SAE
+from storage.site import Site
 from storage.tables import Filters, read_table
 from study.codes import encode_maps
 from study.errors import StudyError
-from study.paths import Site, site_columns, site_path
 from study.reading import images_by_id
-from study.saes import SHARED, TRAINED, sae_of
+from study.saes import SHARED, TRAINED
 from study.store import store_of
 from study.study import Study
 from tasks.cards import card_of
@@ -70,8 +70,9 @@ class SiteView:
 
     def __init__(self, study: Study, site: Site, k: int, kind: str = TRAINED) -> None:
         self._study, self.site, self.k, self.kind = study, site, k, kind
-        self.path = site_path(site)
-        self._filters: Filters = [(name, "==", value) for name, value in site_columns(site, k).items()]
+        self._here = study.at(site, k)
+        self.path = site.path
+        self._filters = self._here.filters
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -102,7 +103,7 @@ class SiteView:
     @cached_property
     def sae(self) -> SAE:
         """The dictionary, its files compared with the study's record."""
-        return sae_of(self._study, self.site, self.k, self.kind)
+        return self._here.sae(self.kind)
 
     def codes(self, prompt_id: int) -> Codes:
         """Which concepts are on in each place of an image, and how strongly."""

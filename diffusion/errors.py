@@ -1,10 +1,10 @@
 """The error this room raises for something the user can put right."""
 
+from storage.errors import AtlasError
 
-class DiffusionError(ValueError):
+
+class DiffusionError(AtlasError):
     """One sentence naming the file or field and the remedy."""
-
-    user_error = True
 
 
 class NotFiniteError(DiffusionError):

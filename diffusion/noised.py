@@ -13,10 +13,11 @@ import torch
 
 from diffusion.errors import DiffusionError
 from diffusion.model import DiffusionModel, check_blocks
-from diffusion.sampling import Probe, Record, Site, guidance_states, initial_noise
+from diffusion.sampling import Probe, Record, guidance_states, initial_noise
 from diffusion.schedule import set_steps
 from diffusion.settings import SamplingSettings
 from diffusion.times import step_of_time
+from storage.site import Site
 
 
 @torch.inference_mode()

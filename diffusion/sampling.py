@@ -19,8 +19,7 @@ from diffusion.model import DiffusionModel, check_blocks, encode_captions
 from diffusion.schedule import set_steps
 from diffusion.settings import SamplingSettings
 from diffusion.times import in_window, step_of_time, time_of_step
-
-Site = tuple[str, float, str]
+from storage.site import Site
 
 
 @dataclass(frozen=True)
@@ -174,9 +173,9 @@ class Probe:
             delta = (_hidden(output) - inputs[0]).permute(0, 2, 3, 1)
             for conditioning, half in zip(("uncond", "cond"), delta.chunk(2), strict=True):
                 if conditioning in record.conditionings:
-                    site = (block, times[self.step], conditioning)
+                    site = Site(block, times[self.step], conditioning)
                     half16 = half.to(torch.float16)
-                    where = f"the residual update (kept as float16) at {block}, t={site[1]:.2f}, {conditioning},"
+                    where = f"the residual update (kept as float16) at {block}, t={site.t:.2f}, {conditioning},"
                     _check_finite(half16, where, half.dtype)
                     self.taken[site] = half16.cpu().numpy()
 

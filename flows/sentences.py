@@ -6,6 +6,7 @@ import errno
 from pathlib import Path
 from typing import Any
 
+from storage.errors import AtlasError
 from storage.text import printable
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -16,7 +17,7 @@ OUT_OF_MEMORY = ("MemoryError", "OutOfMemoryError", "ArrowMemoryError", "_ArrayM
 
 def sentence_of(error: BaseException) -> str | None:
     """One line for an error that is no fault of the program's: ours, and the machine's limits; None for any other."""
-    if getattr(error, "user_error", False):
+    if isinstance(error, AtlasError):
         return printable(" ".join(str(error).splitlines()))
     if isinstance(error, OSError):
         return None if (said := _of_system(error)) is None else printable(said)

@@ -24,6 +24,7 @@ import httpx
 from prefect.settings import PREFECT_API_URL, get_current_settings, temporary_settings
 
 from flows.environment import check_api
+from storage.errors import AtlasError
 from study.errors import StudyError
 
 T = TypeVar("T")
@@ -219,7 +220,7 @@ def though_the_api_goes(run: Callable[[], T]) -> T:
         try:
             return run()
         except Exception as error:
-            if getattr(error, "user_error", False) or not _api_was_gone(error):
+            if isinstance(error, AtlasError) or not _api_was_gone(error):
                 raise
             if not left:
                 raise StudyError(f"the Prefect server was lost {RUNS_AGAIN + 1} times: {AGAIN}") from error

@@ -20,15 +20,14 @@ from zarr.storage import MemoryStore
 
 from storage.atomic import sweep, write_atomic
 from storage.errors import StorageError
+from storage.site import AnySite, Site
 from storage.store_documents import Compression, write_documents
 from storage.store_metadata import (
     DOCUMENT,
     Document,
     NoStoreError,
-    Site,
     StoreFacts,
     read_documents,
-    site_key,
     store_path,
     stored_bytes,
 )
@@ -85,19 +84,19 @@ class ActivationStore:
     def _group(self) -> zarr.Group:
         return zarr.open_group(self.path, mode="r", zarr_format=3)
 
-    def shape(self, site: Site) -> tuple[int, int, int]:
+    def shape(self, site: AnySite) -> tuple[int, int, int]:
         """(rows, columns, channels) of a site. Raises ``StorageError`` for a site the store does not have."""
         if site not in self.facts.shapes:
-            known = ", ".join(site_key(s) for s in self.sites)
-            raise StorageError(f"{self.path} has no site {site_key(site)}: it has {known}")
-        return self.facts.shapes[site]
+            known = ", ".join(s.path for s in self.sites)
+            raise StorageError(f"{self.path} has no site {Site(*site).path}: it has {known}")
+        return self.facts.shapes[Site(*site)]
 
     def shard_range(self, shard: int) -> tuple[int, int]:
         """[start, stop) of the prompt ids of a shard; the last one may be short."""
         start = shard * self.shard_size
         return start, min(start + self.shard_size, self.n_prompts)
 
-    def write_shard(self, site: Site, shard: int, array: np.ndarray) -> str:
+    def write_shard(self, site: AnySite, shard: int, array: np.ndarray) -> str:
         """Write [n, H, W, C], all prompts of the shard at once, and see it on the disk. Returns its SHA-256.
 
         Raises ``StorageError`` on another shape or on a value that float16 cannot hold (naming site and prompt).
@@ -105,13 +104,13 @@ class ActivationStore:
         start, stop = self.shard_range(shard)
         expected = (stop - start, *self.shape(site))
         if array.shape != expected:
-            raise StorageError(f"shard {shard} of {site_key(site)} must have shape {expected}, got {array.shape}")
+            raise StorageError(f"shard {shard} of {Site(*site).path} must have shape {expected}, got {array.shape}")
         with np.errstate(over="ignore"):  # said below, by prompt
             halved = array.astype(np.float16, copy=False)
         finite = finite_prompts(halved)
         if not finite.all():
             raise StorageError(
-                f"activations at {site_key(site)} are not finite for prompt {start + int(np.argmin(finite))}: "
+                f"activations at {Site(*site).path} are not finite for prompt {start + int(np.argmin(finite))}: "
                 "float16 overflows beyond 65504; check the model's dtype"
             )
         data = self._encoded(site, shard, halved)
@@ -119,18 +118,18 @@ class ActivationStore:
         write_atomic(self.shard_file(site, shard), data)
         return hashlib.sha256(data).hexdigest()
 
-    def _encoded(self, site: Site, shard: int, array: np.ndarray) -> memoryview:
+    def _encoded(self, site: AnySite, shard: int, array: np.ndarray) -> memoryview:
         """The bytes of a shard object: Zarr writes into memory, so that how a file is put on disk is ours to say.
 
         Chunks of zeros are written like others: an object that is not there is a loss, and must not mean zeros.
         """
         start, stop = self.shard_range(shard)
-        made: dict[str, Any] = {DOCUMENT: Buffer.from_bytes(json.dumps(self._documents[site]).encode())}
+        made: dict[str, Any] = {DOCUMENT: Buffer.from_bytes(json.dumps(self._documents[Site(*site)]).encode())}
         target: Any = zarr.open_array(MemoryStore(made), mode="r+")
         target.with_config({"write_empty_chunks": True})[start:stop] = array
         return memoryview(made[f"c/{shard}/0/0/0"].as_buffer_like())
 
-    def read(self, site: Site, start: int, stop: int) -> np.ndarray:
+    def read(self, site: AnySite, start: int, stop: int) -> np.ndarray:
         """float16 [stop - start, H, W, C].
 
         Raises ``StorageError`` naming the site, and the shard or the prompts, where a shard is missing or damaged.
@@ -139,17 +138,17 @@ class ActivationStore:
         stop = min(stop, self.n_prompts)
         for shard in range(start // self.shard_size, -(-stop // self.shard_size)):
             self._check_object(site, shard)
-        array: Any = self._group[site_key(site)]
+        array: Any = self._group[Site(*site).path]
         try:
             return np.asarray(array[start:stop])
         except (ValueError, RuntimeError, OSError) as error:
             raise StorageError(
-                f"{self.path}/{site_key(site)} is damaged in prompts {start} to {stop}: run `concepts verify`"
+                f"{self.path}/{Site(*site).path} is damaged in prompts {start} to {stop}: run `concepts verify`"
             ) from error
 
-    def _check_object(self, site: Site, shard: int) -> None:
+    def _check_object(self, site: AnySite, shard: int) -> None:
         """Zarr takes an object that is not there, or is empty, for zeros: ask for it first."""
-        file, lengths = self.shard_file(site, shard), stored_bytes(self._documents[site])
+        file, lengths = self.shard_file(site, shard), stored_bytes(self._documents[Site(*site)])
         if not file.is_file():
             found = "is missing" if not file.exists() else "is no file"
         elif file.stat().st_size not in lengths:
@@ -157,17 +156,17 @@ class ActivationStore:
         else:
             return
         raise StorageError(
-            f"shard {shard} of {site_key(site)} {found} ({file}): run `concepts repair`, then `concepts run` to record "
-            "it again"
+            f"shard {shard} of {Site(*site).path} {found} ({file}): run `concepts repair`, then `concepts run` to "
+            "record it again"
         )
 
-    def checksum(self, site: Site, shard: int) -> str:
+    def checksum(self, site: AnySite, shard: int) -> str:
         """SHA-256 of the stored shard object. Raises ``FileNotFoundError`` if it was never written."""
         return digest_of(self.shard_file(site, shard))
 
-    def shard_file(self, site: Site, shard: int) -> Path:
+    def shard_file(self, site: AnySite, shard: int) -> Path:
         """The file of one shard object."""
-        return self.path / site_key(site) / "c" / str(shard) / "0" / "0" / "0"
+        return self.path / Site(*site).path / "c" / str(shard) / "0" / "0" / "0"
 
 
 def finite_prompts(array: np.ndarray) -> np.ndarray:

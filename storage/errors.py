@@ -1,4 +1,4 @@
-"""The error this room raises for something the user can put right."""
+"""The errors that are for the user, and the system's refusal to write as one of them."""
 
 from __future__ import annotations
 
@@ -8,10 +8,15 @@ from contextlib import contextmanager
 from pathlib import Path
 
 
-class StorageError(ValueError):
-    """One sentence naming the file, the field and the remedy."""
+class AtlasError(ValueError):
+    """Something that the user can put right: one sentence naming the file, the field and the remedy.
 
-    user_error = True
+    The command line prints it and exits with code 2; a task is not tried again for it. Every room has its own below it.
+    """
+
+
+class StorageError(AtlasError):
+    """Of what lies in a study folder, or is to be read into one."""
 
 
 @contextmanager

@@ -13,7 +13,8 @@ from zarr.codecs import Crc32cCodec, ZstdCodec
 from zarr.storage import MemoryStore
 
 from storage.atomic import write_atomic
-from storage.store_metadata import DOCUMENT, Shape, Site, StoreFacts, shard_files, site_key, store_path, stored_bytes
+from storage.site import Site
+from storage.store_metadata import DOCUMENT, Shape, StoreFacts, shard_files, store_path, stored_bytes
 
 Compression = Literal["none", "zstd"]
 CHUNK_BYTES = 2 << 20  # an inner chunk of about 2 MiB: small enough to read a few prompts, large enough to compress
@@ -42,7 +43,7 @@ def _create_array(group: zarr.Group, site: Site, shape: Shape, facts: StoreFacts
     wanted = max(1, min(size, CHUNK_BYTES // per_prompt))
     prompts_per_chunk = max(n for n in range(1, wanted + 1) if size % n == 0)
     group.create_array(
-        site_key(site),
+        site.path,
         shape=(facts.n_prompts, *shape),
         dtype="float16",
         chunks=(prompts_per_chunk, *shape),
@@ -74,7 +75,7 @@ def compression_of(root: str | Path, facts: StoreFacts) -> Compression | None:
     """
     plain = make_documents(facts, "none")
     found: Compression | None = None
-    for key in map(site_key, facts.shapes):
+    for key in (site.path for site in facts.shapes):
         lengths = stored_bytes(json.loads(plain[f"{key}/{DOCUMENT}"]))
         for file in shard_files(store_path(root) / key):
             if file.stat().st_size in lengths:

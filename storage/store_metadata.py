@@ -19,8 +19,8 @@ from typing import Any
 
 from storage import formats
 from storage.errors import StorageError
+from storage.site import Site
 
-Site = tuple[str, float, str]
 Shape = tuple[int, int, int]
 Document = dict[str, Any]
 
@@ -30,12 +30,6 @@ REPAIR = "run `concepts repair`, which writes the store's metadata anew and leav
 
 class NoStoreError(StorageError):
     """There is no store, or one whose making was interrupted before it held anything."""
-
-
-def site_key(site: Site) -> str:
-    """``block/t/conditioning``, t with two decimals."""
-    block, t, conditioning = site
-    return f"{block}/{t:.2f}/{conditioning}"
 
 
 def store_path(root: str | Path) -> Path:
@@ -51,12 +45,15 @@ class StoreFacts:
     n_prompts: int
     shard_size: int
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "shapes", {Site(*site): shape for site, shape in self.shapes.items()})
+
     @classmethod
     def of(cls, attributes: Document) -> StoreFacts:
         """From attributes as they are stored. Raises ``KeyError``, ``TypeError`` or ``ValueError`` if they are none."""
         shapes: dict[Site, Shape] = {}
         for block, t, conditioning, (rows, columns, channels) in attributes["sites"]:
-            shapes[block, float(t), conditioning] = int(rows), int(columns), int(channels)
+            shapes[Site(block, float(t), conditioning)] = int(rows), int(columns), int(channels)
         return cls(shapes, int(attributes["n_prompts"]), int(attributes["shard_size"]))
 
     def attributes(self) -> Document:
@@ -68,7 +65,7 @@ class StoreFacts:
 
 def document_files(root: str | Path, facts: StoreFacts) -> list[Path]:
     """Every metadata file of a store: its root's, each group's and each array's."""
-    folders = {PurePosixPath(site_key(site)) for site in facts.shapes}
+    folders = {PurePosixPath(site.path) for site in facts.shapes}
     folders |= {above for folder in list(folders) for above in folder.parents}
     return sorted(store_path(root) / folder / DOCUMENT for folder in folders)
 
@@ -119,12 +116,12 @@ def _checked(path: Path) -> tuple[StoreFacts, dict[Site, Document]]:
         if _read(path / key / DOCUMENT) != {name: copy[name] for name in copy if name != "consolidated_metadata"}:
             raise _Damage(f"{path / key / DOCUMENT} is not what {path / DOCUMENT} has a copy of")
     arrays = {key for key, copy in copies.items() if copy.get("node_type") == "array"}
-    if arrays != {site_key(site) for site in facts.shapes}:
+    if arrays != {site.path for site in facts.shapes}:
         raise _Damage(f"the sites that {path / DOCUMENT} lists are not those it has copies of")
-    of_sites = {site: copies[site_key(site)] for site in facts.shapes}
+    of_sites = {site: copies[site.path] for site in facts.shapes}
     for site, found in of_sites.items():
         if not _agrees(found, facts, facts.shapes[site]):
-            raise _Damage(f"{path / site_key(site) / DOCUMENT} has another shape than {path / DOCUMENT} says")
+            raise _Damage(f"{path / site.path / DOCUMENT} has another shape than {path / DOCUMENT} says")
     return facts, of_sites
 
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from storage.activations import ActivationStore, finite_prompts
 from storage.errors import StorageError
-from storage.store_metadata import Site, site_key
+from storage.site import AnySite, Site
 
 Block = tuple[int, int]  # [first, last) of the prompts of a shard, or of what the range has of it
 
@@ -29,13 +29,13 @@ class VectorSource:
     def __init__(
         self,
         store: ActivationStore,
-        site: Site,
+        site: AnySite,
         start: int,
         stop: int,
         buffer_prompts: int = 2048,
         buffer_bytes: int | None = None,
     ) -> None:
-        self.store, self.site, self.start, self.stop = store, site, start, stop
+        self.store, self.site, self.start, self.stop = store, Site(*site), start, stop
         height, width, self.d = store.shape(site)
         self.positions = height * width
         self._prompts = stop - start
@@ -132,7 +132,7 @@ class VectorSource:
             prompt = first + int(np.argmin(finite))
             shard = prompt // self.store.shard_size
             raise StorageError(
-                f"the activations at {site_key(self.site)} are not finite for prompt {prompt} (shard {shard}): run "
+                f"the activations at {self.site.path} are not finite for prompt {prompt} (shard {shard}): run "
                 f"`concepts repair` on the study with --unit collect/{shard:06d}, then run it again"
             )
         return maps.reshape(-1, self.d)

@@ -21,6 +21,7 @@ from sae.settings import SAESettings
 from storage.errors import StorageError
 from storage.names import refuse_names
 from storage.prompts import PromptSettings
+from storage.site import Site
 from study.errors import StudyError
 from study.limits import refuse_unworkable
 from study.mistakes import one_sentence
@@ -194,10 +195,10 @@ class StudyConfig(BaseModel):
                     f"interventions.windows.{name} uses the SAE of t={t}, but sites.times are {list(self.sites.times)}"
                 )
 
-    def sites_list(self) -> list[tuple[str, float, str]]:
+    def sites_list(self) -> list[Site]:
         """Every site, in the order block, timestep, conditioning of the configuration."""
         s = self.sites
-        return [(b, t, c) for b in s.blocks for t in s.times for c in s.conditionings]
+        return [Site(b, t, c) for b in s.blocks for t in s.times for c in s.conditionings]
 
 
 def load_config(path: str | Path, overrides: tuple[str, ...] | list[str] = ()) -> StudyConfig:

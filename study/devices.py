@@ -5,11 +5,11 @@ from __future__ import annotations
 import torch
 
 from diffusion.device import resolve_device
-from study.paths import Site
+from storage.site import Site
 from study.study import Study
 
 
-def training_device(study: Study, site: Site) -> str:
+def device_of(study: Study, site: Site) -> str:
     """``model.device``; for 'auto' the GPU if there is one, and with several, sites take turns.
 
     Raises ``DiffusionError`` for a device that this machine does not have.

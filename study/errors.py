@@ -1,7 +1,7 @@
 """The error a task or flow raises for something the user can put right."""
 
+from storage.errors import AtlasError
 
-class StudyError(ValueError):
+
+class StudyError(AtlasError):
     """One sentence naming the file, the field and the remedy; the command line prints it and exits 2."""
-
-    user_error = True

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from storage.site import AnySite, Site
 
 if TYPE_CHECKING:
     from study.study import Study
-
-Site = tuple[str, float, str]
 
 
 def split_range(study: Study, split: str) -> tuple[int, int]:
@@ -32,27 +32,6 @@ def shards_of(study: Study, *splits: str) -> list[int]:
     return sorted(shards)
 
 
-def site_path(site: Site) -> str:
-    """``block/t/conditioning`` as in the folder contract, t with two decimals."""
-    block, t, conditioning = site
-    return f"{block}/{t:.2f}/{conditioning}"
-
-
-def site_columns(site: Site, k: int) -> dict[str, Any]:
-    """The columns that name a site in every site table."""
-    return {"block": site[0], "t": site[1], "conditioning": site[2], "k": k}
-
-
-def site_folder(study: Study, site: Site) -> Path:
-    """Folder of a site's SAEs, its statistics and its checkpoint's commit file."""
-    return Path(study.root) / "saes" / site_path(site)
-
-
-def sae_folder(study: Study, site: Site, k: int) -> Path:
-    """Folder of one dictionary SAE; its controls and relatives lie below it."""
-    return site_folder(study, site) / f"k{k}"
-
-
 def shared_folder(study: Study, block: str, conditioning: str) -> Path:
     """Where the SAEs of all times together are trained; folded, they lie in each site's ``k<k>/shared``."""
     return Path(study.root) / "saes" / block / "shared" / conditioning
@@ -73,9 +52,9 @@ def sae_units(study: Study) -> list[tuple[Site, int]]:
     return [(site, k) for site in study.config.sites_list() for k in study.config.sae.k]
 
 
-def unit_name(site: Site, k: int) -> str:
+def unit_name(site: AnySite, k: int) -> str:
     """Name of a unit's completion record."""
-    return f"{site_path(site)}/k{k}"
+    return f"{Site(*site).path}/k{k}"
 
 
 def shard_name(shard: int) -> str:

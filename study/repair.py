@@ -159,7 +159,7 @@ def _facts(root: Path, report: Report) -> StoreFacts:
     except Exception:
         assert report.study is not None
         shapes, config = measured_shapes(report.study), report.study.config
-        by_site = {(b, t, c): shapes[b] for b, t, c in config.sites_list()}
+        by_site = {site: shapes[site.block] for site in config.sites_list()}
         return StoreFacts(by_site, sum(config.prompts.splits.values()), config.prompts.shard_size)
 
 

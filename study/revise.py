@@ -31,6 +31,7 @@ from storage.study import (
 )
 from storage.tables import parts
 from storage.vouch import vouched_files
+from study.at import AtSite
 from study.config import StudyConfig
 from study.contradictions import refuse_contradictions
 from study.errors import StudyError
@@ -47,12 +48,11 @@ from study.hashes import (
 )
 from study.identity import contents_of, settled
 from study.opening import study_as
-from study.paths import Site, sae_folder, shared_folder, site_folder, time_series
+from study.paths import shared_folder, time_series
 from study.preconditions import units_of
 from study.provenance import provenance_of
-from study.saes import SHARED, UNTRAINED, member_folder
+from study.saes import SHARED, UNTRAINED
 from study.stages import COMMANDS, STAGES
-from study.store import store_of
 from study.study import Study
 from study.threads import recorded_threads
 
@@ -204,24 +204,26 @@ def _stale_weights(study: Study) -> list[Path]:
     """Folders of SAEs that the settings do not ask for: a later stage would read them as if they did."""
     if not (Path(study.root) / "saes").exists():
         return []
-    sites, homes = study.config.sites_list(), [shared_folder(study, *series) for series in time_series(study)]
-    expected = {path for site in sites for path in _sae_folders(study, site)}
+    sites = [study.at(site) for site in study.config.sites_list()]
+    homes = [shared_folder(study, *series) for series in time_series(study)]
+    expected = {path for site in sites for path in _sae_folders(site)}
     if study.config.sae.across_time:
         expected |= {home / f"k{k}" for home in homes for k in study.config.sae.k}
-    places = [*(site_folder(study, site) for site in sites), *homes]
+    places = [*(site.folder for site in sites), *homes]
     marks = (WEIGHTS, CONFIG, CHECKPOINT)
     found = {path.parent for place in places for mark in marks for path in place.rglob(mark)}
     return sorted(found - expected)
 
 
-def _sae_folders(study: Study, site: Site) -> Iterator[Path]:
-    channels = store_of(study).shape(site)[2]
-    for member in members_of(study.config.sae, channels, study.config.seed):
-        yield member_folder(study, site, member)
-    for k in study.config.sae.k:
-        yield sae_folder(study, site, k) / UNTRAINED
-        if study.config.sae.across_time:
-            yield sae_folder(study, site, k) / SHARED
+def _sae_folders(at: AtSite) -> Iterator[Path]:
+    config = at.study.config
+    for member in members_of(config.sae, at.channels, config.seed):
+        yield at.member_folder(member)
+    for k in config.sae.k:
+        dictionary = at.study.at(at.site, k)
+        yield dictionary.folder_of(UNTRAINED)
+        if config.sae.across_time:
+            yield dictionary.folder_of(SHARED)
 
 
 def _checkpoints(study: Study) -> list[Path]:

@@ -14,6 +14,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from storage.schemas import WRITERS
+from storage.site import Site
 from study import units
 from study.paths import series_name, shard_name, shards_of, unit_name
 from study.units import Units
@@ -101,7 +102,7 @@ def _of_series(_study: Study, _earlier: Units, _unit: str, given: Given) -> Iter
 
 def _of_times(study: Study, _earlier: Units, _unit: str, given: Given) -> Iterable[str]:
     block, conditioning, k = given["block"], given["conditioning"], given["k"]
-    return (unit_name((block, t, conditioning), k) for t in study.config.sites.times)
+    return (unit_name(Site(block, t, conditioning), k) for t in study.config.sites.times)
 
 
 ALL = Origin(lambda _study, earlier, *_: earlier, alike=True)
@@ -128,7 +129,7 @@ _JUDGE = (*_VISION, *_below("vision.transformers", "judge_clipseg", "judge_clip"
 
 _COMMANDS = (
     Command("collect", "sample images and record activations", "tasks.collect:end"),
-    Command("train", "train the sparse autoencoders", "tasks.train:end"),
+    Command("train", "train the sparse autoencoders", "tasks.share:end"),
     Command("label", "segment the images and label the concepts", "tasks.artifacts:label_artifacts"),
     Command("layout", "predict layouts and score them", "tasks.artifacts:layout_artifacts"),
     Command("intervene", "edit images by concepts and by controls", "tasks.artifacts:intervene_artifacts"),

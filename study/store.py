@@ -56,7 +56,7 @@ def create_store(study: Study) -> ActivationStore:
     except NoStoreError:
         shapes = measured_shapes(study)
     check_widths(config, shapes)
-    by_site = {(b, t, c): shapes[b] for b, t, c in config.sites_list() if b in shapes}
+    by_site = {site: shapes[site.block] for site in config.sites_list() if site.block in shapes}
     total = sum(config.prompts.splits.values())
     return ActivationStore.create(study.root, by_site, total, config.prompts.shard_size, config.run.compression)
 

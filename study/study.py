@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, overload
 
+from storage.site import Site
 from study.config import StudyConfig
 from study.hashes import stage_hash
+
+if TYPE_CHECKING:
+    from study.at import AtSite, Dictionary
 
 
 @dataclass(frozen=True)
@@ -28,3 +33,15 @@ class Study:
     def hash_of(self, stage: str) -> str:
         """Hash of all that a stage's results follow from; its completion records carry it."""
         return stage_hash(self.identity, stage)
+
+    @overload
+    def at(self, site: tuple[str, float, str], k: None = None) -> AtSite: ...
+
+    @overload
+    def at(self, site: tuple[str, float, str], k: int) -> Dictionary: ...
+
+    def at(self, site: tuple[str, float, str], k: int | None = None) -> AtSite:
+        """The handle of a site or, with ``k``, of one of its dictionaries."""
+        from study.at import AtSite, Dictionary  # imports torch, which who only asks what is done does not need
+
+        return AtSite(self, Site(*site)) if k is None else Dictionary(self, Site(*site), k)

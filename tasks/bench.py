@@ -17,9 +17,10 @@ from concepts.detector_scores import Target, probe_of, score_method
 from diffusion.noised import record_images, signal_to_noise
 from diffusion.sampling import Record
 from sae.io import CONFIG, WEIGHTS
+from storage.site import Site
+from study.at import Dictionary
 from study.errors import StudyError
 from study.models import borrowed_model
-from study.paths import Site, site_columns
 from study.publish import publish
 from study.study import Study
 from study.units import bench_unit
@@ -59,8 +60,9 @@ def bench_time(study: Study, t: float, conditioning: str, inputs: BenchInputs) -
     for site, x in maps.items():
         target = Target(keys, truth.present(keys), truth.cells(keys, x.shape[1:3]))
         for k in study.config.sae.k:
-            columns = {**site_columns(site, k), "snr": snr}
-            rows += [{**columns, **row} for row in bench_site(study, site, k, x, target, inputs.given)]
+            here = study.at(site, k)
+            columns = {**here.columns, "snr": snr}
+            rows += [{**columns, **row} for row in bench_site(here, x, target, inputs.given)]
     unit = bench_unit(t, conditioning)
     publish(study, "bench", unit, {"bench": rows}, extra={"inputs": inputs.facts()})
     return {"t": t, "rows": len(rows)}
@@ -81,14 +83,15 @@ def record_truth(study: Study, truth: Truth, t: float, conditioning: str) -> tup
 
 
 def bench_site(
-    study: Study, site: Site, k: int, maps: np.ndarray, target: Target, given: dict[str, tuple[str, str]]
+    here: Dictionary, maps: np.ndarray, target: Target, given: dict[str, tuple[str, str]]
 ) -> list[dict[str, Any]]:
     """Rows of every method at one site; ``maps`` float16 [I, rows, columns, D]."""
+    seed = here.study.config.seed
     x_IPD = maps.reshape(len(maps), -1, maps.shape[-1])
-    methods: list[tuple[str, Encode]] = list(dictionaries(study, site, k, given))
-    methods.append((PROBE, probe_of(x_IPD, target, study.config.seed)))
+    methods: list[tuple[str, Encode]] = list(dictionaries(here, given))
+    methods.append((PROBE, probe_of(x_IPD, target, seed)))
     rows = []
     for name, encode in methods:
-        scored = score_method(encode, x_IPD, target, study.config.seed)
+        scored = score_method(encode, x_IPD, target, seed)
         rows += [{"method": name, **row} for row in scored]
     return rows

@@ -13,9 +13,10 @@ import pyarrow.compute as pc
 from concepts.scan import example_map
 from figures.cards import Card, Example, LabelLine, concept_card, number
 from storage.images import decode_png
+from storage.site import Site
 from storage.tables import Filters, read_table
 from study.errors import StudyError
-from study.paths import Site, site_path, split_range, unit_name
+from study.paths import split_range, unit_name
 from study.saes import TRAINED
 from study.study import Study
 from study.units import CARD_STAGE
@@ -73,18 +74,18 @@ def card_of(root: str | Path, site: Site, k: int, cid: int) -> Card:
 
 
 def _filters(site: Site, k: int) -> Filters:
-    return [(name, "==", value) for name, value in zip(SITE, (*site, k), strict=True)]
+    return [*site.filters, ("k", "==", k)]
 
 
 def _known_site(root: str | Path, site: Site, k: int) -> Site:
     """The labelled site of that name, its ``t`` as the tables have it."""
     found = read_table(root, "concepts", list(SITE), [("cid", "==", 0)]).to_pylist()
-    names = {unit_name((r["block"], r["t"], r["conditioning"]), r["k"]): r for r in found}
+    names = {unit_name(Site(r["block"], r["t"], r["conditioning"]), r["k"]): r for r in found}
     row = names.get(unit_name(site, k))
     if row is None:
         there = f"there are {', '.join(names)}: name one of them" if names else "run `concepts label` first"
         raise StudyError(f"{root} has no labelled concepts at {unit_name(site, k)}; {there}")
-    return row["block"], row["t"], row["conditioning"]
+    return Site(row["block"], row["t"], row["conditioning"])
 
 
 def _concept(root: str | Path, site: Site, k: int, cid: int) -> dict[str, Any]:
@@ -92,7 +93,7 @@ def _concept(root: str | Path, site: Site, k: int, cid: int) -> dict[str, Any]:
     within = 0 <= cid <= last  # a number of twenty digits is none that a filter could take
     rows = read_table(root, "concepts", filters=[*_filters(site, k), ("cid", "==", cid)]).to_pylist() if within else []
     if not rows:
-        raise StudyError(f"{site_path(site)} has no concept {cid}: name one from 0 to {last}")
+        raise StudyError(f"{site.path} has no concept {cid}: name one from 0 to {last}")
     return rows[0]
 
 
@@ -210,4 +211,4 @@ def _ordered(concepts: pa.Table, column: str, order: str) -> Iterator[ConceptKey
 
 
 def _key(row: dict[str, Any]) -> ConceptKey:
-    return ConceptKey((row["block"], row["t"], row["conditioning"]), row["k"], row["cid"])
+    return ConceptKey(Site(row["block"], row["t"], row["conditioning"]), row["k"], row["cid"])

@@ -19,7 +19,7 @@ from storage.records import read_record, records
 from storage.store_metadata import document_files
 from study.errors import StudyError
 from study.models import borrowed_model, release_models
-from study.paths import shard_name, site_path, split_range
+from study.paths import shard_name, split_range
 from study.publish import lacking, prompts_by_shard, publish, told_prompts
 from study.reading import prompts_of
 from study.store import create_store, store_of
@@ -77,7 +77,7 @@ def collect_shard(study: Study, shard: int) -> dict[str, Any]:
     start, stop = store.shard_range(shard)
     prompts = prompts_of(study, start, stop)
     rows, activations = _sample_all(study, prompts)
-    checksums = {site_path(site): store.write_shard(site, shard, array) for site, array in activations.items()}
+    checksums = {site.path: store.write_shard(site, shard, array) for site, array in activations.items()}
     facts = {"rows": stop - start, "checksums": checksums, "prompts": told_prompts(prompts)}
     publish(study, "collect", shard_name(shard), {"images": rows}, extra=facts)
     return {"shard": shard, "prompts": stop - start}

@@ -25,57 +25,55 @@ from torch import Tensor
 from sae.baselines import NEURONS, PCA, SHUFFLED_DECODER, both_poles, principal_directions, shuffled_decoder
 from sae.model import SAE
 from storage.vectors import shard_blocks
-from study.paths import Site, site_path, split_range
-from study.saes import FROZEN, UNTRAINED, has_sae, sae_of
-from study.store import store_of
-from study.study import Study
+from study.at import AtSite, Dictionary
+from study.paths import split_range
+from study.saes import FROZEN, UNTRAINED
 
 FIT_VECTORS, FIT_SHARDS = 30_000, 8  # a mean and principal directions do not gain from more
 FITS_KEPT = 8  # sites whose fit a process remembers, 6.6 MB each at the paper's width
 
 
-def control_encoders(study: Study, site: Site, k: int, sae: SAE) -> Iterator[tuple[str, SAE]]:
+def control_encoders(here: Dictionary, sae: SAE) -> Iterator[tuple[str, SAE]]:
     """Every control of one trained SAE by name, each made when it is asked for."""
-    yield UNTRAINED, sae_of(study, site, k, UNTRAINED)
-    if has_sae(study, site, k, FROZEN):
-        yield FROZEN, sae_of(study, site, k, FROZEN)
-    yield SHUFFLED_DECODER, shuffled_decoder(sae, k, study.config.seed)
-    mean_D, principal_DD = classical_fit(study, site)
-    origin = Path(site_path(site))
-    yield NEURONS, both_poles(origin, torch.eye(len(mean_D)), mean_D, k)
-    yield PCA, both_poles(origin, principal_DD, mean_D, k)
+    yield UNTRAINED, here.sae(UNTRAINED)
+    if here.has(FROZEN):
+        yield FROZEN, here.sae(FROZEN)
+    yield SHUFFLED_DECODER, shuffled_decoder(sae, here.k, here.study.config.seed)
+    mean_D, principal_DD = classical_fit(here)
+    origin = Path(here.site.path)
+    yield NEURONS, both_poles(origin, torch.eye(len(mean_D)), mean_D, here.k)
+    yield PCA, both_poles(origin, principal_DD, mean_D, here.k)
 
 
 _fits: dict[tuple[Any, ...], tuple[Tensor, Tensor]] = {}
 _fit_lock = threading.Lock()
 
 
-def classical_fit(study: Study, site: Site) -> tuple[Tensor, Tensor]:
+def classical_fit(here: AtSite) -> tuple[Tensor, Tensor]:
     """Mean [D] and principal directions [D, D] of a site's training vectors, found once for all its k in a process."""
-    key = (study.root, study.hash_of("collect"), study.config.seed, site)
+    key = (here.study.root, here.study.hash_of("collect"), here.study.config.seed, here.site)
     with _fit_lock:
         if key not in _fits:
-            x_ND = fit_vectors(study, site)
+            x_ND = fit_vectors(here)
             if len(_fits) >= FITS_KEPT:
                 del _fits[next(iter(_fits))]
             _fits[key] = torch.from_numpy(x_ND.mean(0)), principal_directions(x_ND)
         return _fits[key]
 
 
-def fit_vectors(study: Study, site: Site) -> np.ndarray:
+def fit_vectors(here: AtSite) -> np.ndarray:
     """float32 [N, D] of the site's ``train`` split, N at most ``FIT_VECTORS``.
 
     Drawn evenly from as few shards as have them, but from ``FIT_SHARDS`` at the least, which lie evenly over the split:
     the shards in between are not read.
     """
-    store = store_of(study)
-    height, width, channels = store.shape(site)
-    blocks = shard_blocks(*split_range(study, "train"), store.shard_size)
+    store, (height, width) = here.store, here.grid
+    blocks = shard_blocks(*split_range(here.study, "train"), store.shard_size)
     count = min(len(blocks), max(FIT_SHARDS, -(-FIT_VECTORS // (store.shard_size * height * width))))
-    rng = np.random.default_rng(study.config.seed)
+    rng = np.random.default_rng(here.study.config.seed)
     found, wanted = [], FIT_VECTORS
     for left, at in zip(range(count, 0, -1), np.linspace(0, len(blocks) - 1, count).round().astype(int), strict=True):
-        flat_ND = store.read(site, *blocks[at]).reshape(-1, channels)
+        flat_ND = store.read(here.site, *blocks[at]).reshape(-1, here.channels)
         found.append(flat_ND[rng.permutation(len(flat_ND))[: wanted // left]])
         wanted -= len(found[-1])
     return np.concatenate(found).astype(np.float32)

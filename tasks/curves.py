@@ -11,10 +11,10 @@ from prefect.artifacts import create_markdown_artifact
 
 from sae.checkpoint import History
 from sae.members import Member
+from storage.site import Site
 from study.errors import StudyError
-from study.paths import Site, site_path
 from study.study import Study
-from tasks import train
+from tasks import share, train
 
 PERIOD_S = 15.0  # each version of an artifact is a row in the server's database
 SHOWN_ROWS = 12
@@ -23,7 +23,7 @@ BARS = "▁▂▃▄▅▆▇█"
 
 def train_site(study: Study, site: Site) -> dict[str, Any]:
     """Train and evaluate every SAE of a site, its curve in Prefect's UI and its cautions in the run's log."""
-    found = train.train_site(study, site, LiveCurves(study, site_path(site)))
+    found = train.train_site(study, site, LiveCurves(study, site.path))
     for caution in found["cautions"]:
         get_run_logger().warning(caution)
     return found
@@ -31,7 +31,7 @@ def train_site(study: Study, site: Site) -> dict[str, Any]:
 
 def train_shared(study: Study, block: str, conditioning: str) -> dict[str, Any]:
     """Train and evaluate the SAEs of all times of a block together, their curve in Prefect's UI."""
-    return train.train_shared(study, block, conditioning, LiveCurves(study, f"{block}/shared/{conditioning}"))
+    return share.train_shared(study, block, conditioning, LiveCurves(study, f"{block}/shared/{conditioning}"))
 
 
 class LiveCurves:

@@ -19,11 +19,10 @@ from concepts.settings import REGIONS
 from figures import draw
 from storage.images import decode_png
 from storage.tables import read_table
-from study.codes import image_codes
+from study.at import Dictionary
 from study.paths import split_range
 from study.reading import images_of, label_masks, prompts_of
-from study.saes import SHARED, sae_of
-from study.store import store_of
+from study.saes import SHARED
 from study.study import Study
 from tasks.layout import Predictor
 
@@ -147,13 +146,11 @@ def shared_maps(study: Study, block: str, k: int, cids: list[int]) -> dict[int, 
     """Maps of a few shared concepts over the dictionary split: cid -> t -> float32 [images, rows, columns]."""
     found: dict[int, dict[float, np.ndarray]] = {cid: {} for cid in cids}
     for t in study.config.sites.times:
-        site = (block, t, "cond")
-        sae = sae_of(study, site, k, SHARED)
-        height, width, _ = store_of(study).shape(site)
+        here = study.at((block, t, "cond"), k)
         parts: dict[int, list[np.ndarray]] = {cid: [] for cid in cids}
-        for _ids, values, latents in image_codes(study, site, sae, "dictionary"):
+        for _ids, values, latents in here.codes(here.sae(SHARED), "dictionary"):
             for cid in cids:
-                parts[cid].append(np.where(latents == cid, values, 0.0).sum(-1).reshape(-1, height, width))
+                parts[cid].append(np.where(latents == cid, values, 0.0).sum(-1).reshape(-1, *here.grid))
         for cid in cids:
             found[cid][t] = np.concatenate(parts[cid])
     return found
@@ -174,9 +171,9 @@ def _layouts(study: Study, path: Path) -> None:
         raise NothingToShow("no cond site is recorded")
     items: dict[str, dict[str, Any]] = {}
     for t in study.config.sites.times:
-        site = (block, t, "cond")
-        thresholds = _thresholds(study, site, k)
-        for label, (first,) in first_images(Predictor(study, site, k).scored("layout"), 1).items():
+        here = study.at((block, t, "cond"), k)
+        thresholds = _thresholds(here)
+        for label, (first,) in first_images(Predictor(here).scored("layout"), 1).items():
             if label not in thresholds:
                 continue
             prompt_id = first.prompt_id
@@ -184,19 +181,16 @@ def _layouts(study: Study, path: Path) -> None:
                 image = images_of(study, prompt_id, prompt_id + 1)[prompt_id]
                 truth = label_masks(study, prompt_id, prompt_id + 1)[prompt_id][label]
                 items[label] = {"image": image, "label": label, "truth": truth, "predictions": {}}
-            grid = store_of(study).shape(site)[:2]
-            items[label]["predictions"][t] = (first.evidence_C >= thresholds[label]).reshape(grid)
+            items[label]["predictions"][t] = (first.evidence_C >= thresholds[label]).reshape(here.grid)
     kept = [item for item in items.values() if len(item["predictions"]) == len(study.config.sites.times)]
     if not kept:
         raise NothingToShow(f"no label's layout is predicted at every time of block {block}")
     draw.layouts(kept[:10], path)
 
 
-def _thresholds(study: Study, site: Any, k: int) -> dict[str, float]:
-    block, t, conditioning = site
-    filters = [("block", "==", block), ("t", "==", t), ("conditioning", "==", conditioning)]
-    filters += [("k", "==", k), ("method", "==", "evidence"), ("label", "!=", ALL_LABELS)]
-    rows = read_table(study.root, "layout_scores", filters=filters).to_pylist()
+def _thresholds(here: Dictionary) -> dict[str, float]:
+    filters = [*here.filters, ("method", "==", "evidence"), ("label", "!=", ALL_LABELS)]
+    rows = read_table(here.study.root, "layout_scores", filters=filters).to_pylist()
     return {row["label"]: row["threshold"] for row in rows}
 
 

@@ -14,12 +14,12 @@ from diffusion.model import DiffusionModel
 from diffusion.sampling import Edit, sample
 from storage.prompts import hashed_seed
 from storage.tables import read_table
+from study.at import AtSite, Dictionary
 from study.errors import StudyError
 from study.models import backend_of, borrowed_model
-from study.paths import Site, split_range
+from study.paths import split_range
 from study.reading import images_by_id, prompts_of
-from study.saes import sae_of
-from study.store import store_of
+from study.saes import TRAINED
 from study.study import Study
 from study.units import PlannedEdit
 from vision.words import mentions
@@ -45,26 +45,23 @@ def originals_of(study: Study, cases: list[Case]) -> list[np.ndarray]:
     return [known[case.prompt_id] for case in cases]
 
 
-def site_of(study: Study, kind: str, window: str) -> tuple[Site, int]:
-    """The SAE (site, k) that serves a kind of edit in a window."""
+def dictionary_of(study: Study, edit: PlannedEdit) -> Dictionary:
+    """The dictionary that serves an edit: of the edited block, at the time that stands for the window."""
     settings = study.config.interventions
-    return (settings.block_of(kind), settings.windows[window][2], "cond"), study.config.sae.k[0]
+    return study.at((settings.block_of(edit.kind), settings.windows[edit.window][2], "cond"), study.config.sae.k[0])
 
 
 def target_cids(study: Study, edit: PlannedEdit) -> list[int]:
     """The concepts that an edit uses, best first; none where no concept carries the target."""
-    (block, t, conditioning), k = site_of(study, edit.kind, edit.window)
-    filters = [("block", "==", block), ("t", "==", t), ("conditioning", "==", conditioning)]
-    filters += [("k", "==", k), ("kind", "==", "trained"), ("label", "==", edit.target)]
+    filters = [*dictionary_of(study, edit).filters, ("kind", "==", TRAINED), ("label", "==", edit.target)]
     rows = read_table(study.root, "concept_labels", filters=filters).to_pylist()
     return carriers(rows, study.config.labels, study.config.interventions.concepts_per_target)
 
 
-def unit_norm(study: Study, site: Site) -> float:
+def unit_norm(here: AtSite) -> float:
     """The unit of strengths at a site: of its residual updates in the first shard of the train split."""
-    store = store_of(study)
-    start, stop = split_range(study, "train")
-    return rms_norm(store.read(site, start, min(stop, start + store.shard_size)))
+    _, maps = next(here.maps("train"))
+    return rms_norm(maps)
 
 
 def direction_seed(study: Study, edit: PlannedEdit, case: Case) -> int:
@@ -77,10 +74,11 @@ class Editor:
 
     def __init__(self, study: Study, planned: PlannedEdit, cids: list[int], strength: float, control: str) -> None:
         self.study, self.planned = study, planned
-        self.site, k = site_of(study, planned.kind, planned.window)
-        self.sae = sae_of(study, self.site, k)
-        size = strength * unit_norm(study, self.site)
-        self.edit = ConceptEdit(self.sae.concept_vectors(), torch.tensor(cids), size, control)
+        self.here = dictionary_of(study, planned)
+        self.sae = self.here.sae()
+        vectors = self.sae.concept_vectors()
+        size = strength * unit_norm(self.here)
+        self.edit = ConceptEdit(vectors, torch.tensor(cids, device=vectors.device), size, control)
 
     def run(self, cases: list[Case]) -> list[np.ndarray]:
         """Edited images uint8 [H, W, 3], in the order of the cases."""
@@ -101,15 +99,14 @@ class Editor:
 
     def _edit(self, batch: list[Case]) -> Edit:
         low, high, _ = self.study.config.interventions.windows[self.planned.window]
-        module = self.study.config.sites.blocks[self.site[0]]
+        module = self.study.config.sites.blocks[self.here.site.block]
         seeds = [direction_seed(self.study, self.planned, case) for case in batch]
         directions = torch.stack([self.edit.direction(seed) for seed in seeds])  # [B, D]
         if self.planned.kind == "global":
             return Edit(module, low, high, lambda delta, t: self.edit.everywhere(delta, directions))
-        height, width, _ = store_of(self.study).shape(self.site)
-        regions = torch.from_numpy(np.stack([region_mask(c.region, height, width) for c in batch]))
+        regions = torch.from_numpy(np.stack([region_mask(c.region, *self.here.grid) for c in batch]))
         return Edit(module, low, high, lambda delta, t: self._in_region(delta, directions, regions))
 
     def _in_region(self, delta: Tensor, directions: Tensor, regions: Tensor) -> Tensor:
-        codes = self.sae.encode(delta.reshape(-1, delta.shape[-1]).cpu())
+        codes = self.sae.encode(delta.reshape(-1, delta.shape[-1]).to(self.sae.b_dec.device))
         return self.edit.in_region(delta, codes, directions, regions)

@@ -11,7 +11,7 @@ from typing import Any
 from prefect import get_run_logger
 
 from storage.atomic import scratch_of, write_atomic
-from storage.errors import write_errors_named
+from storage.errors import AtlasError, write_errors_named
 from storage.publish import publish_unit
 from storage.records import forget_record, read_record
 from study.errors import StudyError
@@ -91,4 +91,4 @@ def refuse_failed(drawn: Drawn) -> None:
 
 
 def _told(error: Exception) -> str:
-    return str(error) if getattr(error, "user_error", False) else f"{type(error).__name__}: {error}"
+    return str(error) if isinstance(error, AtlasError) else f"{type(error).__name__}: {error}"

@@ -9,7 +9,6 @@ from safetensors import SafetensorError, safe_open
 from sae.io import CONFIG, WEIGHTS
 from storage.names import refuse_name
 from study.errors import StudyError
-from study.paths import site_path
 from study.store import store_of
 from study.study import Study
 from tasks.methods import METHODS, users_sae
@@ -23,7 +22,7 @@ MOST_BYTES = 4 * 2**30  # of the weights: 2**16 latents of 8192 channels, in flo
 
 def given_dictionaries(study: Study, arguments: list[str]) -> dict[str, tuple[str, str]]:
     """``NAME=BLOCK/T/COND=FOLDER`` as name -> (site path, folder). Raises ``StudyError`` for one that does not fit."""
-    sites = {site_path(site): site for site in study.config.sites_list()}
+    sites = {site.path: site for site in study.config.sites_list()}
     scored = study.config.sites.conditionings[0]
     found: dict[str, tuple[str, str]] = {}
     for argument in arguments:

@@ -21,14 +21,13 @@ from concepts.overlap_pass import SHUFFLED_POSITIONS
 from concepts.properties import ColourSums, cohesion, coverage, position_selectivity, separability
 from concepts.scan import ConceptScan, find_examples, scan_concepts, scan_ranges
 from sae.model import SAE
+from storage.site import Site
 from storage.tables import as_table
-from study.codes import spooled
+from study.at import Dictionary
 from study.embedder import label_vectors
-from study.paths import Site, site_columns, unit_name
 from study.publish import publish
 from study.reading import study_labels
-from study.saes import FROZEN, SHARED, TRAINED, UNTRAINED, sae_of
-from study.store import store_of
+from study.saes import FROZEN, SHARED, TRAINED, UNTRAINED
 from study.study import Study
 from tasks.controls import control_encoders
 from tasks.overlaps import overlap_sums
@@ -41,25 +40,24 @@ def label_concepts(study: Study, site: Site, k: int) -> dict[str, Any]:
 
     Of the SAE of all times, ``shared_concepts`` too.
     """
-    labelling = Labelling(study, site, k)
+    here = study.at(site, k)
+    labelling = Labelling(here)
     assigned = labelling.trained()
     labelling.shared()
-    for kind, sae in control_encoders(study, site, k, labelling.sae):
+    for kind, sae in control_encoders(here, labelling.sae):
         labelling.control(kind, sae)
-    publish(study, "label", unit_name(site, k), labelling.tables())
-    return {**labelling.columns, "assigned": assigned}
+    publish(study, "label", here.name, labelling.tables())
+    return {**here.columns, "assigned": assigned}
 
 
 class Labelling:
     """The labels of one (site, k), collected encoder by encoder."""
 
-    def __init__(self, study: Study, site: Site, k: int) -> None:
-        self.study, self.site, self.k = study, site, k
-        self.sae = sae_of(study, site, k)
-        self.columns = site_columns(site, k)
-        self.grid = store_of(study).shape(site)[:2]
-        self.labels = study_labels(study)
-        vectors = centre(label_vectors(study, self.labels)) if self.labels else np.zeros((0, 1), np.float32)
+    def __init__(self, here: Dictionary) -> None:
+        self.here, self.settings = here, here.study.config.labels
+        self.sae = here.sae()
+        self.labels = study_labels(here.study)
+        vectors = centre(label_vectors(here.study, self.labels)) if self.labels else np.zeros((0, 1), np.float32)
         self.vectors = dict(zip(self.labels, vectors, strict=True))
         self._label_tables: list[pa.Table] = []
         self._controls: list[dict[str, Any]] = []
@@ -67,38 +65,37 @@ class Labelling:
 
     def trained(self) -> int:
         """The dictionary itself, and its codes against masks out of place. Returns how many labels are assigned."""
-        settings = self.study.config.labels
-        with spooled(self.study, self.site, self.sae, "dictionary") as codes:
-            scan = scan_concepts(codes, self.grid)
+        with self.here.spooled(self.sae, "dictionary") as codes:
+            scan = scan_concepts(codes, self.here.grid)
             colours = ColourSums(self.sae.n)
-            stats = overlap_sums(self.study, self.site, codes, scan.act_max, colours)
-            moved = overlap_sums(self.study, self.site, codes, scan.act_max, shuffle=True)
-            examples = find_examples(codes, scan, settings.bins, settings.examples_per_concept)
+            stats = overlap_sums(self.here, codes, scan.act_max, colours)
+            moved = overlap_sums(self.here, codes, scan.act_max, shuffle=True)
+            examples = find_examples(codes, scan, self.settings.bins, self.settings.examples_per_concept)
         table = self._take(TRAINED, stats)
         self._take(SHUFFLED_POSITIONS, moved)
         self._others["concepts"] = self._concepts(scan, stats, table, colours)
-        self._others["concept_examples"] = as_table("concept_examples", examples, self.columns)
+        self._others["concept_examples"] = as_table("concept_examples", examples, self.here.columns)
         return int(table.columns["assigned"].sum())
 
     def shared(self) -> None:
         """The SAE of all times, as it is at this site; nothing without such an SAE."""
-        if not self.study.config.sae.across_time:
+        if not self.here.study.config.sae.across_time:
             return
-        sae = sae_of(self.study, self.site, self.k, SHARED)
-        with spooled(self.study, self.site, sae, "dictionary") as codes:
-            scan = scan_concepts(codes, self.grid)
-            stats = overlap_sums(self.study, self.site, codes, scan.act_max)
+        sae = self.here.sae(SHARED)
+        with self.here.spooled(sae, "dictionary") as codes:
+            scan = scan_concepts(codes, self.here.grid)
+            stats = overlap_sums(self.here, codes, scan.act_max)
         table = self._take(SHARED, stats)
         columns = scan.columns()
         del columns["context_free_score"]
         top = _top_columns(table, sae.n, ("label", "iou", "iou_selection", "iou_heldout", "iou_heldout_se"))
         top["top_label"] = top.pop("label")
-        self._others["shared_concepts"] = as_table("shared_concepts", columns | top, self.columns)
+        self._others["shared_concepts"] = as_table("shared_concepts", columns | top, self.here.columns)
 
     def control(self, kind: str, sae: SAE) -> None:
         """One control, counted exactly like the dictionary."""
-        with spooled(self.study, self.site, sae, "dictionary") as codes:
-            stats = overlap_sums(self.study, self.site, codes, scan_ranges(codes, self.grid).act_max)
+        with self.here.spooled(sae, "dictionary") as codes:
+            stats = overlap_sums(self.here, codes, scan_ranges(codes, self.here.grid).act_max)
         self._take(kind, stats)
 
     def tables(self) -> dict[str, Any]:
@@ -108,14 +105,13 @@ class Labelling:
 
     def _take(self, kind: str, stats: OverlapStats) -> LabelTable:
         """Add one encoder's rows of ``label_controls`` and ``concept_labels``. Returns all its pairs."""
-        settings = self.study.config.labels
-        table = label_table(stats, settings)
-        kept = worth_keeping(table, settings) if kind in WHOLE else taken(table)
-        self._label_tables.append(as_table("concept_labels", kept.columns, {**self.columns, "kind": kind}))
+        table = label_table(stats, self.settings)
+        kept = worth_keeping(table, self.settings) if kind in WHOLE else taken(table)
+        self._label_tables.append(as_table("concept_labels", kept.columns, {**self.here.columns, "kind": kind}))
         pure = cohesion(table.columns, self.vectors, stats.n)
         purity = float(np.nanmean(pure)) if np.isfinite(pure).any() else None
         apart = separability(concept_embeddings(table.columns, self.vectors, stats.n))
-        row = {**self.columns, "kind": kind, **summarise(stats, table)}
+        row = {**self.here.columns, "kind": kind, **summarise(stats, table)}
         self._controls.append(row | {"cohesion": purity, "separability": None if np.isnan(apart) else float(apart)})
         return table
 
@@ -137,15 +133,14 @@ class Labelling:
             "colour_selectivity": colours.selectivity(),
             "colour": [None if np.isnan(row).any() else row for row in mean_colour],
         }
-        return as_table("concepts", columns, self.columns)
+        return as_table("concepts", columns, self.here.columns)
 
     def _parents(self, table: LabelTable) -> list[str | None]:
         """The broader label of every concept that meets several labels which have one in common."""
         found: list[str | None] = [None] * self.sae.n
-        settings = self.study.config.labels
-        if settings.hierarchy:
-            hierarchy = load_hierarchy(settings.hierarchy, self.labels)
-            for cid, labels in labels_met(table, settings).items():
+        if self.settings.hierarchy:
+            hierarchy = load_hierarchy(self.settings.hierarchy, self.labels)
+            for cid, labels in labels_met(table, self.settings).items():
                 found[cid] = common_parent(labels, hierarchy)
         return found
 

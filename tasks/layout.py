@@ -12,15 +12,14 @@ import numpy as np
 
 from concepts.embeddings import centre
 from concepts.layout import Scored, Scorer, fit_labels, layout_rows, predict
-from sae.model import SAE
+from storage.site import Site
 from storage.tables import read_table
-from study.codes import image_codes
+from study.at import Dictionary
 from study.embedder import label_vectors
-from study.paths import Site, site_columns, split_range, unit_name
+from study.paths import split_range
 from study.publish import publish
-from study.reading import image_area, label_areas, prompts_of, study_labels
-from study.saes import sae_of
-from study.store import store_of
+from study.reading import image_area, prompts_of, study_labels
+from study.saes import TRAINED
 from study.study import Study
 from vision.words import mentions
 
@@ -30,45 +29,42 @@ def score_layout(study: Study, site: Site, k: int) -> dict[str, Any]:
 
     Only labels that the caption names are predicted, as in the paper.
     """
-    settings, predictor = study.config.layout, Predictor(study, site, k)
+    here = study.at(site, k)
+    settings, predictor = study.config.layout, Predictor(here)
     learning, cell_pixels = predictor.scored("dictionary"), predictor.cell_pixels
     fitted = fit_labels(learning, settings.fit_images, settings.min_images, cell_pixels)
     predicted = predict(predictor.scored("layout"), fitted, cell_pixels)
     found = layout_rows(predicted, fitted, settings.min_images, settings.bootstrap, study.config.seed)
-    columns = site_columns(site, k)
-    publish(study, "layout", unit_name(site, k), {"layout_scores": [columns | r for r in found]})
+    publish(study, "layout", here.name, {"layout_scores": [here.columns | row for row in found]})
     labels = {row["label"] for row in found if row["threshold"] is not None}
-    return {**columns, "labels": len(labels)}
+    return {**here.columns, "labels": len(labels)}
 
 
 class Predictor:
     """What a study holds about one (site, k) for predicting layouts."""
 
-    def __init__(self, study: Study, site: Site, k: int) -> None:
-        self.study, self.site, self.k = study, site, k
-        self.sae: SAE = sae_of(study, site, k)
+    def __init__(self, here: Dictionary) -> None:
+        self.here, study = here, here.study
+        self.sae = here.sae()
         labels = study_labels(study)
-        self.grid = store_of(study).shape(site)[:2]
         self.image_area = image_area(study)
-        self.cell_pixels = self.image_area // (self.grid[0] * self.grid[1])
+        self.cell_pixels = self.image_area // (here.grid[0] * here.grid[1])
         vectors = centre(label_vectors(study, labels)) if labels else np.zeros((0, 1))
         self.vectors = dict(zip(labels, vectors, strict=True))
         self.scorer = Scorer(self._label_columns(), self.vectors, self.sae.n, study.config.layout.top_concepts)
 
     def _label_columns(self) -> dict[str, np.ndarray]:
-        block, t, conditioning = self.site
-        filters = [("block", "==", block), ("t", "==", t), ("conditioning", "==", conditioning)]
-        filters += [("k", "==", self.k), ("kind", "==", "trained")]
         names = ["cid", "label", "precision", "n_hit50"]
-        found = read_table(self.study.root, "concept_labels", names, filters)
+        filters = [*self.here.filters, ("kind", "==", TRAINED)]
+        found = read_table(self.here.study.root, "concept_labels", names, filters)
         return {name: found[name].to_numpy(zero_copy_only=False) for name in names}
 
     def scored(self, split: str) -> Iterator[Scored]:
         """Every (prompt, label) of a split that caption and segments both name, unless the label fills the image."""
-        start, stop = split_range(self.study, split)
-        captions = prompts_of(self.study, start, stop)["caption"].to_pylist()
-        for ids, values, latents in image_codes(self.study, self.site, self.sae, split):
-            areas = label_areas(self.study, ids[0], ids[-1] + 1, self.grid)
+        start, stop = split_range(self.here.study, split)
+        captions = prompts_of(self.here.study, start, stop)["caption"].to_pylist()
+        for ids, values, latents in self.here.codes(self.sae, split):
+            areas = self.here.areas(ids[0], ids[-1] + 1)
             for row, prompt_id in enumerate(ids):
                 named = self._named(captions[prompt_id - start], areas.get(prompt_id, {}))
                 if named:

@@ -8,11 +8,10 @@ import numpy as np
 
 from concepts.matching import CoActivation, cosines, firing, match_rows
 from sae.model import SAE
+from study.at import Dictionary
 from study.codes import encode_maps
-from study.paths import Site, split_range
 from study.publish import publish
-from study.saes import SHARED, TRAINED, sae_of
-from study.store import store_of
+from study.saes import SHARED, TRAINED
 from study.study import Study
 from study.units import match_unit
 
@@ -24,27 +23,23 @@ def match_times(study: Study, block: str, conditioning: str, k: int) -> dict[str
     rows: list[dict[str, Any]] = []
     for t_from, t_to in zip(times, times[1:], strict=False):
         for kind in kinds:
-            pair = [(block, t, conditioning) for t in (t_from, t_to)]
-            found = match_pair(study, pair[0], pair[1], k, kind)
+            first, second = (study.at((block, t, conditioning), k) for t in (t_from, t_to))
+            found = match_pair(first, second, kind)
             about = {"block": block, "conditioning": conditioning, "k": k, "kind": kind, "t_from": t_from, "t_to": t_to}
             rows += [{**about, **row} for row in found]
     publish(study, "match", match_unit(block, conditioning, k), {"concept_matches": rows})
     return {"rows": len(rows)}
 
 
-def match_pair(study: Study, first: Site, second: Site, k: int, kind: str) -> list[dict[str, Any]]:
+def match_pair(first: Dictionary, second: Dictionary, kind: str) -> list[dict[str, Any]]:
     """Matches from one site's concepts to another's, counted over the dictionary split."""
-    saes = [sae_of(study, site, k, kind) for site in (first, second)]
+    saes = [here.sae(kind) for here in (first, second)]
     counts = CoActivation(saes[0].n, saes[1].n)
-    store = store_of(study)
-    start, stop = split_range(study, "dictionary")
-    stop = min(stop, start + study.config.sae.match_prompts)
-    cells = int(np.prod(store.shape(first)[:2]))
-    for low in range(start, stop, store.shard_size):
-        high = min(low + store.shard_size, stop)
-        fired = [_firing(sae, store.read(site, low, high)) for sae, site in zip(saes, (first, second), strict=True)]
-        counts.add(fired[0], fired[1], cells)
-    vectors = [sae.concept_vectors().detach().numpy() for sae in saes]
+    most = first.study.config.sae.match_prompts
+    cells = first.grid[0] * first.grid[1]
+    for (_, before), (_, after) in zip(first.maps("dictionary", most), second.maps("dictionary", most), strict=True):
+        counts.add(_firing(saes[0], before), _firing(saes[1], after), cells)
+    vectors = [sae.concept_vectors().detach().cpu().numpy() for sae in saes]
     return match_rows(counts, cosines(vectors[0], vectors[1]), shared=kind == SHARED)
 
 

@@ -13,31 +13,28 @@ from sae.baselines import SHUFFLED_DECODER, shuffled_decoder
 from sae.errors import SAEError
 from sae.io import load_sae
 from sae.model import SAE
+from study.at import Dictionary
 from study.errors import StudyError
-from study.paths import Site, site_path
-from study.saes import FROZEN, SHARED, TRAINED, UNTRAINED, has_sae, sae_of
-from study.store import store_of
-from study.study import Study
+from study.saes import FROZEN, SHARED, TRAINED, UNTRAINED
 from tasks.controls import fit_vectors
 
 METHODS = (TRAINED, SHARED, FROZEN, UNTRAINED, SHUFFLED_DECODER, NEURONS, PCA, ICA, NMF, PROBE)
 
 
-def dictionaries(study: Study, site: Site, k: int, given: dict[str, tuple[str, str]]) -> Iterator[tuple[str, Encode]]:
+def dictionaries(here: Dictionary, given: dict[str, tuple[str, str]]) -> Iterator[tuple[str, Encode]]:
     """Every method of a site by name: our SAEs and their controls, the classical ones, those the user gave.
 
     ``given`` maps a name to (site path, folder). Raises ``StudyError`` for one that does not fit the site.
     """
     for kind in (TRAINED, SHARED, FROZEN, UNTRAINED):
-        if has_sae(study, site, k, kind):
-            yield kind, sae_features(sae_of(study, site, k, kind))
-    yield SHUFFLED_DECODER, sae_features(shuffled_decoder(sae_of(study, site, k), k, study.config.seed))
-    channels = store_of(study).shape(site)[-1]
+        if here.has(kind):
+            yield kind, sae_features(here.sae(kind))
+    seed = here.study.config.seed
+    yield SHUFFLED_DECODER, sae_features(shuffled_decoder(here.sae(), here.k, seed).to(here.device))
     for name, (where, path) in given.items():
-        if where == site_path(site):
-            yield name, sae_features(users_sae(name, Path(path), channels))
-    x_ND = fit_vectors(study, site)
-    yield from classical(x_ND, study.config.seed)
+        if where == here.site.path:
+            yield name, sae_features(users_sae(name, Path(path), here.channels).to(here.device))
+    yield from classical(fit_vectors(here), seed)
 
 
 def users_sae(name: str, path: Path, channels: int) -> SAE:
@@ -54,11 +51,12 @@ def users_sae(name: str, path: Path, channels: int) -> SAE:
 
 
 def sae_features(sae: SAE) -> Encode:
-    """An SAE's codes, dense."""
+    """An SAE's codes, dense; computed where the SAE is."""
 
     def encode(x_ND: np.ndarray) -> np.ndarray:
         with torch.no_grad():
-            values_NK, latents_NK = sae.encode(torch.from_numpy(x_ND))
-            return torch.zeros(len(x_ND), sae.n).scatter_(1, latents_NK, values_NK).numpy()
+            values_NK, latents_NK = sae.encode(torch.from_numpy(x_ND).to(sae.b_dec.device))
+            dense_NM = torch.zeros(len(x_ND), sae.n, device=values_NK.device).scatter_(1, latents_NK, values_NK)
+            return dense_NM.cpu().numpy()
 
     return encode

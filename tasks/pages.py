@@ -7,7 +7,6 @@ from pathlib import Path
 
 from study.errors import StudyError
 from study.opening import recorded_study
-from study.paths import site_path
 from study.study import Study
 from tasks.cards import draw_card, pick_cards
 
@@ -27,7 +26,7 @@ def draw_pages(root: Path, where: str | None, cid: int | None, k: int | None) ->
         for key in keys:
             yield draw_card(root, *key, study.config_hash)
         return
-    sites = {site_path(site): site for site in study.config.sites_list()}
+    sites = {site.path: site for site in study.config.sites_list()}
     if where not in sites:
         raise StudyError(f"{root} has no site {where!r}: it has {', '.join(sites)}")
     if cid is None:

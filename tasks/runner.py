@@ -10,6 +10,7 @@ from prefect import Task
 from prefect.futures import as_completed
 from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 
+from storage.errors import AtlasError
 from study.config import RunSettings
 from tasks.progress import StageProgress
 
@@ -45,7 +46,7 @@ def _worth_retrying(_task: Any, _run: Any, state: Any) -> bool:
     try:
         state.result()
     except Exception as error:
-        return not getattr(error, "user_error", False)
+        return not isinstance(error, AtlasError)
     return False
 
 

@@ -1,7 +1,7 @@
 """The error this room raises for something the user can put right."""
 
+from storage.errors import AtlasError
 
-class VisionError(ValueError):
+
+class VisionError(AtlasError):
     """One sentence naming the file or field and the remedy."""
-
-    user_error = True

@@ -8,6 +8,7 @@ import pytest
 
 from concepts.baselines import ICA, NEURONS, NMF, PCA, centred, classical, fit_probe, split_signs
 from concepts.errors import ConceptError
+from storage.errors import AtlasError
 
 
 def test_the_positive_side_comes_before_the_negative_one():
@@ -92,7 +93,7 @@ def test_without_scikit_learn_the_bench_says_what_to_install(sources, monkeypatc
     monkeypatch.setitem(sys.modules, "sklearn", None)
     with pytest.raises(ConceptError, match=r"with PCA, ICA and NMF: `pip install 'concept-atlas\[bench\]'`") as refused:
         list(classical(sources, seed=0))
-    assert refused.value.user_error and "\n" not in str(refused.value)
+    assert isinstance(refused.value, AtlasError) and "\n" not in str(refused.value)
 
 
 def probed(x, truth, penalty, new):

@@ -5,6 +5,7 @@ import pytest
 
 from diffusion import model as diffusion_model
 from diffusion.model import embed_labels, load_model
+from storage.errors import AtlasError
 from study import embedder
 from study.config import load_config
 from study.embedder import label_vectors
@@ -39,7 +40,7 @@ def test_a_damaged_folder_is_refused_as_for_sampling(study, tmp_path):
     lost = Study(study.root, study.config.model_copy(update={"model": given}), "hash")
     with pytest.raises(Exception, match="none is not a folder") as error:
         label_vectors(lost, ["tree"])
-    assert error.value.user_error
+    assert isinstance(error.value, AtlasError)
 
 
 def test_models_that_are_not_in_use_are_given_up(study):

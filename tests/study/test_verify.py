@@ -23,7 +23,6 @@ from study.config import load_config
 from study.errors import StudyError
 from study.hashes import ADDED, stage_versions
 from study.links import Links
-from study.paths import site_path
 from study.publish import publish, told_prompts
 from study.repair import plan_repair, repair
 from study.stages import STAGES, stages_of
@@ -56,7 +55,7 @@ def fill(root: Path) -> None:
             extra, files = ({"figures": ["a"]} if stage == "draw" else {}), []
             if stage == "collect":
                 data = np.ones((2, *SHAPE), np.float16)
-                extra = {"checksums": {site_path(s): store.write_shard(s, int(unit), data) for s in store.sites}}
+                extra = {"checksums": {s.path: store.write_shard(s, int(unit), data) for s in store.sites}}
                 extra["prompts"] = told_prompts(pa.Table.from_pylist([prompt(2 * int(unit) + i) for i in (0, 1)]))
             if stage in ("train", "share"):
                 folder = root / "saes" / (unit if stage == "train" else unit.replace("/", "/shared/"))

@@ -31,7 +31,7 @@ def large(tmp_path, monkeypatch):
 def test_a_fit_reads_few_shards_spread_over_the_split(large, monkeypatch, wanted, shards):
     study, data, read = large
     monkeypatch.setattr(controls, "FIT_VECTORS", wanted)
-    x = fit_vectors(study, SITE)
+    x = fit_vectors(study.at(SITE))
     assert len(read) == len(set(read)) == shards and read[0] == (0, 4) and read[-1] == (88, 90)
     gaps = np.diff([first for first, _ in read])
     assert gaps.max() <= 4 * -(-22 // (shards - 1))
@@ -40,15 +40,15 @@ def test_a_fit_reads_few_shards_spread_over_the_split(large, monkeypatch, wanted
     known = {row.tobytes() for row in data[:TRAIN].reshape(-1, 3).astype(np.float32)}
     rows = [row.tobytes() for row in x]
     assert len(set(rows)) == len(rows) and set(rows) <= known
-    assert np.array_equal(fit_vectors(study, SITE), x)
+    assert np.array_equal(fit_vectors(study.at(SITE)), x)
 
 
 def test_a_site_is_fitted_once_for_all_its_dictionaries(large):
     study, data, read = large
-    mean, directions = classical_fit(study, SITE)
+    mean, directions = classical_fit(study.at(SITE))
     first = len(read)
-    assert classical_fit(study, SITE)[1] is directions and len(read) == first > 0
+    assert classical_fit(study.at(SITE))[1] is directions and len(read) == first > 0
     assert mean.numpy() == pytest.approx(data[:TRAIN].reshape(-1, 3).mean(0, dtype=float), abs=1e-3)
     other = Study(study.root, study.config.model_copy(update={"seed": 1}), "hash")
-    classical_fit(other, SITE)
+    classical_fit(other.at(SITE))
     assert len(read) > first

@@ -12,12 +12,13 @@ from concepts.effects import region_mask
 from concepts.interventions import ConceptEdit, random_direction
 from concepts.settings import REGIONS
 from sae.model import TopKSAE
+from study import at
 from study.config import load_config
 from study.paths import split_range
 from study.study import Study
 from study.units import PlannedEdit
 from tasks import edits
-from tasks.edits import Editor, cases_of, direction_seed, looks_of, site_of, target_cids, unit_norm
+from tasks.edits import Editor, cases_of, dictionary_of, direction_seed, looks_of, target_cids, unit_norm
 from tests.parts import add_part, label_row
 from tests.paths import ROOT
 
@@ -48,10 +49,11 @@ def test_each_kind_of_edit_may_have_a_block_of_its_own(tmp_path):
     apart = load_config(CONFIG, ["interventions.global_block=up"])
     for config, expected in ((plain, ("mid", "mid")), (apart, ("mid", "up"))):
         study = Study(str(tmp_path), config, "hash")
-        assert tuple(site_of(study, kind, "early")[0][0] for kind in ("spatial", "global")) == expected
+        planned = [PlannedEdit(kind, "tree", "early") for kind in ("spatial", "global")]
+        assert tuple(dictionary_of(study, edit).site.block for edit in planned) == expected
     moved = Study(str(tmp_path), load_config(CONFIG, ["interventions.spatial_block=up"]), "hash")
-    assert site_of(moved, "spatial", "final")[0] == ("up", 0.0, "cond")
-    assert site_of(moved, "global", "final")[0] == ("mid", 0.0, "cond")
+    assert dictionary_of(moved, PlannedEdit("spatial", "tree", "final")).site == ("up", 0.0, "cond")
+    assert dictionary_of(moved, PlannedEdit("global", "tree", "final")).site == ("mid", 0.0, "cond")
 
 
 def prompt_rows(captions):
@@ -118,10 +120,10 @@ class Stored:
 
 def test_the_unit_of_strengths_is_measured_on_the_first_training_shard(study, monkeypatch):
     store = Stored()
-    monkeypatch.setattr(edits, "store_of", lambda study: store)
-    assert unit_norm(study, ("mid", 1.0, "cond")) == pytest.approx(2 * np.sqrt(204 / 8))  # 1 + 4 + ... + 64 = 204
+    monkeypatch.setattr(at, "store_of", lambda study: store)
+    assert unit_norm(study.at(("mid", 1.0, "cond"))) == pytest.approx(2 * np.sqrt(204 / 8))  # 1 + 4 + ... + 64 = 204
     store.shard_size = 99  # the split ends before the shard does: prompts 0 to 15 are its
-    assert unit_norm(study, ("mid", 1.0, "cond")) == pytest.approx(2 * np.sqrt(1496 / 16))
+    assert unit_norm(study.at(("mid", 1.0, "cond"))) == pytest.approx(2 * np.sqrt(1496 / 16))
 
 
 def editor(study, unit, control):
@@ -131,7 +133,7 @@ def editor(study, unit, control):
         sae.W_enc.copy_(torch.diag(1 / torch.arange(1.0, 5)))
         sae.W_dec.copy_(torch.diag(torch.arange(1.0, 5)))
     made = Editor.__new__(Editor)  # reading the SAE from a study needs a trained one
-    made.study, made.planned, made.sae, made.site = study, unit, sae, ("mid", 1.0, "cond")
+    made.study, made.planned, made.sae, made.here = study, unit, sae, study.at(("mid", 1.0, "cond"))
     made.edit = ConceptEdit(sae.concept_vectors().detach(), torch.tensor([0, 3]), 2.0, control)
     return made
 
@@ -142,7 +144,7 @@ BATCH = [Case(3, "a tree", 5, "top_left"), Case(3, "a tree", 5, "bottom_right")]
 @pytest.mark.parametrize("control", [CONCEPTS, RANDOM])
 def test_a_spatial_edit_raises_its_region_and_clears_the_rest(study, monkeypatch, control):
     """Each image its own region and direction. Of channels 0 and 3 that the concepts write, TopK keeps two of four."""
-    monkeypatch.setattr(edits, "store_of", lambda study: Stored())
+    monkeypatch.setattr(at, "store_of", lambda study: Stored())
     edit = editor(study, TREE, control)._edit(BATCH)
     assert (edit.module, edit.t_low, edit.t_high) == ("mid_block.attentions.0", 0.6, 1.0)
     delta = torch.tensor([9.0, 0.5, -1.0, 16.0]).expand(2, 2, 3, 4)  # codes 9, 1/4, 0 and 4: the edited ones are on

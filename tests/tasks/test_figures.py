@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from figures import draw as drawings
-from storage.errors import StorageError
+from storage.errors import AtlasError, StorageError
 from storage.records import read_record
 from storage.study import open_study
 from study.config import load_config
@@ -96,7 +96,7 @@ def test_a_study_without_results_has_figures_with_nothing_to_show_and_says_why(s
     assert {"explained_variance", "concept_cards", "layout_scores", "interventions", "intervention_effects"} <= set(
         drawn.left_out
     )
-    assert all(getattr(error, "user_error", False) for error in drawn.failed.values()), drawn.failed
+    assert all(isinstance(error, AtlasError) for error in drawn.failed.values()), drawn.failed
 
 
 def test_no_windows_are_no_interventions(study, tmp_path):

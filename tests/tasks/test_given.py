@@ -9,6 +9,7 @@ from safetensors.torch import load_file, save_file
 
 from sae.io import save_sae
 from sae.model import TopKSAE
+from storage.errors import AtlasError
 from study.config import load_config
 from study.study import Study
 from tasks import given
@@ -83,7 +84,7 @@ def test_a_folder_that_fits_is_taken(study, folder):
 def test_a_mistaken_argument_is_named(study, folder, argument, says):
     with pytest.raises(ValueError, match=says) as refused:
         given_dictionaries(study, [argument.format(folder=folder)])
-    assert refused.value.user_error and "\n" not in str(refused.value)
+    assert isinstance(refused.value, AtlasError) and "\n" not in str(refused.value)
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -152,7 +153,7 @@ def test_a_folder_that_holds_no_fit_sae_is_named(study, folder, name):
         pytest.skip(f"this disk has no such file: {error}")
     with pytest.raises(ValueError, match=says) as refused:
         given_dictionaries(study, [f"mine={SITE}={folder}"])
-    assert refused.value.user_error and "--dictionary mine" in str(refused.value)
+    assert isinstance(refused.value, AtlasError) and "--dictionary mine" in str(refused.value)
     assert "concepts train" not in str(refused.value) and "\n" not in str(refused.value)
 
 

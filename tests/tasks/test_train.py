@@ -17,13 +17,13 @@ from storage.errors import StorageError
 from storage.records import record_path
 from storage.tables import read_table
 from study.config import load_config
-from study.paths import site_folder
 from study.publish import lacking
 from study.stages import STAGES
 from study.study import Study
-from tasks import curves, train
+from tasks import curves, share, train
 from tasks.match import match_times
-from tasks.train import sweep_checkpoints, train_shared, train_site
+from tasks.share import train_shared
+from tasks.train import train_site
 from tasks.units import works_of
 from tests.paths import ROOT
 
@@ -58,7 +58,7 @@ def made(tmp_path):
 def test_a_site_gives_every_sae_its_folder_and_its_row(made):
     site = ("mid", 1.0, "cond")
     train_site(made, site)
-    folder = site_folder(made, site)
+    folder = made.at(site).folder
     found = {str(p.parent.relative_to(folder)) for p in folder.rglob("cfg.json")}
     per_k = {"", "/untrained", "/frozen", "/seed1", "/x3", "/x3/seed1"}
     assert found == {f"k{k}{tail}" for k in (2, 4) for tail in per_k}
@@ -81,17 +81,22 @@ def test_a_site_recorded_in_half_is_trained_again_to_the_same_bits(made):
     train_site(made, site)
     record, part = record_path(made.root, "train", "mid/1.00/cond/k4"), "mid-1.00-cond-k4.parquet"
     before = (record.parents[0] / "k4.json").read_bytes()
-    table = next((site_folder(made, site).parents[3] / "tables" / "sae_metrics").glob(part)).read_bytes()
+    table = next((made.at(site).folder.parents[3] / "tables" / "sae_metrics").glob(part)).read_bytes()
     record.unlink()
     (work,) = [work for work in works_of(made, STAGES["train"]) if work.given == {"site": site}]
     assert lacking(made, "train", list(work.units)) == ["mid/1.00/cond/k4"]
     train_site(made, site)
     assert record.read_bytes() == before
-    assert next((site_folder(made, site).parents[3] / "tables" / "sae_metrics").glob(part)).read_bytes() == table
+    assert next((made.at(site).folder.parents[3] / "tables" / "sae_metrics").glob(part)).read_bytes() == table
+
+
+def sweep_checkpoints(study):
+    train.sweep_checkpoints(study)
+    share.sweep_checkpoints(study)
 
 
 def checkpoints(study):
-    return sorted(p for p in site_folder(study, ("mid", 1.0, "cond")).parents[1].rglob("checkpoint*"))
+    return sorted(p for p in study.at(("mid", 1.0, "cond")).folder.parents[1].rglob("checkpoint*"))
 
 
 def keeping(study):
@@ -110,7 +115,7 @@ def test_checkpoints_go_when_their_saes_are_published_or_stay_on_request(made):
     sweep_checkpoints(made)
     assert checkpoints(made) == kept  # there is something left to resume
     train_site(made, site)
-    assert not checkpoints(made) and (site_folder(made, site) / "k2" / "log.jsonl").exists()
+    assert not checkpoints(made) and (made.at(site).folder / "k2" / "log.jsonl").exists()
 
 
 @pytest.mark.parametrize("point", [0, 1])
@@ -125,7 +130,7 @@ def test_a_kill_between_record_and_removal_leaves_checkpoints_to_the_next_run(ma
                 call()
     left = checkpoints(made)
     assert left and sum(p.name == "checkpoint.json" for p in left) == (2 if point == 0 else 0)
-    everything = site_folder(made, ("mid", 1.0, "cond")).rglob("*.safetensors")
+    everything = made.at(("mid", 1.0, "cond")).folder.rglob("*.safetensors")
     published = {p: p.read_bytes() for p in everything if "step-" not in p.name}
     sweep_checkpoints(made)
     assert not checkpoints(made)
@@ -136,7 +141,7 @@ def test_the_shared_sae_has_one_direction_at_all_times_and_is_matched_to_itself(
     for t in (1.0, 0.0):
         train_site(made, ("mid", t, "cond"))
     train_shared(made, "mid", "cond")
-    early, late = (load_sae(site_folder(made, ("mid", t, "cond")) / "k2" / "shared") for t in (1.0, 0.0))
+    early, late = (load_sae(made.at(("mid", t, "cond")).folder / "k2" / "shared") for t in (1.0, 0.0))
     assert torch.equal(early.W_dec, late.W_dec) and not torch.equal(early.b_dec, late.b_dec)
     match_times(made, "mid", "cond", 2)
     rows = read_table(made.root, "concept_matches").to_pylist()

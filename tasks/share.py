@@ -1,0 +1,87 @@
+"""Training on all times of a block together: one SAE a (block, conditioning, k), so that a CID is one direction at all.
+
+It is folded with each time's own mean and scale, and then serves each site like the dictionary of that time alone.
+"""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+from sae.checkpoint import Places
+from sae.io import save_sae
+from sae.members import Member, fold
+from sae.metrics import evaluate_all
+from sae.source import Conditioned, Statistics, Together
+from sae.train import Trained, train
+from study.at import AtSite
+from study.paths import series_name, shared_folder, time_series
+from study.publish import lacking, publish
+from study.saes import SHARED
+from study.study import Study
+from tasks import train as alone
+from tasks.artifacts import train_artifacts
+from tasks.train import Progress, discard, files_below, metrics_row, sae_metadata, site_statistics, source_of
+
+
+def train_shared(study: Study, block: str, conditioning: str, on_progress: Progress | None = None) -> dict[str, Any]:
+    """Train one SAE per k on all times of a block together; save and measure it at each time."""
+    sites = [study.at((block, t, conditioning)) for t in study.config.sites.times]
+    sources = [alone.training_source(here, len(sites)) for here in sites]
+    statistics = [site_statistics(here, source) for here, source in zip(sites, sources, strict=True)]
+    members = shared_members(study, sites[0].channels)
+    places = shared_places(study, block, conditioning, members)
+    data = Together([Conditioned(*pair) for pair in zip(sources, statistics, strict=True)])
+    result = train(data, study.config.sae, members, study.config.seed, places, on_progress, sites[0].device)
+    measured = zip(sites, statistics, strict=True)
+    rows = [row for here, known in measured for row in _save_and_measure(here, result, known, sites[0].device)]
+    _publish(study, block, conditioning, rows)
+    discard(study, places)
+    return {"steps": result.steps, "vectors_per_s": result.n_vectors / max(result.seconds, 1e-9)}
+
+
+def _save_and_measure(here: AtSite, result: Trained, statistics: Statistics, device: str) -> list[dict[str, Any]]:
+    """The SAEs as they are at one time: folded, saved, and held-out rows of ``sae_metrics``."""
+    folded = {m: fold(copy.deepcopy(sae), statistics.mean, statistics.scale) for m, sae in result.saes.items()}
+    measured = evaluate_all(list(folded.values()), source_of(here, "dictionary").chunks(), device)
+    rows = []
+    for (member, sae), metrics in zip(folded.items(), measured, strict=True):
+        folder = here.study.at(here.site, member.k).folder_of(SHARED)
+        save_sae(folder, sae, sae_metadata(here, SHARED, member.seed))
+        row = metrics_row(here.site, SHARED, member, statistics, metrics)
+        rows.append(row | {"steps": result.steps, "n_train_vectors": result.n_vectors})
+    return rows
+
+
+def _publish(study: Study, block: str, conditioning: str, rows: list[dict[str, Any]]) -> None:
+    dictionaries = [study.at((block, t, conditioning), k) for t in study.config.sites.times for k in study.config.sae.k]
+    folders = [shared_folder(study, block, conditioning), *(here.folder_of(SHARED) for here in dictionaries)]
+    files = [path for folder in folders for path in files_below(folder)]
+    publish(study, "share", series_name(block, conditioning), {"sae_metrics": rows}, files=files)
+
+
+def shared_places(study: Study, block: str, conditioning: str, members: list[Member]) -> Places:
+    """Where the checkpoint of the SAEs of all times lies."""
+    home = shared_folder(study, block, conditioning)
+    return Places(home / "checkpoint.json", {member: home / f"k{member.k}" for member in members})
+
+
+def shared_members(study: Study, channels: int) -> list[Member]:
+    """The SAEs of all times of a block: one a k."""
+    return [Member(k, study.config.sae.expansion[0] * channels, study.config.seed) for k in study.config.sae.k]
+
+
+def end(study: Study) -> dict[str, Any]:
+    """What ends training: remove the checkpoints that a kill left of published SAEs, and show the metrics."""
+    alone.sweep_checkpoints(study)
+    sweep_checkpoints(study)
+    train_artifacts(study)
+    return {}
+
+
+def sweep_checkpoints(study: Study) -> None:
+    """Remove the checkpoints of published SAEs of all times: a kill may have come before they were removed."""
+    for block, conditioning in time_series(study) if study.config.sae.across_time else ():
+        if not lacking(study, "share", [series_name(block, conditioning)]):
+            channels = study.at((block, study.config.sites.times[0], conditioning)).channels
+            discard(study, shared_places(study, block, conditioning, shared_members(study, channels)))
