@@ -37,6 +37,7 @@ def renewed(page: str, root: str | Path) -> tuple[str, list[str]]:
 
 
 def main(argv: list[str] | None = None) -> int:
+    """Command line of the script; 1 if an answer of the pages is not the study's."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("root", help="the study's folder")
     parser.add_argument("--check", action="store_true", help="write nothing")

@@ -40,7 +40,7 @@ def unchecked() -> Iterator[None]:
     """Neither digests nor page checksums are compared."""
     with contextlib.ExitStack() as stack:
         for module in (tables, shard_parts, store):
-            stack.enter_context(mock.patch.object(module, "check", lambda *_: None))
+            stack.enter_context(mock.patch.object(module, "check"))
         stack.enter_context(mock.patch.object(tables, "FORMAT", ds.ParquetFileFormat()))
         stack.enter_context(mock.patch.object(at, "load_sae", lambda folder, _: load_sae(folder)))
         yield

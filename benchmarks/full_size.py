@@ -206,13 +206,12 @@ def write_captions(path: Path, scale: Scale) -> None:
 def _run_stage(stage: str, config: Path, root: Path, environment: dict[str, str], device: str) -> Cost:
     command = [sys.executable, "-m", "flows.cli", stage, str(config), "--root", str(root)]
     started = time.perf_counter()
-    with _gpu_watched(device) as seen:
-        with tempfile.TemporaryFile("w+") as log:
-            process = subprocess.Popen(command, cwd=REPO, env=environment, stdout=log, stderr=subprocess.STDOUT)
-            _, status, used = os.wait4(process.pid, 0)
-            process.returncode = os.waitstatus_to_exitcode(status)
-            log.seek(0)
-            said = log.read()
+    with _gpu_watched(device) as seen, tempfile.TemporaryFile("w+") as log:
+        process = subprocess.Popen(command, cwd=REPO, env=environment, stdout=log, stderr=subprocess.STDOUT)
+        _, status, used = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        log.seek(0)
+        said = log.read()
     wall = time.perf_counter() - started
     problems = [f"{stage} ended with {process.returncode}: {said[-2000:]}"] if process.returncode else []
     return Cost(wall, used.ru_utime + used.ru_stime, _gigabytes(used), max(seen, default=0) / 1e9, problems)
@@ -277,13 +276,11 @@ def check_study(root: Path) -> list[str]:
         first = store.read(site, 0, 2).astype(np.float32)
         if not np.isfinite(first).all() or np.allclose(first[0], first[1]):
             problems.append(f"activations at {site} are not finite, or equal for two prompts")
-    for table in SCHEMAS:
-        if table not in ("bench", "shared_concepts", "concept_matches", "calibrations") and not count_rows(root, table):
-            problems.append(f"table {table} has no rows")
+    filled = set(SCHEMAS) - {"bench", "shared_concepts", "concept_matches", "calibrations"}
+    problems += [f"table {table} has no rows" for table in sorted(filled) if not count_rows(root, table)]
     edited = _edited(root)
-    for kind in ("spatial", "global"):
-        if not any(row["kind"] == kind and row["outside_change"] > 0 for row in edited):
-            problems.append(f"no {kind} edit changed its image")
+    changed = {row["kind"] for row in edited if row["outside_change"] > 0}
+    problems += [f"no {kind} edit changed its image" for kind in ("spatial", "global") if kind not in changed]
     if any(row["outside_change"] != 0 for row in edited if row["control"] == "unedited"):
         problems.append("an unedited image differs from itself")
     return problems

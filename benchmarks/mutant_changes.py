@@ -11,7 +11,7 @@ import ast
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeGuard
 
 MODULE_LEVEL = "<module>"
 OPERATORS: dict[type[ast.AST], type[ast.AST]] = {
@@ -41,11 +41,33 @@ OPERATORS: dict[type[ast.AST], type[ast.AST]] = {
     ast.Or: ast.And,
 }
 SYMBOLS: dict[type[ast.AST], str] = {
-    **{ast.Lt: "<", ast.LtE: "<=", ast.Gt: ">", ast.GtE: ">=", ast.Eq: "==", ast.NotEq: "!=", ast.Is: "is"},
-    **{ast.IsNot: "is not", ast.In: "in", ast.NotIn: "not in", ast.Add: "+", ast.Sub: "-", ast.Mult: "*"},
-    **{ast.Div: "/", ast.FloorDiv: "//", ast.Mod: "%", ast.Pow: "**", ast.BitAnd: "&", ast.BitOr: "|"},
-    **{ast.BitXor: "^", ast.LShift: "<<", ast.RShift: ">>", ast.And: "and", ast.Or: "or"},
-    **{ast.USub: "-", ast.Not: "not", ast.Invert: "~"},
+    ast.Lt: "<",
+    ast.LtE: "<=",
+    ast.Gt: ">",
+    ast.GtE: ">=",
+    ast.Eq: "==",
+    ast.NotEq: "!=",
+    ast.Is: "is",
+    ast.IsNot: "is not",
+    ast.In: "in",
+    ast.NotIn: "not in",
+    ast.Add: "+",
+    ast.Sub: "-",
+    ast.Mult: "*",
+    ast.Div: "/",
+    ast.FloorDiv: "//",
+    ast.Mod: "%",
+    ast.Pow: "**",
+    ast.BitAnd: "&",
+    ast.BitOr: "|",
+    ast.BitXor: "^",
+    ast.LShift: "<<",
+    ast.RShift: ">>",
+    ast.And: "and",
+    ast.Or: "or",
+    ast.USub: "-",
+    ast.Not: "not",
+    ast.Invert: "~",
 }
 _PAIRS = [("min", "max"), ("argmin", "argmax"), ("any", "all"), ("floor", "ceil")]  # builtins and methods of arrays
 _LIBRARY_PAIRS = [("minimum", "maximum"), ("fmin", "fmax"), ("nanmin", "nanmax"), ("nanargmin", "nanargmax")]
@@ -72,6 +94,7 @@ class Mutant:
 
     @property
     def key(self) -> tuple[str, str, str]:
+        """What a mutant is known by in ``mutants.toml``."""
         return self.function, self.line, self.change
 
 
@@ -223,9 +246,13 @@ def _opposites(node: ast.AST) -> Iterator[_Change]:
         yield _renamed(node, "id", OPPOSITES[node.id])
     elif isinstance(node, ast.Attribute) and _root(node.value) in LIBRARIES and node.attr in OF_LIBRARIES:
         yield _renamed(node, "attr", OF_LIBRARIES[node.attr])
-    elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in OPPOSITES:
-        if _root(node.func.value) not in LIBRARIES:
-            yield _renamed(node.func, "attr", OPPOSITES[node.func.attr])
+    elif isinstance(node, ast.Call) and _has_opposite(node.func):
+        yield _renamed(node.func, "attr", OPPOSITES[node.func.attr])
+
+
+def _has_opposite(called: ast.expr) -> TypeGuard[ast.Attribute]:
+    """Whether a method of an object is called that has an opposite; functions of libraries have theirs by name."""
+    return isinstance(called, ast.Attribute) and called.attr in OPPOSITES and _root(called.value) not in LIBRARIES
 
 
 def _renamed(node: ast.Name | ast.Attribute, field: str, other: str) -> _Change:

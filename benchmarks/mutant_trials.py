@@ -47,10 +47,12 @@ class Subject:
 
     @property
     def name(self) -> str:
+        """The module as it is imported."""
         return ".".join(Path(self.path).with_suffix("").parts)
 
     @property
     def source(self) -> str:
+        """The module's text."""
         return (self.root / self.path).read_text(encoding="utf-8")
 
 

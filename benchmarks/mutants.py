@@ -45,6 +45,7 @@ class Listing:
 
     @classmethod
     def read(cls, path: Path) -> Listing:
+        """Read a file such as ``mutants.toml``."""
         found = tomllib.loads(path.read_text(encoding="utf-8"))
         explained: dict[str, dict[Key, str]] = {}
         for module, lines in found.get("explained", {}).items():
@@ -64,10 +65,12 @@ class Verdict:
 
     @property
     def share(self) -> float:
+        """The part of the mutants that was killed, in [0, 1]."""
         return 1.0 - len(self.survived) / self.tried if self.tried else 1.0
 
     @property
     def good(self) -> bool:
+        """Whether enough were killed, and every explanation fits a survivor and every survivor has one."""
         return self.share >= LEAST and not self.unexplained and not self.stale
 
 
@@ -100,10 +103,8 @@ def tried(
 def report(verdict: Verdict, explained: dict[Key, str]) -> str:
     """The verdict in words; what is not explained yet as the line that ``mutants.toml`` lacks."""
     survived = len(verdict.survived)
-    lines = [
-        f"{verdict.module}: {verdict.tried} mutants, {verdict.tried - survived} killed ({100 * verdict.share:.1f} %), "
-        f"{survived} survived, {len(verdict.unexplained)} of them unexplained"
-    ]
+    killed_too = f"{verdict.tried - survived} killed ({100 * verdict.share:.1f} %), {survived} survived"
+    lines = [f"{verdict.module}: {verdict.tried} mutants, {killed_too}, {len(verdict.unexplained)} of them unexplained"]
     for mutant in verdict.survived:
         lines.append(f"  line {mutant.number}, {mutant.function}: {mutant.change}")
         why = explained.get(mutant.key)
@@ -118,6 +119,7 @@ def entry(mutant: Mutant) -> str:
 
 
 def main(argv: list[str] | None = None) -> int:
+    """Command line of the script; 1 if a module is not good enough, 2 if its tests fail without a mutant."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--module", nargs="*", metavar="PATH", help="only these of the modules")
     parser.add_argument("--workers", type=int, default=1, metavar="N", help="mutants at a time")
@@ -141,6 +143,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def listed(subjects: Sequence[Subject]) -> int:
+    """Print every mutant, and return the exit code."""
     for subject in subjects:
         for mutant in mutants_of(subject.source, ast.parse(subject.source)):
             print(f"{subject.path}:{mutant.number}: {mutant.function}: {mutant.change}: {mutant.line}")

@@ -59,6 +59,7 @@ class DenseSums:
         self.on_cells = torch.zeros(CONCEPTS, 256)
 
     def add(self, values: np.ndarray, latents: np.ndarray, areas: dict[str, np.ndarray]) -> None:
+        """One image's codes [P, K] and areas of its labels in every cell, label -> [P]."""
         maps = torch.zeros(256, CONCEPTS).scatter_(1, torch.from_numpy(latents), torch.from_numpy(values)).T
         on_maps = ((maps > 0) & (maps >= self.cut[:, None])).float()
         area = torch.from_numpy(np.stack(list(areas.values()))).float()
@@ -111,6 +112,7 @@ def labelling_steps(images: list[Image], act_max: np.ndarray) -> dict[str, float
 
 
 def main() -> None:
+    """Command line of the script."""
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--images", type=int, default=100)
     images = make_images(options.parse_args().images)

@@ -217,6 +217,7 @@ def measure(root: Path, size: Size) -> None:
 
 
 def main() -> None:
+    """Command line of the script."""
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--small", action="store_true", help="a study of one hundredth of the size")
     options.add_argument("--keep", type=Path, help="folder for the tables, kept; used again if it holds them")

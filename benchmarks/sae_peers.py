@@ -135,9 +135,9 @@ def table(results: dict[str, list[dict[str, Any]]], options: argparse.Namespace)
     """Markdown: median speed, its ratio to ours in float32, what the last round learned."""
     speed = {name: statistics.median(run["vectors_per_s"] for run in runs) for name, runs in results.items()}
     best_peer = max(value for name, value in speed.items() if not name.startswith("concept-atlas"))
+    sizes = f"d={results['sparsify'][0]['settings']['set'].get('d', options.d)}, n={options.n}, k={options.k}"
     lines = [
-        f"d={results['sparsify'][0]['settings']['set'].get('d', options.d)}, n={options.n}, k={options.k}, "
-        f"batch {options.batch}, {options.steps} steps, {options.threads} threads, torch {torch.__version__}",
+        f"{sizes}, batch {options.batch}, {options.steps} steps, {options.threads} threads, torch {torch.__version__}",
         "",
         "| package | vectors/s | times the best peer | ms a step | explained variance, % | dead, % |",
         "| --- | --- | --- | --- | --- | --- |",

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 FORMS = ("arrow", "pandas", "polars")
 
 
-def open(root: str | Path) -> Atlas:  # noqa: A001 - concept_atlas.open, as in gzip.open
+def open(root: str | Path) -> Atlas:  # as in gzip.open
     """The study in a folder. Raises ``StorageError`` for a folder that holds none."""
     return Atlas(recorded_study(root))
 

@@ -62,7 +62,7 @@ class Blocks(Mapping[str, np.ndarray]):
         start = sum(map(len, self._maps))
         try:
             if self._file is None:
-                self._file = tempfile.TemporaryFile(prefix="overlaps-")  # it goes with this object
+                self._file = tempfile.TemporaryFile(prefix="overlaps-")  # noqa: SIM115 - it goes with this object
             _reserve(self._file.fileno(), start, size)
         except OSError as error:
             raise ConceptError(
@@ -82,8 +82,9 @@ class Blocks(Mapping[str, np.ndarray]):
 
 
 def _reserve(descriptor: int, start: int, size: int) -> None:
-    """Lengthen a file, where the system can with its room on the disk: writing to a mapped page of a full disk would
-    end the process without a word.
+    """Lengthen a file, where the system can with its room on the disk.
+
+    Writing to a mapped page of a full disk would end the process without a word.
     """
     if hasattr(os, "posix_fallocate"):
         os.posix_fallocate(descriptor, start, size)

@@ -113,7 +113,7 @@ class _Scope:
         weights = resampling(sums.shape[1], SAMPLES, self.seed)
         found = estimates(sums, weights)
         rows = [self._row(i, sums, {name: e[i] for name, e in found.items()}) for i in range(len(self.keys))]
-        for kind in sorted({kind for kind, _ in self.keys}) + [MEAN]:
+        for kind in [*sorted({kind for kind, _ in self.keys}), MEAN]:
             of_kind = [i for i, key in enumerate(self.keys) if kind in (key[0], MEAN)]
             mean = {name: e[-1] for name, e in estimates(sums[:, :, of_kind], weights).items()}
             rows.append(self._mean_row(kind, [rows[i] for i in of_kind], mean))

@@ -109,7 +109,7 @@ def _read_word2vec(path: Path) -> dict[str, np.ndarray]:
     table: dict[str, np.ndarray] = {}
     lines = 0
     try:
-        with open(path, encoding="utf-8") as file:
+        with path.open(encoding="utf-8") as file:
             words, width = _header(path, file.readline())
             for number, line in enumerate(file, start=2):
                 if line.strip():

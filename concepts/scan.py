@@ -52,7 +52,7 @@ class ConceptScan:
         found = by_concept(latents, values)
         self.strengths_CF[found.active, fine_bin(found.peaks / self.act_max[found.active])] += 1
 
-    def bins_CF(self, bins: int) -> np.ndarray:
+    def quantile_bins(self, bins: int) -> np.ndarray:
         """int8 [C, F]: the quantile bin of each strength; bin 0 holds the strongest 1 / bins of a concept's images."""
         stronger_CF = np.cumsum(self.strengths_CF[:, ::-1], 1)[:, ::-1] - self.strengths_CF
         share_CF = stronger_CF / np.maximum(self.images_on, 1)[:, None]
@@ -105,7 +105,7 @@ class Examples:
 
     def __init__(self, scan: ConceptScan, bins: int, per_bin: int) -> None:
         self.scan, self.bins, self.per_bin = scan, bins, per_bin
-        self._bins_CF = scan.bins_CF(bins)
+        self._bins_CF = scan.quantile_bins(bins)
         self._fraction_CBR = np.full((scan.n, bins, per_bin), -np.inf, np.float32)
         self._id_CBR = np.full((scan.n, bins, per_bin), -1, np.int64)
         self._maps: dict[tuple[int, int, int], tuple[np.ndarray, np.ndarray]] = {}

@@ -84,7 +84,7 @@ def tensors_of(file: Path) -> list[str]:
     """
     try:
         with safe_open(file, "np") as opened:
-            kinds = {name: opened.get_slice(name).get_dtype() for name in opened.keys()}
+            kinds = {name: opened.get_slice(name).get_dtype() for name in opened.keys()}  # noqa: SIM118 - it is no mapping
     except (SafetensorError, OSError, ValueError) as error:
         with file.open("rb") as raw:
             pointer = raw.read(len(LFS)) == LFS

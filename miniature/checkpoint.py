@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -39,9 +38,9 @@ def save_checkpoint(folder: Path, tensors: dict[str, torch.Tensor], facts: dict[
     folder.mkdir(parents=True, exist_ok=True)
     name = f"step-{facts['step']}.safetensors"
     save_file({k: v.detach().contiguous().clone() for k, v in tensors.items()}, folder / (name + ".tmp"))
-    os.replace(folder / (name + ".tmp"), folder / name)
+    (folder / (name + ".tmp")).replace(folder / name)
     (folder / "latest.json.tmp").write_text(json.dumps({**facts, "file": name}), encoding="utf-8")
-    os.replace(folder / "latest.json.tmp", folder / "latest.json")
+    (folder / "latest.json.tmp").replace(folder / "latest.json")
     for old in folder.glob("step-*.safetensors"):
         if old.name != name:
             old.unlink()

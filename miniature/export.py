@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import tempfile
 from pathlib import Path
@@ -43,7 +42,7 @@ def export(run: DiffusionRun, vae: AutoencoderKL, out: Path) -> None:
         _forget_paths(new)
         write_manifest(new, REBUILD, {"data": run.settings.data, "steps": run.step})
         if out.exists():
-            os.replace(out, Path(scratch) / "old")
+            out.replace(Path(scratch) / "old")
         shutil.move(str(new), out)
     run.modules.load_state_dict(trained)
 

@@ -184,7 +184,7 @@ def follow(scenes: list[Scene], verdict: Verdict) -> dict[str, Any]:
     """What the captions ask for against what the judge sees."""
     asks = [ask for i, scene in enumerate(scenes) for ask in asks_of(i, scene, verdict)]
     things = [ask for ask in asks if ask.kind != "colour"]
-    met = {i: True for i in range(len(scenes))}
+    met = dict.fromkeys(range(len(scenes)), True)
     for ask in things:
         met[ask.image] &= ask.met
     named = [{item.name for item in scene.objects} for scene in scenes]

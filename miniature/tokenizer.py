@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from itertools import pairwise
 from pathlib import Path
 
 from transformers import CLIPTokenizer
@@ -39,7 +40,7 @@ def learn_merges(words: list[str]) -> list[tuple[str, str]]:
     pieces = {word: [*word[:-1], word[-1] + "</w>"] for word in words}
     merges: list[tuple[str, str]] = []
     while any(len(p) > 1 for p in pieces.values()):
-        counts = Counter(pair for p in pieces.values() for pair in zip(p, p[1:], strict=False))
+        counts = Counter(pair for p in pieces.values() for pair in pairwise(p))
         best = max(sorted(counts), key=lambda pair: counts[pair])
         merges.append(best)
         pieces = {word: _merge(p, best) for word, p in pieces.items()}

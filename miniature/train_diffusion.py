@@ -187,6 +187,7 @@ class DiffusionRun:
                 self.ema[name].lerp_(p, 1 - decay)
 
     def save(self, folder: Path) -> None:
+        """Write a checkpoint that ``resume`` continues from."""
         tensors = {f"model.{k}": v for k, v in self.modules.state_dict().items()}
         tensors |= {f"ema.{k}": v for k, v in self.ema.items()} | flatten_optimizer(self.optimizer)
         save_checkpoint(folder, tensors, {**asdict(self.settings), "step": self.step})

@@ -110,6 +110,7 @@ class VaeRun:
         return (out.float() - x).abs().mean().item()
 
     def save(self, folder: Path) -> None:
+        """Write a checkpoint that ``resume`` continues from."""
         tensors = {f"model.{k}": v for k, v in self.vae.state_dict().items()} | flatten_optimizer(self.optimizer)
         save_checkpoint(folder, tensors, {**self.facts, "step": self.step})
 

@@ -81,9 +81,11 @@ class Examples:
     colours: torch.Tensor
 
     def rows(self, index: torch.Tensor) -> Examples:
+        """The examples at some indices, in their order."""
         return Examples(self.images[index], self.classes[index].long(), self.looks[index], self.colours[index].long())
 
     def joined(self, other: Examples) -> Examples:
+        """These examples, then the others."""
         pairs = [(getattr(self, f.name), getattr(other, f.name)) for f in fields(self)]
         return Examples(*(torch.cat(pair) for pair in pairs))
 
@@ -157,6 +159,7 @@ class VisionRun:
         return loss.item()
 
     def save(self, folder: Path) -> None:
+        """Write a checkpoint that ``resume`` continues from."""
         tensors = {f"model.{k}": v for k, v in self.network.state_dict().items()}
         save_checkpoint(folder, tensors | flatten_optimizer(self.optimizer), {**self.facts, "step": self.step})
 

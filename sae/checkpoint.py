@@ -162,7 +162,7 @@ def write_atomic(path: Path, data: bytes) -> None:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(scratch, path)
+        scratch.replace(path)
         _flush_folder(path.parent)
     except OSError as error:
         with suppress(OSError):

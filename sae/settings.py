@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
@@ -98,9 +99,7 @@ class SAESettings(BaseModel):
     @field_validator("matryoshka")
     @classmethod
     def _nested(cls, shares: tuple[float, ...]) -> tuple[float, ...]:
-        if shares and (
-            shares[0] <= 0 or shares[-1] != 1 or any(a >= b for a, b in zip(shares, shares[1:], strict=False))
-        ):
+        if shares and (shares[0] <= 0 or shares[-1] != 1 or any(a >= b for a, b in pairwise(shares))):
             raise ValueError(
                 f"sae.matryoshka must ascend from above 0 to 1, such as [0.0625, 0.25, 1], got {list(shares)}"
             )

@@ -7,6 +7,7 @@ import json
 import queue
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
@@ -54,8 +55,11 @@ class BatchSource(Protocol):
 
 @dataclass(frozen=True)
 class Statistics:
-    """Of all vectors of a site: ``mean`` float32 [D]; ``scale`` = 1 / RMS deviation per channel; ``gamma`` =
-    |mean| / |deviation|; ``rms_norm`` root mean square of |x|; ``constant`` channels that never vary."""
+    """Of all vectors of a site.
+
+    ``mean`` float32 [D]; ``scale`` = 1 / RMS deviation per channel; ``gamma`` = |mean| / |deviation|; ``rms_norm`` root
+    mean square of |x|; ``constant`` channels that never vary.
+    """
 
     mean: Tensor
     scale: float
@@ -196,10 +200,9 @@ def prefetched(items: Iterator[T], ahead: int = 2) -> Iterator[T]:
 
     def put(entry: tuple[bool, T | BaseException | None]) -> None:
         while not stopped.is_set():
-            try:
-                return waiting.put(entry, timeout=0.1)
-            except queue.Full:
-                continue
+            with suppress(queue.Full):
+                waiting.put(entry, timeout=0.1)
+                return
 
     def work() -> None:
         try:

@@ -93,6 +93,7 @@ class EncodeAt(torch.autograd.Function):
     def forward(
         ctx: Any, x_ND: Tensor, W_MD: Tensor, b_SD: Tensor, chosen: Chosen, order: ByLatent, known_E: Tensor | None
     ) -> Tensor:
+        """The values [E]."""
         ctx.save_for_backward(x_ND, W_MD, b_SD)
         ctx.chosen, ctx.order = chosen, order
         return pre_activations_at(x_ND, W_MD, b_SD, chosen) if known_E is None else known_E.clone()
@@ -100,6 +101,7 @@ class EncodeAt(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, g_E: Tensor) -> tuple[Tensor | None, ...]:
+        """Gradients of x, W and b; there are none of the other inputs."""
         x_ND, W_MD, b_SD = ctx.saved_tensors
         chosen, stacked = ctx.chosen, len(b_SD)
         sums_M = torch.zeros(chosen.n_latents, dtype=g_E.dtype, device=g_E.device)
@@ -129,6 +131,7 @@ class DecodeAt(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, values_E: Tensor, W_MD: Tensor, chosen: Chosen, order: ByLatent) -> Tensor:
+        """The sums [R, D]."""
         ctx.save_for_backward(values_E, W_MD)
         ctx.chosen, ctx.order = chosen, order
         return bag(W_MD, chosen.latents_E, chosen.offsets_R, values_E)
@@ -136,6 +139,7 @@ class DecodeAt(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, G_RD: Tensor) -> tuple[Tensor | None, ...]:
+        """Gradients of the values and of W; there are none of the other inputs."""
         values_E, W_MD = ctx.saved_tensors
         chosen = ctx.chosen
         G_RD = G_RD.contiguous()

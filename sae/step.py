@@ -20,8 +20,10 @@ from sae.sparse import ByLatent, Chosen, DecodeAt, EncodeAt
 
 
 class StepFigures(NamedTuple):
-    """What a step saw, float32 [S] each, on the device: ``fvu`` of the batch, ``aux`` (0 without dead latents),
-    ``l0``, ``gradient_norm`` before clipping."""
+    """What a step saw, float32 [S] each, on the device.
+
+    ``fvu`` of the batch, ``aux`` (0 without dead latents), ``l0``, ``gradient_norm`` before clipping.
+    """
 
     fvu: Tensor
     aux: Tensor

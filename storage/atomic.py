@@ -34,7 +34,7 @@ def sweep(folders: Iterable[Path]) -> None:
                 found = SCRATCH.fullmatch(name)
                 if found and not _runs(found["process"]):
                     with suppress(OSError):
-                        os.unlink(os.path.join(parent, name))
+                        Path(parent, name).unlink()
 
 
 def _runs(process: str | None) -> bool:
@@ -62,7 +62,7 @@ def write_atomic(path: Path, data: bytes | memoryview) -> None:
                 file.write(data)
                 file.flush()
                 os.fsync(file.fileno())
-            os.replace(scratch, path)
+            scratch.replace(path)
         finally:
             scratch.unlink(missing_ok=True)
         for folder in (path.parent, *made):

@@ -99,7 +99,7 @@ def source_files(source: str) -> list[str]:
         raise StorageError(
             f"prompts.source {source} is a URL, and only local files are read: fetch them and give their path"
         )
-    found = [source] if Path(source).exists() else sorted(glob.glob(_pattern(source), recursive=True))
+    found = [source] if Path(source).exists() else sorted(glob.glob(_pattern(source), recursive=True))  # noqa: PTH207 - Path.glob takes no absolute pattern
     files = [file for path in found for file in (_parts(Path(path)) if Path(path).is_dir() else [path])]
     if not files:
         what = "in" if Path(source).is_dir() else "called"

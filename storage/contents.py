@@ -12,6 +12,7 @@ import json
 import os
 import threading
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from storage.atomic import write_atomic
@@ -84,7 +85,5 @@ def _kept() -> dict[str, str]:
 
 def _keep(key: str, digest: str) -> None:
     kept = {**_kept(), key: digest}
-    try:
+    with suppress(StorageError, RuntimeError):  # only slower next time
         write_atomic(_place(), json.dumps(dict(list(kept.items())[-KEPT_FILES:]), indent=0).encode())
-    except (StorageError, RuntimeError):
-        pass  # only slower next time

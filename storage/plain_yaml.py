@@ -63,7 +63,7 @@ def decoded(data: bytes, origin: str) -> str:
 class _Loader(yaml.SafeLoader):
     """The scalars of YAML 1.2, lists and mappings; no other tags."""
 
-    yaml_implicit_resolvers: dict[str, Any] = {}
+    yaml_implicit_resolvers: dict[str, Any] = {}  # noqa: RUF012 - as PyYAML declares it
 
     def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
         if node.tag not in KINDS:

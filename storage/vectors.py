@@ -7,6 +7,7 @@ fixed, order is a function of (seed, epoch), and a reader that skips to batch b 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -141,7 +142,7 @@ class VectorSource:
 def shard_blocks(start: int, stop: int, shard_size: int) -> list[Block]:
     """What each shard has of the prompts [start, stop), in order."""
     edges = sorted({start, stop, *range(-(-start // shard_size) * shard_size, stop, shard_size)})
-    return list(zip(edges, edges[1:], strict=False))
+    return list(pairwise(edges))
 
 
 def _count(blocks: list[Block]) -> int:

@@ -26,12 +26,12 @@ from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-import torch  # noqa: E402
+import torch
 
-from sae.members import Member, Stack  # noqa: E402
-from sae.memory import freed_memory_kept  # noqa: E402
-from sae.settings import SAESettings  # noqa: E402
-from sae.step import TrainState, train_step  # noqa: E402
+from sae.members import Member, Stack
+from sae.memory import freed_memory_kept
+from sae.settings import SAESettings
+from sae.step import TrainState, train_step
 
 
 def main() -> None:

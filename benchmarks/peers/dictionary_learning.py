@@ -1,4 +1,4 @@
-"""dictionary_learning: its TopK autoencoder, trained by its own trainer.
+r"""dictionary_learning: its TopK autoencoder, trained by its own trainer.
 
     python benchmarks/peers/dictionary_learning.py --train train.npy --heldout heldout.npy --out result.json
 
@@ -9,7 +9,7 @@ in its ``trainSAE``.
 Set-up (importing the package imports nnsight; both name dependencies that are not needed here, torchvision among them):
 
     python3.11 -m venv dictionary_learning
-    dictionary_learning/bin/pip install torch==2.13.0 transformers==5.24.0 accelerate einops pillow pydantic \\
+    dictionary_learning/bin/pip install torch==2.13.0 transformers==5.24.0 accelerate einops pillow pydantic \
         "python-socketio[client]" pyyaml requests tqdm
     dictionary_learning/bin/pip install --no-deps nnsight==0.3.7 dictionary-learning==0.1.0
 """

@@ -46,7 +46,7 @@ class Training:
     step: int = 0
 
     @property
-    def dead_M(self) -> Tensor:
+    def dead(self) -> Tensor:
         """Latents that have not fired for longer than the threshold."""
         return self.since_fired_M > self.config.dead_feature_threshold
 
@@ -99,7 +99,7 @@ def train_step(training: Training, x_ND: Tensor) -> None:
         coder.b_dec.data = x_ND.mean(0).to(coder.dtype)
     coder.set_decoder_norm_to_unit_norm()
     total_variance = (x_ND - x_ND.mean(0)).pow(2).sum()
-    out = coder(x=x_ND, y=x_ND, dead_mask=training.dead_M, total_variance=total_variance)
+    out = coder(x=x_ND, y=x_ND, dead_mask=training.dead, total_variance=total_variance)
     training.did_fire_M[out.latent_indices.flatten()] = True
     loss = out.fvu + config.auxk_alpha * out.auxk_loss + out.multi_topk_fvu / 8
     loss.backward()
@@ -126,7 +126,7 @@ def chosen_settings(training: Training) -> dict[str, Any]:
         "lr_scheduler": "none; its Trainer warms up and decays linearly, which cannot be turned off there",
         "aux_coefficient": training.config.auxk_alpha,
         "dead_after": f"{training.config.dead_feature_threshold} vectors",
-        "dead_latents_at_the_end": int(training.dead_M.sum()),
+        "dead_latents_at_the_end": int(training.dead.sum()),
         "normalize_decoder": training.config.sae.normalize_decoder,
     }
 

@@ -44,8 +44,9 @@ def test_every_method_is_non_negative_and_of_its_width(sources):
 
 
 def test_neurons_are_channels_beside_their_mean_of_the_vectors_fitted_to(sources):
-    encode = dict(classical(sources + [0, 10, 0, 0], seed=0))[NEURONS]
-    mean = sources.astype(float).mean(0) + [0, 10, 0, 0]
+    shift = np.array([0, 10, 0, 0])
+    encode = dict(classical(sources + shift, seed=0))[NEURONS]
+    mean = sources.astype(float).mean(0) + shift
     found = encode(np.array([[1.0, 12.0, -1.0, 0.0]]))[0]
     expected = np.array([1.0, 12.0, -1.0, 0.0]) - mean
     assert found[:4] - found[4:] == pytest.approx(expected, abs=1e-4)

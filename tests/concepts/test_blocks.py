@@ -41,9 +41,9 @@ def test_a_full_disk_is_said_before_anything_is_written_to_it(monkeypatch):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(os, "posix_fallocate", full)
-    with pytest.raises(ConceptError, match="sums of 1 labels do not fit .*No space left.* set TMPDIR"):
-        found = Blocks((2, 3), in_memory=48)
-        found.add("a")
+    found = Blocks((2, 3), in_memory=48)
+    found.add("a")
+    with pytest.raises(ConceptError, match=r"sums of 1 labels do not fit .*No space left.* set TMPDIR"):
         found.add("b")
 
 

@@ -12,7 +12,7 @@ from concepts.detector_scores import Target, drawn_rows, probe_of, score_method
 HALF = 20  # images of each half
 DOG, CAT, ANIMAL, DUSK = ("object", "dog"), ("object", "cat"), ("parent", "animal"), ("look", "dusk")
 KEYS = [DUSK, CAT, DOG, ANIMAL]
-THERE = {DOG: range(0, 5), CAT: range(5, 10), ANIMAL: range(0, 10), DUSK: range(10, 14)}  # images of either half
+THERE = {DOG: range(5), CAT: range(5, 10), ANIMAL: range(10), DUSK: range(10, 14)}  # images of either half
 REPORTED = ("precision", "recall", "f1")
 INTERVALS = tuple(f"{name}_ci_{end}" for name in REPORTED for end in ("low", "high"))
 
@@ -95,7 +95,11 @@ def test_detectors_are_those_that_the_even_images_tell_apart(rows):
 def test_what_is_there_is_counted_by_image_and_by_cell(rows):
     for scope, of in (("image", 20), ("cell", 40)):
         assert {n: rows[scope, n]["n_positive"] for n in ("dog", "animal", "dusk", "object", "*")} == {
-            **{"dog": 5, "animal": 10, "dusk": 4, "object": 10, "*": 24}
+            "dog": 5,
+            "animal": 10,
+            "dusk": 4,
+            "object": 10,
+            "*": 24,
         }
         shares = {n: rows[scope, n]["prevalence"] for n in ("dog", "animal", "dusk", "object", "*")}
         assert shares == pytest.approx(

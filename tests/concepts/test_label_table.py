@@ -167,7 +167,7 @@ def test_a_table_of_nothing_has_the_columns_of_any_other():
 
 
 def labels_table(rows):
-    """(cid, label, iou_selection, q_value, lift_selection, assigned)"""
+    """Of rows (cid, label, iou_selection, q_value, lift_selection, assigned)."""
     names = ("cid", "label", "iou_selection", "q_value", "lift_selection", "assigned")
     columns = {name: np.array(values) for name, values in zip(names, zip(*rows, strict=True), strict=True)}
     return LabelTable(columns, len(rows))

@@ -29,7 +29,7 @@ def make_codes(rng, images, shard):
 
 
 def dense(parts):
-    """float32 [images, N, cells]"""
+    """float32 [images, N, cells]."""
     maps = []
     for part in parts:
         for values, latents in zip(part.values, part.latents, strict=True):
@@ -118,7 +118,7 @@ def test_what_a_concepts_only_image_exceeds_is_in_the_last_bin():
     scan = ConceptScan(2, (1, 1))
     scan.add_maxima(one_cell([0.5]))
     scan.add_images(one_cell([0.5]))
-    bins = scan.bins_CF(5)
+    bins = scan.quantile_bins(5)
     assert bins[0, 1023] == 0 and bins[0, 0] == 4 and not bins[1].any()
 
 
@@ -151,17 +151,21 @@ def test_deciles_of_ten_images_of_their_own_strength_are_one_each(tmp_path):
 
 
 def test_images_of_one_strength_share_the_bin_of_the_strongest_of_them(tmp_path):
-    """Fifths of ten images: of the three at 1/2 the second lies at the border of the first fifth, and none is split
-    off; of the six at 1/4 the strongest opens the third fifth, and the fourth and the fifth stay empty."""
+    """Fifths of ten images.
+
+    Of the three at 1/2 the second lies at the border of the first fifth, and none is split off; of the six at 1/4 the
+    strongest opens the third fifth, and the fourth and the fifth stay empty.
+    """
     codes = spooled_peaks(tmp_path, [0.25] * 6 + [0.5] * 3 + [1.0])
     scan = scan_concepts(codes, (1, 1))
     found = find_examples(codes, scan, 5, 4)
     rows = list(zip(found["bin"].tolist(), found["rank"].tolist(), found["prompt_id"].tolist(), strict=True))
     assert rows == [(0, 0, 9), (0, 1, 6), (0, 2, 7), (0, 3, 8), (2, 0, 0), (2, 1, 1), (2, 2, 2), (2, 3, 3)]
     # A strength that exactly a tenth of the images exceed opens the next bin.
-    assert scan.bins_CF(10)[0, [1023, 512, 256]].tolist() == [0, 1, 4]
-    assert scan.bins_CF(5)[0, [1023, 512, 256]].tolist() == [0, 0, 2]
-    assert scan.bins_CF(5)[0, 0] == 4 and scan.bins_CF(5).dtype == np.int8  # what all exceed is in the last bin
+    assert scan.quantile_bins(10)[0, [1023, 512, 256]].tolist() == [0, 1, 4]
+    assert scan.quantile_bins(5)[0, [1023, 512, 256]].tolist() == [0, 0, 2]
+    assert scan.quantile_bins(5)[0, 0] == 4  # what all exceed is in the last bin
+    assert scan.quantile_bins(5).dtype == np.int8
 
 
 def test_a_concept_that_never_fires_has_no_examples(tmp_path):

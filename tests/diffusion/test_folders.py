@@ -329,7 +329,7 @@ def test_a_model_is_outlined_without_its_weights():
 
 @pytest.mark.parametrize("name", ["cuda", "cuda:7", "mps", "meta", "xpu", "gpu", "", "cpu:x"])
 def test_devices_that_are_not_there_are_refused(name):
-    if name == "cuda" and torch.cuda.is_available() or name == "mps" and torch.backends.mps.is_available():
+    if (name == "cuda" and torch.cuda.is_available()) or (name == "mps" and torch.backends.mps.is_available()):
         pytest.skip("this machine has it")
     with pytest.raises(DiffusionError, match=f"model.device '{name}' cannot be used .*'cpu'"):
         resolve_device(name)

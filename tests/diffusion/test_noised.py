@@ -62,5 +62,5 @@ def test_no_hook_stays_and_another_size_is_refused(model, scenes):
     before = sample(model, ["a tree"], [0], FEW).images
     record_images(model, images, ["a", "b", "c"], [1, 2, 3], FEW, Record(BLOCKS, (1.0, 0.0)))
     assert np.array_equal(before, sample(model, ["a tree"], [0], FEW).images)
-    with pytest.raises(DiffusionError, match="images of 32 x 32 pixels have latents .* give images of the size"):
+    with pytest.raises(DiffusionError, match=r"images of 32 x 32 pixels have latents .* give images of the size"):
         record_images(model, images[:, ::2, ::2], ["a", "b", "c"], [1, 2, 3], FEW, Record(BLOCKS, (0.5,)))

@@ -121,7 +121,7 @@ def test_questions_about_the_model(model):
     assert count_tokens(model, ["a " * 100]) == [102]
     vectors = embed_labels(model, ["car", "tree"])
     assert vectors.shape[0] == 2 and not np.allclose(vectors[0], vectors[1])
-    with pytest.raises(DiffusionError, match="label 'tree tree .* is 42 tokens to the text encoder, which .* 32"):
+    with pytest.raises(DiffusionError, match=r"label 'tree tree .* is 42 tokens to the text encoder, which .* 32"):
         embed_labels(model, ["tree " * 40])
 
 
@@ -130,7 +130,7 @@ def test_bad_models_say_what_to_do(model, tmp_path):
         loaded_files(str(tmp_path / "none"))
     with pytest.raises(DiffusionError, match="cannot be loaded"):
         load_model(ModelSettings(path=str(tmp_path)))
-    with pytest.raises(DiffusionError, match="no block 'middle'; it has .*mid_block.attentions.0"):
+    with pytest.raises(DiffusionError, match=r"no block 'middle'; it has .*mid_block.attentions.0"):
         check_blocks(model, {"mid": "middle"})
 
 

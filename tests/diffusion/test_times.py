@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -22,7 +24,7 @@ def test_the_papers_windows_share_no_step_and_leave_none_out(steps):
 @given(st.integers(2, 1000), st.lists(st.integers(1, 998), max_size=6))
 def test_windows_that_touch_at_steps_of_the_schedule_share_none(steps, cuts):
     bounds = sorted({0.0, 1.0, *(time_of_step(cut % steps, steps) for cut in cuts)})
-    windows = list(zip(bounds, bounds[1:], strict=False))
+    windows = list(pairwise(bounds))
     owners = [[w for w in windows if in_window(time_of_step(step, steps), *w)] for step in range(steps)]
     assert all(len(owner) == 1 for owner in owners)
 

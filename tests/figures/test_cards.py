@@ -74,7 +74,7 @@ def test_the_overlay_colours_exactly_the_cells_that_are_on(seed, rows, columns):
     grid = rng.random((rows, columns)) * (rng.random((rows, columns)) < 0.3)
     grey = np.full((56, 64, 3), 128, np.uint8)
     drawn = overlay(Example(grey, grid, ""), 1.0)
-    assert drawn.shape == grey.shape and 0 <= drawn.min() and drawn.max() <= 1
+    assert drawn.shape == grey.shape and drawn.min() >= 0 and drawn.max() <= 1
     on = np.kron(grid > 0, np.ones((56 // rows, 64 // columns))) > 0
     assert ((np.abs(drawn - 128 / 255) > 1e-6).any(-1) == on).all()
 

@@ -66,7 +66,7 @@ def test_a_resumed_run_equals_an_undisturbed_one_and_other_settings_are_refused(
     whole, cut = load_checkpoint(tmp_path / "whole"), load_checkpoint(tmp_path / "cut")
     assert whole[0].keys() == cut[0].keys() and whole[1]["step"] == cut[1]["step"] == 4
     assert all(torch.equal(whole[0][key], cut[0][key]) for key in whole[0])
-    with pytest.raises(ValueError, match="holds a run with other settings .*: choose another --work folder"):
+    with pytest.raises(ValueError, match=r"holds a run with other settings .*: choose another --work folder"):
         new(tmp_path, batch=4).resume(tmp_path / "whole")
 
 
@@ -89,7 +89,7 @@ def test_a_short_rebuild_gives_the_same_bytes_and_its_damage_is_named(tmp_path, 
     weights = folder / "unet" / "diffusion_pytorch_model.safetensors"
     weights.write_bytes(weights.read_bytes()[:1000])
     with pytest.raises(
-        DiffusionError, match="unet/.*is cut short or changed: rebuild it with `python -m miniature.train"
+        DiffusionError, match=r"unet/.*is cut short or changed: rebuild it with `python -m miniature.train"
     ):
         check_manifest(folder)
     (folder / "manifest.json").write_text(

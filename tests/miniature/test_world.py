@@ -56,7 +56,7 @@ def changed_world(path, **changes):
 
 
 @pytest.mark.parametrize(
-    "changes, words",
+    ("changes", "words"),
     [
         ({"objects": {"dragon": 1.0}}, "objects: unknown 'dragon', the world can draw house, tree"),
         ({"prefers": [{"object": "boat", "ground": "lava", "probability": 0.5}]}, "prefers.ground: unknown 'lava'"),

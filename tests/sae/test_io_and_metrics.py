@@ -88,7 +88,7 @@ def test_folding_keeps_the_latents_and_puts_codes_in_units_of_x():
 
 
 @pytest.mark.parametrize(
-    "damage, sentence",
+    ("damage", "sentence"),
     [
         ("truncate", "damaged"),
         ("no weights", "run `concepts train`"),

@@ -109,7 +109,7 @@ def test_two_seeds_are_matched_one_to_one():
 
 class TestBadInput:
     def test_too_few_vectors(self):
-        with pytest.raises(SAEError, match="fewer training vectors than sae.batch_size 64"):
+        with pytest.raises(SAEError, match=r"fewer training vectors than sae.batch_size 64"):
             train_on(Synthetic(8, 10, 0), SHORT, [Member(2, 16, 0)])
 
     def test_values_that_are_not_finite(self):
@@ -145,7 +145,7 @@ class TestBadInput:
 
     def test_a_diverging_run(self):
         settings = SHORT.model_copy(update={"lr": 1e30, "warmup_fraction": 0.0})
-        with pytest.raises(SAEError, match="diverged at step .* lower sae.lr"):
+        with pytest.raises(SAEError, match=r"diverged at step .* lower sae.lr"):
             train_on(Synthetic(8, 640, 0), settings, [Member(2, 16, 0)])
 
     def test_a_checkpoint_of_another_run_or_a_damaged_one(self, tmp_path):
@@ -154,19 +154,19 @@ class TestBadInput:
         train_on(Synthetic(8, 640, 0), SHORT, members, places=places)
         with pytest.raises(SAEError, match=r"another configuration \(lr: then 0.003, now 0.5\): move it away"):
             train_on(Synthetic(8, 640, 0), SHORT.model_copy(update={"lr": 0.5}), members, places=places)
-        with pytest.raises(SAEError, match="another configuration .*data"):
+        with pytest.raises(SAEError, match=r"another configuration .*data"):
             train_on(Synthetic(8, 640, 4), SHORT, members, places=places)
         next(tmp_path.rglob("step-*.safetensors")).write_bytes(b"x")
-        with pytest.raises(SAEError, match="is damaged .* run `concepts repair`"):
+        with pytest.raises(SAEError, match=r"is damaged .* run `concepts repair`"):
             train_on(Synthetic(8, 640, 0), SHORT, members, places=places)
 
     def test_a_folder_that_cannot_be_written(self, tmp_path):
         (tmp_path / "0").write_text("a file where a folder should be")
-        with pytest.raises(SAEError, match="cannot write .*run the same command again"):
+        with pytest.raises(SAEError, match=r"cannot write .*run the same command again"):
             train_on(Synthetic(8, 640, 0), SHORT, [Member(2, 16, 0)], places=place(tmp_path, [Member(2, 16, 0)]))
 
     @pytest.mark.parametrize(
-        "given, sentence",
+        ("given", "sentence"),
         [
             ({"k": [0]}, "sae.k must be distinct positive"),
             ({"k": [4, 4]}, "sae.k must be distinct positive"),

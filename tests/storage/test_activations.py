@@ -1,5 +1,7 @@
 import os
 import shutil
+from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -56,7 +58,7 @@ def test_a_flipped_byte_is_noticed(tmp_path):
     damaged = bytearray(file.read_bytes())
     damaged[10] ^= 0xFF
     file.write_bytes(bytes(damaged))
-    with pytest.raises(StorageError, match="mid/0.50/cond is damaged"):
+    with pytest.raises(StorageError, match=r"mid/0.50/cond is damaged"):
         store.read(SITE, 0, 4)
 
 
@@ -64,7 +66,7 @@ def test_bad_arrays_are_refused_by_name(tmp_path):
     store, data = filled(tmp_path)
     broken = data[4:8].copy()
     broken[2, 0, 0, 0] = np.inf
-    with pytest.raises(StorageError, match="mid/0.50/cond are not finite for prompt 6"):
+    with pytest.raises(StorageError, match=r"mid/0.50/cond are not finite for prompt 6"):
         store.write_shard(SITE, 1, broken)
     with pytest.raises(StorageError, match="must have shape"):
         store.write_shard(SITE, 1, data[:3])
@@ -74,7 +76,7 @@ def test_bad_arrays_are_refused_by_name(tmp_path):
         ActivationStore.create(tmp_path, {SITE: (2, 3, 5)}, 12, 4)
     too_large = data[4:8].astype(np.float32)
     too_large[1] = 1e6
-    with pytest.raises(StorageError, match="mid/0.50/cond are not finite for prompt 5: float16 overflows"):
+    with pytest.raises(StorageError, match=r"mid/0.50/cond are not finite for prompt 5: float16 overflows"):
         store.write_shard(SITE, 1, too_large)
 
 
@@ -113,7 +115,7 @@ def test_a_shard_that_is_not_there_whole_is_never_zeros(tmp_path, compression):
     file.rmdir()
     for wrong in (b"", whole[:-1], whole[:40], whole + b"\0", whole[1:]):
         file.write_bytes(wrong)
-        with pytest.raises(StorageError, match="mid/0.50/cond"):
+        with pytest.raises(StorageError, match=r"mid/0.50/cond"):
             store.read(SITE, 4, 8)
     assert np.array_equal(store.read(SITE, 0, 4), data[:4]) and np.array_equal(store.read(SITE, 8, 11), data[8:])
 
@@ -125,7 +127,7 @@ def test_every_flipped_byte_is_noticed(tmp_path, compression):
     whole = file.read_bytes()
     for at in range(len(whole)):
         file.write_bytes(whole[:at] + bytes([whole[at] ^ 0x55]) + whole[at + 1 :])
-        with pytest.raises(StorageError, match="mid/0.50/cond"):
+        with pytest.raises(StorageError, match=r"mid/0.50/cond"):
             store.read(SITE, 0, 4)
     file.write_bytes(whole)
     assert np.array_equal(store.read(SITE, 0, 4), data)
@@ -134,7 +136,7 @@ def test_every_flipped_byte_is_noticed(tmp_path, compression):
 def test_a_shard_is_on_the_disk_before_it_has_its_name(tmp_path, monkeypatch):
     store, data = filled(tmp_path)
     done, fsync, replace = [], os.fsync, os.replace
-    monkeypatch.setattr(os, "fsync", lambda d: done.append(os.readlink(f"/proc/self/fd/{d}")) or fsync(d))
+    monkeypatch.setattr(os, "fsync", lambda d: done.append(str(Path(f"/proc/self/fd/{d}").readlink())) or fsync(d))
     monkeypatch.setattr(os, "replace", lambda a, b: done.append("named") or replace(a, b))
     shutil.rmtree(store.path / "mid" / "0.50" / "cond" / "c" / "1")
     store.write_shard(SITE, 1, data[4:8])
@@ -174,7 +176,7 @@ def test_batches_hold_every_vector_once_and_skip_exactly(shared_store, start, st
 def batches_as_first_written(data, start, stop, prompts, batch, seed, epoch):
     """The order of the first release, written out: what studies of that time are to be trained on to the end."""
     edges = sorted({start, stop, *range(-(-start // 4) * 4, stop, 4)})
-    blocks, rng, held, order = list(zip(edges, edges[1:], strict=False)), np.random.default_rng((seed, epoch)), [], []
+    blocks, rng, held, order = list(pairwise(edges)), np.random.default_rng((seed, epoch)), [], []
     shuffled = rng.permutation(len(blocks))
     for place, index in enumerate(shuffled):
         held.append(data[slice(*blocks[index])])

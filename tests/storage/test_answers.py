@@ -152,7 +152,7 @@ def test_a_value_of_every_type_in_parquet(study, name):
     wanted = more[1] if len(more) > 1 else expected
     if wanted is not ...:
         (value,) = pq.read_table(io.BytesIO(data))["v"].to_pylist()
-        assert value == wanted or value != value and wanted != wanted
+        assert value == wanted or (value != value and wanted != wanted)
     original = duckdb.sql(f"select {sql} as v")
     back = duckdb.from_arrow(pq.read_table(io.BytesIO(data)))
     if original.types[0] == back.types[0] and original.types[0].id not in ("json", "timestamp with time zone"):

@@ -22,7 +22,7 @@ def test_what_is_not_newer_is_read(found, known):
         assert format_of(found, known, "file") == found
         assert format_of(None, known, "file") == FIRST
     else:
-        with pytest.raises(NewerFormat, match="^file was written by a newer version .* upgrade concept-atlas$"):
+        with pytest.raises(NewerFormat, match=r"^file was written by a newer version .* upgrade concept-atlas$"):
             format_of(found, known, "file")
 
 
@@ -48,7 +48,7 @@ def test_a_study_says_its_format_and_a_newer_one_is_refused(tmp_path):
     assert read_study(tmp_path)[KEY] == STUDY
     (tmp_path / "study.yaml").write_text(yaml.safe_dump({KEY: STUDY + 1, "anything": "else"}))
     for use in (lambda: read_study(tmp_path), lambda: open_study(tmp_path, {"seed": 1}, {})):
-        with pytest.raises(NewerFormat, match="study.yaml was written by a newer version"):
+        with pytest.raises(NewerFormat, match=r"study.yaml was written by a newer version"):
             use()
 
 
@@ -66,7 +66,7 @@ def test_a_record_says_its_format_and_a_newer_one_is_refused(tmp_path):
     assert read_record(tmp_path, "tag", "000000")[KEY] == FIRST
     path = record_path(tmp_path, "tag", "000000")
     path.write_text(json.dumps({KEY: RECORD + 1, "config_hash": "h"}))
-    with pytest.raises(NewerFormat, match="000000.json was written by a newer version"):
+    with pytest.raises(NewerFormat, match=r"000000.json was written by a newer version"):
         is_done(tmp_path, "tag", "000000", "h")
     path.write_text(json.dumps({KEY: "?", "config_hash": "h"}))  # damaged: not done
     assert not is_done(tmp_path, "tag", "000000", "h")
@@ -90,7 +90,7 @@ def test_an_added_setting_at_its_legacy_value_is_no_difference():
 def test_a_study_without_an_added_setting_opens_at_its_legacy_value_only(tmp_path):
     digest = open_study(tmp_path, {"a": {"x": 1}}, {})
     assert open_study(tmp_path, {"a": {"x": 1, "new": 0}}, {}, added=ADDED) == digest
-    with pytest.raises(StorageError, match="a.new: 0 -> 2"):
+    with pytest.raises(StorageError, match=r"a.new: 0 -> 2"):
         open_study(tmp_path, {"a": {"x": 1, "new": 2}}, {}, added=ADDED)
 
 
@@ -107,5 +107,5 @@ def test_a_part_says_its_format_twice_and_a_newer_one_is_refused(tmp_path):
         if version is None:
             assert read_table(tmp_path, "tags").num_rows == 1
             continue
-        with pytest.raises(NewerFormat, match="000000.parquet was written by a newer version"):
+        with pytest.raises(NewerFormat, match=r"000000.parquet was written by a newer version"):
             read_table(tmp_path, "tags")

@@ -1,5 +1,6 @@
 """One writer per folder, among real processes: who holds it is said, a death frees it, one's own threads share it."""
 
+import contextlib
 import errno
 import os
 import signal
@@ -45,10 +46,8 @@ class Holder:
         self.process.wait()
 
     def clear(self):
-        try:
+        with contextlib.suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
         self.process.wait()
 
 
@@ -75,9 +74,8 @@ def free(root, wait=0) -> bool:
 
 def test_a_second_process_is_told_who_holds_the_folder_and_a_death_frees_it(hold, tmp_path):
     holder = hold(tmp_path)
-    with pytest.raises(StorageError) as error:
-        with writing(tmp_path, "test"):
-            raise AssertionError("two writers")
+    with pytest.raises(StorageError) as error, writing(tmp_path, "test"):
+        raise AssertionError("two writers")
     says = str(error.value)
     assert f"`concepts run` (process {holder.process.pid} on {os.uname().nodename}, since 20" in says
     assert "--wait" in says and "\n" not in says
@@ -95,9 +93,8 @@ def test_a_forked_child_does_not_hold_it_beyond_its_parent(hold, tmp_path):
 
 def test_waiting_ends_with_the_holder_or_with_patience(hold, tmp_path, capsys):
     holder = hold(tmp_path)
-    with pytest.raises(StorageError, match="is being written by"):
-        with writing(tmp_path, "test", wait=0.05):
-            pass
+    with pytest.raises(StorageError, match="is being written by"), writing(tmp_path, "test", wait=0.05):
+        pass
     threading.Timer(0.2, holder.end).start()
     with writing(tmp_path, "test", wait=60):
         assert holder.process.poll() is not None
@@ -141,9 +138,9 @@ def test_a_folder_that_cannot_be_written_is_said(tmp_path, monkeypatch, code):
         raise OSError(code, os.strerror(code))
 
     monkeypatch.setattr(os, "open", refuse)
-    with pytest.raises(StorageError, match="cannot write .*make its folder writable or choose another --root"):
-        with writing(tmp_path, "test"):
-            pass
+    said = r"cannot write .*make its folder writable or choose another --root"
+    with pytest.raises(StorageError, match=said), writing(tmp_path, "test"):
+        pass
 
 
 def test_a_file_system_without_locks_is_said_and_gone_on_with(tmp_path, monkeypatch, capsys):

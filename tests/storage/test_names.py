@@ -40,7 +40,7 @@ def test_ordinary_names_pass(name, tmp_path):
 
 @pytest.mark.parametrize("name", [*BAD, "[a]", "~", "~root", "#1", "x" * 101, "é" * 51, "\u202ea", "a\ud800"])
 def test_names_that_are_no_files_name_are_refused(name):
-    with pytest.raises(StorageError, match="^sites.blocks: .* cannot be a name .it becomes part of file names"):
+    with pytest.raises(StorageError, match=r"^sites.blocks: .* cannot be a name .it becomes part of file names"):
         refuse_name(name, "sites.blocks:")
 
 
@@ -77,7 +77,7 @@ def test_a_study_is_made_in_a_folder_of_its_own(tmp_path, monkeypatch):
     (tmp_path / "notes.txt").touch()
     monkeypatch.chdir(tmp_path)
     for root in (tmp_path, ".", "./", "/"):
-        with pytest.raises(StorageError, match="is not empty .* and holds no study: give a folder of its own"):
+        with pytest.raises(StorageError, match=r"is not empty .* and holds no study: give a folder of its own"):
             refuse_root(root)
     with pytest.raises(StorageError, match="is a file"):
         refuse_root("notes.txt")
@@ -89,5 +89,5 @@ def test_a_study_is_made_in_a_folder_of_its_own(tmp_path, monkeypatch):
 
 def test_results_without_their_study_are_not_taken_for_an_empty_folder(tmp_path):
     (tmp_path / "done").mkdir()
-    with pytest.raises(StorageError, match="holds a study's results but no study.yaml: put it back"):
+    with pytest.raises(StorageError, match=r"holds a study's results but no study.yaml: put it back"):
         refuse_root(tmp_path)

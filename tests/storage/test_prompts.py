@@ -122,7 +122,7 @@ def test_every_reason_is_counted(tmp_path):
     unsafe[5:8] = [0.9, None, float("nan")]
     dropped = Counter()
     source = write(tmp_path / "a.parquet", captions, unsafe)
-    with pytest.raises(StorageError, match="1 usable captions among 15 rows .*dropped: 5 blank, 2 without a number"):
+    with pytest.raises(StorageError, match=r"1 usable captions among 15 rows .*dropped: 5 blank, 2 without a number"):
         plan(source, {"train": 2}, dropped=dropped)
     assert dropped == {
         "without a caption": 1,
@@ -212,7 +212,7 @@ def test_folders_globs_brackets_and_empty_parts(tmp_path):
     assert captions_of(tmp_path / "*" / "*.parquet", {"train": 2}) == both
     assert captions_of(folder / "a [1].parquet", {"train": 1}) == both[:1]
     assert captions_of(tmp_path / "**" / "part-*.parquet", {"train": 1}) == both[1:]
-    with pytest.raises(StorageError, match="b.parquet holds no rows"):
+    with pytest.raises(StorageError, match=r"b.parquet holds no rows"):
         plan(folder / "b.parquet", {"train": 1})
 
 
@@ -220,7 +220,7 @@ def test_a_part_of_another_schema_is_named(tmp_path):
     write(tmp_path / "a.parquet", ["one two three"])
     with_columns(tmp_path / "b.parquet", text=WORDS, punsafe=[0, 0])
     assert captions_of(tmp_path, {"train": 1}) == WORDS[:1]  # not needed, so not opened
-    with pytest.raises(StorageError, match="b.parquet has no column 'top_caption'; it has text, punsafe"):
+    with pytest.raises(StorageError, match=r"b.parquet has no column 'top_caption'; it has text, punsafe"):
         plan(tmp_path, {"train": 2})
 
 
@@ -234,7 +234,7 @@ def test_damage_found_while_reading_names_file_and_row_group(tmp_path):
     data[place] ^= 1  # still text: only the checksum of the page can tell
     path.write_bytes(data)
     assert len(plan(path, {"train": 10})) == 10
-    with pytest.raises(StorageError, match="a.parquet is damaged in row group 1 .*fetch it again"):
+    with pytest.raises(StorageError, match=r"a.parquet is damaged in row group 1 .*fetch it again"):
         plan(path, {"train": 11})
 
 
@@ -242,7 +242,7 @@ def test_text_that_is_not_utf8_names_the_row(tmp_path):
     raw = pa.array([b"one two three", b"caf\xe9 au lait", b"four five six"])
     text = pa.Array.from_buffers(pa.string(), 3, raw.buffers())
     source = with_columns(tmp_path / "a.parquet", top_caption=text, punsafe=[0.0] * 3)
-    with pytest.raises(StorageError, match="a.parquet, row group 0: the text of row 1 is not UTF-8"):
+    with pytest.raises(StorageError, match=r"a.parquet, row group 0: the text of row 1 is not UTF-8"):
         plan(source, {"train": 2})
 
 
@@ -253,7 +253,7 @@ def test_what_can_be_known_without_reading_is_told_at_once(tmp_path):
     write(tmp_path / "a.parquet", ["x"] * 4)
     write(tmp_path / "b.parquet", ["x"] * 4)
     check(tmp_path, 8)
-    with pytest.raises(StorageError, match="has 8 rows, but prompts.splits ask for 9 captions"):
+    with pytest.raises(StorageError, match=r"has 8 rows, but prompts.splits ask for 9 captions"):
         check(tmp_path, 9)
     with_columns(tmp_path / "b.parquet", top_caption=REFUSED["list"], punsafe=[0, 0])
     check(tmp_path, 4)

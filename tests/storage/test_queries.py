@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import duckdb
 import pyarrow as pa
@@ -242,7 +243,7 @@ def test_a_damaged_part_of_a_table_that_is_named_is_refused_and_of_another_is_no
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 1
     path.write_bytes(data)
-    with pytest.raises(StorageError, match="b.parquet is damaged"):
+    with pytest.raises(StorageError, match=r"b.parquet is damaged"):
         query(study, "select count(*) from tags")
     assert query(study, "select count(*) as n from layout_scores").to_pylist() == [{"n": 0}]
 
@@ -262,7 +263,7 @@ def test_stray_files_beside_the_parts_are_not_read(study):
 
 def test_an_answer_that_outgrows_the_memory_is_a_sentence(study, monkeypatch):
     monkeypatch.setattr(query_module, "ANSWER_BYTES", 2**20)
-    with pytest.raises(StorageError, match="the answer is larger than .*: ask for fewer rows"):
+    with pytest.raises(StorageError, match=r"the answer is larger than .*: ask for fewer rows"):
         query(study, "from range(100000000000)")
 
 
@@ -277,7 +278,7 @@ def test_a_query_that_outgrows_the_memory_is_a_sentence_and_spills_nothing(study
 
 def test_a_query_that_fails_after_its_first_rows_is_a_sentence(study):
     """Arrow hands on the rows by and by, and what goes wrong among them comes as an error of its own."""
-    with pytest.raises(StorageError, match="the query failed: .*too late"):
+    with pytest.raises(StorageError, match=r"the query failed: .*too late"):
         query(study, "select case when i < 5000000 then i else error('too late') end from range(10000000) t(i)")
 
 
@@ -323,5 +324,5 @@ def test_ctrl_c_ends_a_query_that_would_never_end(study, sql):
 
 
 def cpu_seconds(pid):
-    fields = open(f"/proc/{pid}/stat").read().rsplit(")", 1)[1].split()
+    fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")

@@ -25,7 +25,7 @@ def test_another_configuration_is_refused_with_what_differs(tmp_path):
 def test_a_setting_that_is_no_number_equals_itself(tmp_path):
     open_study(tmp_path, {"sae": {"lr": math.nan}}, {})
     assert open_study(tmp_path, {"sae": {"lr": math.nan}}, {}) == config_hash({"sae": {"lr": math.nan}})
-    with pytest.raises(StorageError, match="sae.lr: nan -> 1.0"):
+    with pytest.raises(StorageError, match=r"sae.lr: nan -> 1.0"):
         open_study(tmp_path, {"sae": {"lr": 1.0}}, {})
 
 
@@ -46,19 +46,19 @@ def test_a_full_disk_is_said_and_the_old_file_stays(tmp_path, monkeypatch):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(StorageError, match="disk full while writing .*finished shards are kept"):
+    with pytest.raises(StorageError, match=r"disk full while writing .*finished shards are kept"):
         write_atomic(path, b"new")
     assert path.read_bytes() == b"old" and [p.name for p in tmp_path.iterdir()] == ["file"]
 
 
 def test_a_place_that_cannot_be_written_is_said(tmp_path):
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises(StorageError, match="cannot write .*study.yaml .File exists.: .* another --root"):
+    with pytest.raises(StorageError, match=r"cannot write .*study.yaml .File exists.: .* another --root"):
         write_atomic(tmp_path / "file" / "study.yaml", b"new")
 
 
 @pytest.mark.parametrize("place", ["nowhere", "file"])
 def test_what_is_no_study_folder_is_said(tmp_path, place):
     (tmp_path / "file").write_text("not a folder")
-    with pytest.raises(StorageError, match="is not a study folder .* give the --root of a run"):
+    with pytest.raises(StorageError, match=r"is not a study folder .* give the --root of a run"):
         read_study(tmp_path / place)

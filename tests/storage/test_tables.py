@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -142,7 +144,7 @@ def test_a_labels_rows_lie_in_few_row_groups(tmp_path):
     assert meta.num_row_groups == 5
     label = meta.schema.names.index("label")
     ranges = [meta.row_group(g).column(label).statistics for g in range(5)]
-    assert all(a.max <= b.min for a, b in zip(ranges, ranges[1:], strict=False))
+    assert all(a.max <= b.min for a, b in pairwise(ranges))
     holding = [r for r in ranges if r.min <= "label 0007" <= r.max]
     assert len(holding) == 1
 

@@ -49,9 +49,9 @@ def test_a_part_that_no_record_names_is_not_read(root, name):
 def test_a_named_part_that_is_gone_is_an_error_and_not_an_empty_table(root):
     (root / "tables" / "tags" / "000000.parquet").unlink()
     for read in (read_table, checked_parts):
-        with pytest.raises(StorageError, match="000000.parquet is missing, .* run `concepts repair`"):
+        with pytest.raises(StorageError, match=r"000000.parquet is missing, .* run `concepts repair`"):
             read(root, "tags")
-    with pytest.raises(StorageError, match="000000.parquet is missing"):
+    with pytest.raises(StorageError, match=r"000000.parquet is missing"):
         query(root, "select * from tags")
 
 
@@ -60,7 +60,7 @@ def test_every_flip_of_a_part_is_noticed_when_it_is_read(root):
     whole = path.read_bytes()
     for at in range(0, len(whole), 7):
         path.write_bytes(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :])
-        with pytest.raises(StorageError, match="000000.parquet is damaged"):
+        with pytest.raises(StorageError, match=r"000000.parquet is damaged"):
             read_table(root, "tags")
     path.write_bytes(whole)
     assert read_table(root, "tags").num_rows == 1
@@ -73,7 +73,7 @@ def test_a_page_that_changes_after_its_file_was_checked_is_noticed(root):
     chunk = pq.read_metadata(path).row_group(0).column(0)
     data[chunk.data_page_offset + chunk.total_compressed_size - 1] ^= 1
     path.write_bytes(data)
-    with pytest.raises(OSError, match="(?i)crc|checksum"):
+    with pytest.raises(OSError, match=r"(?i)crc|checksum"):
         open_parts("tags", [path]).to_table()
 
 
@@ -85,7 +85,7 @@ def test_every_flip_of_a_record_is_noticed(root):
         for bit in (1, 32):
             path.write_bytes(whole[:at] + bytes([whole[at] ^ bit]) + whole[at + 1 :])
             assert read_record(root, "tag", "000000") is None
-            with pytest.raises(StorageError, match="000000.json is damaged .* run `concepts repair`"):
+            with pytest.raises(StorageError, match=r"000000.json is damaged .* run `concepts repair`"):
                 read_table(root, "tags")
 
 
@@ -126,7 +126,7 @@ def test_a_file_is_hashed_once_while_it_stays_the_same(root, monkeypatch):
     data = path.read_bytes()
     path.write_bytes(data[:-1] + b"?")
     os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns + 1))
-    with pytest.raises(StorageError, match="000001.parquet is damaged"):
+    with pytest.raises(StorageError, match=r"000001.parquet is damaged"):
         read_table(root, "tags")
     assert hashed.count("000001.parquet") == 2
 
@@ -157,7 +157,7 @@ def test_rows_of_runs_have_records_and_those_of_before_get_them(root):
     flipped = bytearray((root / "tables" / "runs" / f"{RUN}.parquet").read_bytes())
     flipped[len(flipped) // 2] ^= 1
     (root / "tables" / "runs" / f"{RUN}.parquet").write_bytes(flipped)
-    with pytest.raises(StorageError, match="runs/collect-.* is damaged"):
+    with pytest.raises(StorageError, match=r"runs/collect-.* is damaged"):
         read_table(root, "runs")
 
 
@@ -186,7 +186,7 @@ def test_a_part_out_of_range_is_not_read(root):
     other = add_part(root, "tags", "000001", [{**TAG, "prompt_id": 9}])
     other.write_bytes(b"damaged")
     assert read_table(root, "tags", filters=[("prompt_id", "in", [0, 1])]).num_rows == 1
-    with pytest.raises(StorageError, match="000001.parquet is damaged"):
+    with pytest.raises(StorageError, match=r"000001.parquet is damaged"):
         read_table(root, "tags", filters=[("prompt_id", "in", [1, 9])])
 
 
@@ -202,5 +202,5 @@ def test_every_flip_of_study_yaml_is_noticed(tmp_path):
         with pytest.raises(StorageError):
             read_study(tmp_path)
     path.write_bytes(whole.partition(b"\n")[2])
-    with pytest.raises(StorageError, match="study.yaml is damaged .* run `concepts repair`"):
+    with pytest.raises(StorageError, match=r"study.yaml is damaged .* run `concepts repair`"):
         read_study(tmp_path)

@@ -127,7 +127,7 @@ def test_tensors_of_a_scene_network_that_are_not_its_configs(scene, name, says):
 def test_a_config_that_describes_no_network(scene, given):
     path = scene / "config.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | given))
-    with pytest.raises(VisionError, match="config.json is damaged|does not fit its config.json"):
+    with pytest.raises(VisionError, match=r"config.json is damaged|does not fit its config.json"):
         SceneNetwork.load(scene)
 
 
@@ -137,12 +137,12 @@ def test_the_scene_backend_reads_its_own_size_only(scene):
     with pytest.raises(VisionError, match="'mini' reads images of 64 x 64 pixels, but the model makes 96 x 64"):
         check_backend(given, 64, 96)
     (scene / WEIGHTS).unlink()
-    with pytest.raises(VisionError, match="model.safetensors is missing"):
+    with pytest.raises(VisionError, match=r"model.safetensors is missing"):
         check_backend(given, 64, 64)
 
 
 def test_a_plug_in_that_nothing_offers_is_told_beforehand(settings):
-    with pytest.raises(VisionError, match="vision.backend names 'mine', which nothing installed offers"):
+    with pytest.raises(VisionError, match=r"vision.backend names 'mine', which nothing installed offers"):
         check_backend(VisionSettings(backend="mine"), 64, 64)
     with pytest.raises(VisionError, match="tagger names 'mine'"):
         check_backend(settings(tagger="plugin:mine"), 64, 64)

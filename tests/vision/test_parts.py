@@ -104,7 +104,7 @@ def test_judge_scores_point_at_the_drawn_thing(backend):
 
 
 def test_damaged_missing_and_foreign_weights_are_named(tmp_path):
-    with pytest.raises(VisionError, match="config.json is missing"):
+    with pytest.raises(VisionError, match=r"config.json is missing"):
         SceneNetwork.load(tmp_path)
     SceneNetwork(("a",), ("plain",), width=8).save(tmp_path)
     weights, config = tmp_path / "model.safetensors", tmp_path / "config.json"
@@ -113,15 +113,15 @@ def test_damaged_missing_and_foreign_weights_are_named(tmp_path):
     with pytest.raises(VisionError, match="damaged"):
         SceneNetwork.load(tmp_path)
     weights.unlink()
-    with pytest.raises(VisionError, match="model.safetensors is missing"):
+    with pytest.raises(VisionError, match=r"model.safetensors is missing"):
         SceneNetwork.load(tmp_path)
     config.write_text(config.read_text().replace('"format_version": 2', '"format_version": 1'))
-    with pytest.raises(VisionError, match="is 1, this code reads 2: rebuild it with `python -m miniature.train`"):
+    with pytest.raises(VisionError, match=r"is 1, this code reads 2: rebuild it with `python -m miniature.train`"):
         SceneNetwork.load(tmp_path)
 
 
 def test_incomplete_settings_are_refused():
-    with pytest.raises(ValueError, match="vision.mini must be given"):
+    with pytest.raises(ValueError, match=r"vision.mini must be given"):
         VisionSettings(backend="mini")
     with pytest.raises(ValueError, match="vocabulary is empty"):
         VisionSettings(backend="transformers", transformers={})
@@ -172,12 +172,12 @@ def test_mini_refuses_what_it_cannot_read(backend, tmp_path):
         backend.detector.detect([image], [[Tag("zebra", 1.0)]])
     assert backend.segmenter.segment([image], [[Box("car", 1, 1, (0.0, 0.0, 0.0, 0.0))]]) == [[]]
     SceneNetwork(("a",), ("plain",), width=8).save(tmp_path)
-    with pytest.raises(VisionError, match="second_path .* does not know ball, balloon"):
+    with pytest.raises(VisionError, match=r"second_path .* does not know ball, balloon"):
         load_backend(
             VisionSettings(backend="mini", mini=MiniSettings(path=str(SCENE_VISION), second_path=str(tmp_path)))
         )
     broken = SceneNetwork.load(SCENE_VISION)
     with torch.no_grad():
         broken.classes.bias.fill_(float("nan"))
-    with pytest.raises(VisionError, match="vision.mini.path 'x' gives NaN"):
+    with pytest.raises(VisionError, match=r"vision.mini.path 'x' gives NaN"):
         MiniVision(broken, MiniSettings(path="x")).tag([image], [""])

@@ -100,7 +100,7 @@ def test_a_name_that_two_packages_offer_is_refused(package):
 
 @pytest.mark.parametrize("name", ["ram", "ram++"])
 def test_ram_says_where_it_is_to_be_had(settings, name):
-    with pytest.raises(VisionError, match="tagger names 'ram.*known: caption, fixed, zero-shot.*recognize-anything"):
+    with pytest.raises(VisionError, match=r"tagger names 'ram.*known: caption, fixed, zero-shot.*recognize-anything"):
         load_backend(settings(tagger=f"plugin:{name}"))
 
 

@@ -107,7 +107,7 @@ def test_nan_of_the_second_opinion_is_refused(paths, group, images):
     opinion = ClipSegOpinion(group(second_opinion=paths["clipseg"]))
     _poison(opinion.regions.loaded)
     segment = Segment("tree", np.ones((100, 150), bool), 1, 1, 1, (0, 0, 1, 1))
-    with pytest.raises(VisionError, match="vision.transformers.second_opinion .* gives NaN"):
+    with pytest.raises(VisionError, match=r"vision.transformers.second_opinion .* gives NaN"):
         opinion.confirm(images[:1], [[segment]])
 
 
@@ -160,11 +160,11 @@ def test_half_precision_stays_near_float32(paths, settings, images, detector, se
 
 
 def test_what_is_missing_is_named(paths, settings, images, tmp_path):
-    with pytest.raises(VisionError, match="vision.transformers.clip is empty"):
+    with pytest.raises(VisionError, match=r"vision.transformers.clip is empty"):
         load_backend(settings(tagger="zero-shot", clip=None))
-    with pytest.raises(VisionError, match="vision.transformers.detector .* cannot be loaded"):
+    with pytest.raises(VisionError, match=r"vision.transformers.detector .* cannot be loaded"):
         load_backend(settings(detector=str(tmp_path / "none")))
-    with pytest.raises(VisionError, match="detector .* is a model of type 'sam', .* give one of grounding-dino, mm-"):
+    with pytest.raises(VisionError, match=r"detector .* is a model of type 'sam', .* give one of grounding-dino, mm-"):
         load_backend(settings(detector=paths["segmenter"]))
     with pytest.raises(VisionError, match="judge_clipseg is empty"):
         load_backend(settings(judge_clipseg=None)).judge.object_map(images, "tree")

@@ -193,9 +193,9 @@ def test_a_text_too_long_for_the_encoder_is_refused(paths, settings, group, imag
         VisionError, match=r"label 'tree tree .* is 30\d tokens to vision.transformers.clip .* at most 77"
     ):
         load_backend(settings(tagger="zero-shot", vocabulary=("car", long)))
-    with pytest.raises(VisionError, match="detector .* at most 253"):
+    with pytest.raises(VisionError, match=r"detector .* at most 253"):
         load_backend(settings(vocabulary=("car", long)))
     with pytest.raises(VisionError, match="at most 64"):
         Scorer(group(clip=paths["siglip"]), "clip").learn([long])
-    with pytest.raises(VisionError, match="judge_clipseg .* at most 77"):
+    with pytest.raises(VisionError, match=r"judge_clipseg .* at most 77"):
         load_backend(settings()).judge.object_map(images, long)
