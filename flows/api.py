@@ -1,4 +1,6 @@
-"""The Prefect server's own process. Run as a file, it imports nothing of ours, and nothing from the current folder:
+"""The Prefect server's own process.
+
+Run as a file, it imports nothing of ours, and nothing from the current folder:
 
     python -P flows/api.py FD [--ui]     serves on the listening socket FD until standard input closes
 

@@ -137,7 +137,7 @@ def _root(text: str) -> Path:
     """A path would take nothing for the current folder, and the shell leaves a ~ after an equals sign as it is."""
     if not text.strip() or "\0" in text:
         raise argparse.ArgumentTypeError(f"{text!r} is no folder's name: give the study's folder, as in runs/mini")
-    return Path(os.path.expanduser(text))
+    return Path(os.path.expanduser(text))  # noqa: PTH111 - Path's own fails for a user that there is not
 
 
 def _seconds(text: str) -> float:

@@ -173,11 +173,13 @@ def though_the_cluster_goes(run_the_rest: Callable[[float], None]) -> None:
     patience = FIRST_SECONDS
     for left in reversed(range(CLUSTER_RETURNS + 1)):
         try:
-            return run_the_rest(patience)
+            run_the_rest(patience)
         except ClusterLost:
             if not left:
                 raise
             patience = RETURN_SECONDS
+        else:
+            return
 
 
 def flow_run_name() -> str:

@@ -189,14 +189,18 @@ def check_api(url: str) -> None:
             temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0}),
             get_client(httpx_settings={"timeout": ANSWER_SECONDS}, sync_client=True) as client,
         ):
-            version = client.api_version()
-        if not re.match(r"\d+\.\d+", str(version)):
-            raise ValueError(f"{str(version)[:40]!r} is no version")
+            _refuse_no_version(str(client.api_version()))
     except Exception as error:  # of httpx, of the JSON parser, of the TLS library
         raise StudyError(
             f"PREFECT_API_URL is {url!r}, and no Prefect server answers us there ({_api_fault(error)}): start it with "
             "`concepts server`, correct the address, or unset the variable"
         ) from error
+
+
+def _refuse_no_version(text: str) -> None:
+    """Raise ``ValueError`` for an answer that is not a Prefect server's."""
+    if not re.match(r"\d+\.\d+", text):
+        raise ValueError(f"{text[:40]!r} is no version")
 
 
 def _api_fault(error: Exception) -> str:

@@ -92,7 +92,7 @@ def repair(root: str | Path, plan: Plan) -> None:
     """Do what was planned. The caller holds the folder's lock."""
     root = Path(root)
     for path in plan.aside:
-        os.rename(path, _free_name(path))
+        path.rename(_free_name(path))
     for folder in plan.checkpoints:
         _remove_checkpoint(folder)
     if plan.settings:
@@ -191,9 +191,8 @@ def _in_the_way(root: Path, report: Report) -> list[Path]:
         path = root / damage.path
         if damage.path != "activations.zarr" and path.is_dir() and not path.is_symlink():
             found.append(path)
-        for above in path.relative_to(root).parents[:-1]:
-            if os.path.lexists(root / above) and not (root / above).is_dir():
-                found.append(root / above)
+        folders = [root / above for above in path.relative_to(root).parents[:-1]]
+        found += [above for above in folders if os.path.lexists(above) and not above.is_dir()]
     return sorted(set(found))
 
 

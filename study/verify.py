@@ -337,5 +337,5 @@ def _part_files(report: Report) -> set[str]:
 def _files_below(folder: Path) -> Iterator[Path]:
     """Every entry below a folder that is no folder itself, links to folders included; unreadable folders are empty."""
     for parent, folders, names in os.walk(folder):
-        linked = [name for name in folders if os.path.islink(os.path.join(parent, name))]
+        linked = [name for name in folders if Path(parent, name).is_symlink()]
         yield from (Path(parent) / name for name in sorted([*names, *linked]))

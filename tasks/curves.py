@@ -43,6 +43,7 @@ class LiveCurves:
         self._writer = _TensorBoard(study, name) if study.config.run.tensorboard else None
 
     def __call__(self, step: int, total: int, history: History) -> None:
+        """Publish the log so far, if it is time."""
         if self._writer:
             self._writer.write(history)
         if step < total and time.monotonic() - self._last < PERIOD_S:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,7 @@ def match_times(study: Study, block: str, conditioning: str, k: int) -> dict[str
     times = sorted(study.config.sites.times, reverse=True)
     kinds = [TRAINED, SHARED] if study.config.sae.across_time else [TRAINED]
     rows: list[dict[str, Any]] = []
-    for t_from, t_to in zip(times, times[1:], strict=False):
+    for t_from, t_to in pairwise(times):
         for kind in kinds:
             first, second = (study.at((block, t, conditioning), k) for t in (t_from, t_to))
             found = match_pair(first, second, kind)

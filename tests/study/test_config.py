@@ -60,7 +60,7 @@ def test_missing_and_malformed_files(tmp_path):
     (tmp_path / "b.yaml").write_text("- 1")
     with pytest.raises(StudyError, match="must hold a mapping"):
         load_config(tmp_path / "b.yaml")
-    with pytest.raises(StudyError, match="cannot be read .Is a directory."):
+    with pytest.raises(StudyError, match=r"cannot be read .Is a directory."):
         load_config(tmp_path)
     (tmp_path / "c.yaml").write_bytes(b"name: \xff\xfe")
     with pytest.raises(StudyError, match="not valid YAML"):

@@ -127,10 +127,10 @@ def test_other_vision_weights_under_the_same_name_are_refused(project):
     open_or_create(root, config(project))
     weights = project / "miniature/weights"
     shutil.copy(weights / "second-judge" / "model.safetensors", weights / "scene-vision" / "model.safetensors")
-    with pytest.raises(StorageError, match="vision.mini.path names was changed .* `concepts revise`"):
+    with pytest.raises(StorageError, match=r"vision.mini.path names was changed .* `concepts revise`"):
         may_write(root, config(project))
     other = f"vision.mini.path={weights / 'second-judge'}"
-    with pytest.raises(StorageError, match="vision.mini.path: .* -> .*`concepts revise`"):
+    with pytest.raises(StorageError, match=r"vision.mini.path: .* -> .*`concepts revise`"):
         may_write(root, config(project, other))
 
 
@@ -177,7 +177,7 @@ def test_large_files_are_hashed_whole_and_once(tmp_path, monkeypatch):
     monkeypatch.setattr(contents, "_known", {})  # as in another process
     contents_digest({"a": large, "b": small})
     assert hashed == [large, small, small]
-    kept = os.stat(large)
+    kept = large.stat()
     large.write_bytes(b"x" * 50 + b"y" + b"x" * 49)  # of the same size and, made so, the same age
     os.utime(large, ns=(kept.st_atime_ns, kept.st_mtime_ns))
     contents_digest({"a": large})

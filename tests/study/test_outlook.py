@@ -106,7 +106,7 @@ def test_a_disk_without_room_is_told_before_anything_is_written(tmp_path, monkey
 
 def test_fewer_vectors_than_a_batch_are_told_before_anything_is_written():
     """tiny.yaml trains on 16 prompts: 64 cells each at mid, 256 at up."""
-    with pytest.raises(StudyError, match="sae.batch_size is 1025, .* give only 1024 vectors at block 'mid'"):
+    with pytest.raises(StudyError, match=r"sae.batch_size is 1025, .* give only 1024 vectors at block 'mid'"):
         check_inputs(tiny("sae.batch_size=1025"))
     inputs._check.cache_clear()
     assert check_inputs(tiny("sae.batch_size=1024")).shapes["mid"][:2] == (8, 8)

@@ -209,10 +209,10 @@ def test_a_stages_version_undoes_it_and_what_follows(monkeypatch):
 
 
 def test_newer_stages_and_fixed_ones_have_other_ways_out(monkeypatch):
-    with pytest.raises(StudyError, match="train were made by a newer version .* upgrade"):
+    with pytest.raises(StudyError, match=r"train were made by a newer version .* upgrade"):
         refuse_other_versions("root", {"train": 7})
     monkeypatch.setitem(STAGES, "collect", dataclasses.replace(STAGES["collect"], version=2))
-    with pytest.raises(StudyError, match="collect .*choose another --root") as error:
+    with pytest.raises(StudyError, match=r"collect .*choose another --root") as error:
         refuse_other_versions("root", {})
     assert "revise" not in str(error.value)
 

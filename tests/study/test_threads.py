@@ -34,7 +34,7 @@ def test_a_study_begun_with_one_thread_is_not_gone_on_with_with_two(tmp_path):
     known = read_study(tmp_path)
     assert known[THREADS] == 1 and known["cpu_capability"] == torch.backends.cpu.get_cpu_capability()
     for use in (may_write, open_or_create):
-        with pytest.raises(StudyError, match="was begun with 1 threads .* give --set run.torch_threads=1"):
+        with pytest.raises(StudyError, match=r"was begun with 1 threads .* give --set run.torch_threads=1"):
             use(tmp_path, config("run.torch_threads=2"))
     revise(plan_revision(tmp_path, config("layout.bootstrap=101")))
     assert read_study(tmp_path)[THREADS] == 1

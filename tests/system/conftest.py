@@ -83,7 +83,7 @@ def served(prefect_home):
 
 @pytest.fixture(scope="session")
 def launch(served):
-    """launch(*arguments) runs the command line to its end and returns the finished process."""
+    """Runs the command line with the given arguments to its end and returns the finished process."""
 
     def run(*arguments: str) -> subprocess.CompletedProcess:
         return subprocess.run(

@@ -100,7 +100,7 @@ def test_a_scheduler_that_is_not_there_is_one_sentence(server):
         with started_runner(DASK.model_copy(update={"dask_address": f"tcp://127.0.0.1:{free_port()}"}), 1.0):
             pass
 
-    with pytest.raises(StudyError, match="no Dask scheduler answers there .*: start it, or leave the setting empty"):
+    with pytest.raises(StudyError, match=r"no Dask scheduler answers there .*: start it, or leave the setting empty"):
         nowhere()
 
 

@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import nbformat
 import pytest
@@ -38,7 +39,7 @@ def test_block_runs(language, code, tiny_study):
         script = code.replace("runs/mini", str(tiny_study))
         subprocess.run([sys.executable, "-c", script], cwd=ROOT, check=True)
     else:
-        path = os.pathsep.join([os.path.dirname(sys.executable), os.environ["PATH"]])
+        path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
         command = code.replace("runs/mini", str(tiny_study)).replace("configs/mini", "configs/tiny")
         done = subprocess.run(
             ["bash", "-euc", command], cwd=ROOT, env=os.environ | {"PATH": path}, capture_output=True, text=True

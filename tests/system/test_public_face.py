@@ -67,11 +67,11 @@ def test_a_query_has_the_form_that_is_asked_for(atlas, tiny_study):
 
 def test_the_sites_are_those_recorded_and_another_is_told(atlas, tiny_study):
     assert atlas.sites == ActivationStore.open(tiny_study).sites
-    with pytest.raises(StudyError, match="no site mid/0.25/cond: it has mid/1.00/cond, mid/0.00/cond"):
+    with pytest.raises(StudyError, match=r"no site mid/0.25/cond: it has mid/1.00/cond, mid/0.00/cond"):
         atlas.at("mid", 0.25)
     with pytest.raises(StudyError, match="has SAEs of k = 4: name one of them"):
         atlas.at("mid", 0, k=3)
-    with pytest.raises(StorageError, match="study.yaml"):
+    with pytest.raises(StorageError, match=r"study.yaml"):
         concept_atlas.open(tiny_study / "figures")
 
 
@@ -116,7 +116,7 @@ def test_a_concept_has_the_rows_of_its_tables(view, busiest, atlas):
         (r["prompt_id"], r["bin"], r["rank"]) for r in examples
     ]
     assert np.allclose(np.linalg.norm(concept.vector), 1.0, atol=1e-5)
-    with pytest.raises(StudyError, match="mid/0.00/cond has no concept 99999: name one from 0 to 255"):
+    with pytest.raises(StudyError, match=r"mid/0.00/cond has no concept 99999: name one from 0 to 255"):
         view.concept(99999)
     with pytest.raises(StudyError, match="no concept -1"):
         view.concept(-1)

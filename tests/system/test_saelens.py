@@ -41,7 +41,7 @@ def dense_codes(sae, x):
 
 
 @pytest.mark.parametrize(
-    "variant, kind, name",
+    ("variant", "kind", "name"),
     [
         ({}, TopKSAE, "TopKSAE"),
         ({"variant": "batchtopk"}, ThresholdSAE, "JumpReLUSAE"),

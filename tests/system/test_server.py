@@ -167,9 +167,9 @@ def test_a_server_with_ui_talks_to_nobody_else_and_takes_the_rules_twice(home):
 def test_a_port_that_is_taken_is_one_sentence(home):
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
-        with pytest.raises(StudyError, match=f"port {port} of this machine is taken .* name another with --port"):
-            with own_server(ui_port=port):
-                pass
+        said = f"port {port} of this machine is taken .* name another with --port"
+        with pytest.raises(StudyError, match=said), own_server(ui_port=port):
+            pass
 
 
 def test_a_database_of_a_newer_prefect_is_one_sentence(home):
@@ -180,13 +180,13 @@ def test_a_database_of_a_newer_prefect_is_one_sentence(home):
     with sqlite3.connect(home / "prefect.db") as database:
         database.execute("update alembic_version set version_num = 'of-the-future'")
     database.close()
-    with pytest.raises(StudyError, match="was made by a newer version of Prefect: set PREFECT_HOME to another folder"):
-        with own_server():
-            pass
+    said = "was made by a newer version of Prefect: set PREFECT_HOME to another folder"
+    with pytest.raises(StudyError, match=said), own_server():
+        pass
 
 
 def test_a_database_that_is_none_is_one_sentence(home):
     (home / "prefect.db").write_bytes(b"no database at all" * 1000)
-    with pytest.raises(StudyError, match="did not come up, and ended with code 1 .*not a database.*: set PREFECT_HOME"):
-        with own_server():
-            pass
+    said = "did not come up, and ended with code 1 .*not a database.*: set PREFECT_HOME"
+    with pytest.raises(StudyError, match=said), own_server():
+        pass

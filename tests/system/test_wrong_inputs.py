@@ -85,7 +85,7 @@ def test_what_only_the_weights_can_tell_names_module_and_tensor(tmp_path, model)
     tensors["post_quant_conv.bias"][0] = float("nan")
     save_file(tensors, path, metadata={"format": "pt"})
     study = open_or_create(tmp_path / "study", load_config(TINY, [f"model.path={model}"]))
-    with pytest.raises(DiffusionError, match="weights of vae in .* not finite in post_quant_conv.bias"):
+    with pytest.raises(DiffusionError, match=r"weights of vae in .* not finite in post_quant_conv.bias"):
         collect.plan(study)
 
 
@@ -116,7 +116,7 @@ def test_a_study_of_the_first_format_does_not_go_on_with_another_sampler(tmp_pat
     if not outdated:
         assert may_write(tmp_path / "study", settings)
         return
-    with pytest.raises(StorageError, match="clip_sample or steps_offset .*choose another --root to sample the model"):
+    with pytest.raises(StorageError, match=r"clip_sample or steps_offset .*choose another --root to sample the model"):
         may_write(tmp_path / "study", settings)
 
 
@@ -173,7 +173,7 @@ def test_a_lost_plan_is_made_again_from_the_same_captions_only(tmp_path):
     collect.collect_shard(study, 0)
     forget_record(study.root, "plan", "prompts")
     put(captions[::-1])
-    with pytest.raises(StudyError, match="shard 0+ was sampled from other prompts .*: put back the captions"):
+    with pytest.raises(StudyError, match=r"shard 0+ was sampled from other prompts .*: put back the captions"):
         collect.plan(study)
     assert read_record(study.root, "plan", "prompts") is None and list(records(study.root, "collect"))
     put(captions)

@@ -301,7 +301,7 @@ def test_a_flow_is_no_more_easily_led_astray_than_the_command_line(tmp_path, mon
     monkeypatch.chdir(tmp_path)
     (tmp_path / "notes.txt").write_text("mine")
     for root in ("", "."):
-        with pytest.raises(StorageError, match="give (the study's folder|a folder of its own)"):
-            with stage("collect", str(TINY), root, None):
-                pass
+        said = "give (the study's folder|a folder of its own)"
+        with pytest.raises(StorageError, match=said), stage("collect", str(TINY), root, None):
+            pass
     assert [p.name for p in tmp_path.iterdir()] == ["notes.txt"]

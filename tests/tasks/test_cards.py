@@ -179,7 +179,9 @@ def test_a_damaged_image_is_named(tmp_path):
     write_tables(tmp_path)
     row = {"prompt_id": 0, "image": b"no image", "width": 64, "height": 64, "sha256": ""}
     add_part(tmp_path, "images", "a", [row | {"prompt_id": i} for i in range(IMAGES)])
-    with pytest.raises(StudyError, match="table images holds for prompt 0 bytes that are no image .*: run `concepts v"):
+    with pytest.raises(
+        StudyError, match=r"table images holds for prompt 0 bytes that are no image .*: run `concepts v"
+    ):
         draw_card(tmp_path, SITE, K, 0)
 
 

@@ -50,7 +50,7 @@ def test_one_bad_figure_stops_no_other_and_is_named(study, monkeypatch):
     assert drawn.left_out == {"c": "no edit was made"} and list(drawn.failed) == ["a", "d"]
     with pytest.raises(StudyError, match=r"2 of 5 figures could not be drawn: a.png \(KeyError: 'tree'\); d.png"):
         refuse_failed(drawn)
-    assert sorted(os.listdir(Path(study.root) / "figures")) == ["b.png", "e.png"]
+    assert sorted(path.name for path in (Path(study.root) / "figures").iterdir()) == ["b.png", "e.png"]
 
 
 def test_a_figure_has_a_record_that_verify_holds_it_to(study, monkeypatch):

@@ -1,6 +1,7 @@
 """The judge is asked of the right images, before and after, and of the objects that a caption names."""
 
 from types import SimpleNamespace
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ CAPTIONS = ["a tree", "a dog at night", "a dog and trees"]
 class Judge:
     """Finds a label as strongly as its channel is bright: red for a tree, green for a dog, blue for night."""
 
-    CHANNELS = {"tree": 0, "dog": 1, "night": 2}
+    CHANNELS: ClassVar = {"tree": 0, "dog": 1, "night": 2}
 
     def object_map(self, images, label):
         return np.stack(images)[..., self.CHANNELS[label]] / 255

@@ -1,6 +1,7 @@
 """The steps of segmenting over a shard, against brute force on a backend of known masks."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -197,13 +198,11 @@ def test_readers_open_only_the_parts_of_their_shards(study, known):
     run_steps(study)
     for table in ("label_cells", "cell_colours", "segments"):
         for shard in (0, 2):
-            path = f"{study.root}/tables/{table}/{shard_name(shard)}.parquet"
-            with open(path, "wb") as file:
-                file.write(b"damaged")
+            Path(study.root, "tables", table, f"{shard_name(shard)}.parquet").write_bytes(b"damaged")
     assert sorted(cell_colours(study, 8, 16, (4, 4))) == list(range(8, 16))
     assert sorted(label_areas(study, 9, 12, (4, 4))) == [9, 11]
     assert sorted(label_masks(study, 14, 16)) == [14]
-    with pytest.raises(StorageError, match="segments/000002.parquet is damaged .* run `concepts repair`"):
+    with pytest.raises(StorageError, match=r"segments/000002.parquet is damaged .* run `concepts repair`"):
         label_masks(study, 14, 17)
 
 
@@ -228,7 +227,7 @@ def test_a_grid_that_does_not_divide_the_images_is_refused(study, known, monkeyp
     shapes = {site: (*GRIDS[site[0]], 2) for site in study.config.sites_list()}
     ragged = ActivationStore.create(f"{study.root}/ragged", shapes, 24, 8)
     monkeypatch.setattr(segment, "store_of", lambda study: ragged)
-    with pytest.raises(StudyError, match="grid of 5 x 4 does not divide images of 24 x 24 px: choose sampling.height"):
+    with pytest.raises(StudyError, match=r"grid of 5 x 4 does not divide images of 24 x 24 px: choose sampling.height"):
         areas_of_shard(study, 1)
 
 

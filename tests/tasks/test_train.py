@@ -39,7 +39,7 @@ def study(root, *overrides, batch_size=32):
         *overrides,
     ]
     made = Study(str(root), load_config(ROOT / "configs" / "tiny.yaml", given), "hash")
-    store = ActivationStore.create(root, {s: SHAPE for s in made.config.sites_list()}, PROMPTS, 8)
+    store = ActivationStore.create(root, dict.fromkeys(made.config.sites_list(), SHAPE), PROMPTS, 8)
     rng = np.random.default_rng(0)
     directions = rng.normal(size=(24, 16)) / 4
     for site in store.sites:
@@ -155,7 +155,7 @@ def test_the_shared_sae_has_one_direction_at_all_times_and_is_matched_to_itself(
 
 def test_too_few_vectors_and_a_damaged_store_are_one_sentence(tmp_path):
     small = study(tmp_path / "a", batch_size=4096)
-    with pytest.raises(SAEError, match="fewer training vectors than sae.batch_size 4096"):
+    with pytest.raises(SAEError, match=r"fewer training vectors than sae.batch_size 4096"):
         train_site(small, ("mid", 1.0, "cond"))
     broken = study(tmp_path / "b")
     zarr.open_array(tmp_path / "b" / "activations.zarr" / "mid" / "1.00" / "cond", mode="r+")[9, 0, 0, 0] = np.inf
