@@ -24,7 +24,7 @@ import torch
 from sae.io import load_sae
 from storage import tables, vouch
 from storage.publish import publish_unit
-from storage.study import open_study
+from storage.study import create_study
 from storage.tables import named_parts, read_table
 from study import at, store
 from study import publish as shard_parts
@@ -80,7 +80,7 @@ def label(study: Study) -> None:
 
 def many_shards(root: Path, shards: int) -> None:
     """Records and parts of so many shards, small ones: what counts is how many there are."""
-    open_study(root, {"name": "shards"}, {})
+    create_study(root, {"name": "shards"}, {})
     row = {"prompt_id": 0, "label": "tree", "score": 0.5, "tagger": "mini"}
     for shard in range(shards):
         publish_unit(root, "tag", f"{shard:06d}", {"tags": [{**row, "prompt_id": shard}]}, f"{shard:06d}", "h")

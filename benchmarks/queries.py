@@ -29,7 +29,7 @@ import pyarrow.compute as pc
 from storage.publish import publish_unit
 from storage.query import query
 from storage.schemas import SCHEMAS, WRITERS
-from storage.study import open_study
+from storage.study import create_study
 from storage.tables import count_rows, parts
 
 PAGE = Path(__file__).parents[1] / "docs" / "labelling.md"
@@ -201,7 +201,7 @@ def measure(root: Path, size: Size) -> None:
     if not (root / "study.yaml").exists():
         started = time.perf_counter()
         write_tables(root, size)
-        open_study(root, {"name": "queries"}, {})  # last: a folder without it is not whole
+        create_study(root, {"name": "queries"}, {})  # last: a folder without it is not whole
         print(f"written in {time.perf_counter() - started:.0f} s")
     for table in ("concept_labels", "concepts", "concept_examples", "segments", "prompts"):
         files = parts(root, table)

@@ -75,7 +75,8 @@ def fit_probe(x_ND: np.ndarray, truth_NL: np.ndarray) -> Encode:
     """The supervised ceiling: one ridge regression a label, on vectors whose labels bool [N, L] are given to it.
 
     On standardised channels and a constant, all penalised alike by ``RIDGE`` N. Features are shifted so that the
-    smallest of the vectors that it is fitted to is 0; what lies below is cut off.
+    smallest of the vectors that it is fitted to is 0; what lies below is cut off. That shift takes the constant out, so
+    scikit-learn's ``Ridge`` finds the same; but with other last digits, which a table's content hash sees.
     """
     mean, scale = x_ND.mean(0), x_ND.std(0) + SMALLEST_SCALE
     z = np.concatenate([(x_ND - mean) / scale, np.ones((len(x_ND), 1), np.float32)], 1)

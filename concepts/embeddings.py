@@ -86,7 +86,8 @@ def load_word2vec(path: str | None) -> Embed:
     """Vectors, float32 [n, E], from a Word2Vec file in text format; '_' joins the words of a phrase.
 
     The first line holds the numbers of words and of dimensions, every other a word and its numbers. Of a word that
-    occurs twice the first vector counts, as in gensim. Raises ``ConceptError`` for a missing or malformed file, and
+    occurs twice the first vector counts, as in gensim, whose reader is slower (``benchmarks/by_hand.py``), takes NaN
+    for a number and ignores words beyond those announced. Raises ``ConceptError`` for a missing or malformed file, and
     when a label has no vector.
     """
     if not path or not Path(path).is_file():

@@ -158,7 +158,11 @@ def wordnet_folder() -> Path:
 
 
 class WordNetNouns:
-    """The nouns of a WordNet database folder, in the format of its manual page wndb(5)."""
+    """The nouns of a WordNet database folder, in the format of its manual page wndb(5).
+
+    Of the libraries, nltk wants fifteen files where these are two and reads none outside its own folders, and wn
+    fetches a database of its own.
+    """
 
     def __init__(self, folder: Path) -> None:
         self._data = (folder / "data.noun").read_bytes()

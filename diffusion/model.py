@@ -227,11 +227,6 @@ def token_ids(model: DiffusionModel, captions: list[str]) -> list[list[int]]:
     return list(model.tokenizer(captions, truncation=False, verbose=False).input_ids)
 
 
-def count_tokens(model: DiffusionModel, captions: list[str]) -> list[int]:
-    """Number of CLIP tokens of each caption, begin and end included, nothing cut."""
-    return [len(ids) for ids in token_ids(model, captions)]
-
-
 @torch.inference_mode()
 def embed_labels(model: DiffusionModel | TextEncoder, labels: list[str]) -> np.ndarray:
     """float32 [n, width]: the text encoder's final states, averaged over each label's own tokens.

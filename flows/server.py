@@ -246,10 +246,3 @@ def _wait_for_return() -> None:
             if time.monotonic() > end:
                 raise StudyError(f"the Prefect server {url} went away and did not come back: {AGAIN}") from error
         time.sleep(2.0)
-
-
-def free_port() -> int:
-    """A loopback port that nobody listened on a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

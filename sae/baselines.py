@@ -31,7 +31,10 @@ def shuffled_decoder(sae: SAE, k: int, seed: int) -> SAE:
 
 
 def principal_directions(x_ND: np.ndarray) -> Tensor:
-    """float32 [D, D]: unit rows, in order of falling variance of x [N, D]."""
+    """float32 [D, D]: unit rows, in order of falling variance of x [N, D].
+
+    As scikit-learn's ``PCA``, which only the bench's extra brings, while these are controls of every study's labels.
+    """
     centred = x_ND - x_ND.mean(0)
     _, vectors = np.linalg.eigh(centred.T.astype(np.float64) @ centred)
     return torch.from_numpy(np.ascontiguousarray(vectors[:, ::-1].T, np.float32))

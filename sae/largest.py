@@ -1,4 +1,4 @@
-"""The k largest of each row, exactly, in less time than one selection over the whole row takes on a CPU."""
+"""The k largest of each row, exactly: on a CPU up to twice as fast as ``topk`` (``benchmarks/by_hand.py``)."""
 
 from __future__ import annotations
 

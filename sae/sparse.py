@@ -67,15 +67,15 @@ class ByLatent(NamedTuple):
     def of(cls, chosen: Chosen) -> ByLatent:
         """Sort the pairs."""
         latents_E, n_latents = chosen.latents_E, chosen.n_latents
-        return cls(_stable_order(latents_E, n_latents), _starts(latents_E, n_latents))
+        return cls(stable_order(latents_E, n_latents), _starts(latents_E, n_latents))
 
     def sum_rows(self, source_ND: Tensor, source_E: Tensor, weights_E: Tensor) -> Tensor:
         """For each latent the sum of weight * source row over its pairs: [S * M, D]."""
         return bag(source_ND, source_E[self.order_E], self.offsets_M, weights_E[self.order_E])
 
 
-def _stable_order(latents_E: Tensor, n_latents: int) -> Tensor:
-    """The stable argsort of latents; on a CPU by numpy's radix sort of 16-bit numbers, several times as fast."""
+def stable_order(latents_E: Tensor, n_latents: int) -> Tensor:
+    """The stable argsort of latents; on a CPU by numpy's radix sort of 16-bit numbers, over twice as fast."""
     if latents_E.device.type == "cpu" and n_latents <= 2**16:
         return torch.from_numpy(np.argsort(latents_E.numpy().astype(np.uint16), kind="stable"))
     return latents_E.argsort(stable=True)

@@ -43,12 +43,5 @@ def format_of(found: Any, known: int, where: object) -> int:
     return version
 
 
-def table_format(metadata: dict[bytes, bytes] | None, where: object) -> int:
-    """``format_of`` a table's part, from its Arrow schema's metadata."""
-    return format_of((metadata or {}).get(TABLE_KEY), TABLE, where)
-
-
 def _number(found: Any) -> int | None:
-    if isinstance(found, bytes):
-        return int(found) if found.isdigit() else None
     return found if isinstance(found, int) and not isinstance(found, bool) else None

@@ -39,19 +39,6 @@ def config_hash(config: dict[str, Any], added: Added = MappingProxyType({})) -> 
     return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def open_study(
-    root: str | Path,
-    config: dict[str, Any],
-    provenance: dict[str, Any],
-    revisable: Callable[[dict[str, Any], dict[str, Any]], bool] | None = None,
-    added: Added = MappingProxyType({}),
-) -> str:
-    """Create ``study.yaml`` or ``check_study`` the one that is there. Returns the configuration's hash."""
-    if not check_study(root, config, revisable, added):
-        create_study(root, config, provenance, added)
-    return config_hash(config, added)
-
-
 def create_study(
     root: str | Path, config: dict[str, Any], provenance: dict[str, Any], added: Added = MappingProxyType({})
 ) -> None:

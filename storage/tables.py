@@ -58,12 +58,6 @@ def _array(values: Sequence[Any] | np.ndarray, kind: pa.DataType) -> pa.Array:
     return pa.array(values if isinstance(values, np.ndarray) and values.ndim == 1 else list(values), kind)
 
 
-def write_part(root: str | Path, table: str, part: str, rows: list[dict[str, Any]] | pa.Table) -> Path:
-    """Write one part of a table, which no reader sees until a record names it (``publish_unit``). Returns its path."""
-    store_part(root, table, part, rows)
-    return part_path(root, table, part)
-
-
 def store_part(root: str | Path, table: str, part: str, rows: list[dict[str, Any]] | pa.Table) -> dict[str, Any]:
     """Write one part of a table, in the table's sort order, zstd-compressed, atomically. Returns what records say.
 

@@ -49,17 +49,6 @@ def check(path: str | Path, digest: str) -> None:
         raise StorageError(f"{path} is damaged (its checksum is not the recorded one): {REMEDY}")
 
 
-def checked_bytes(path: str | Path, digest: str) -> bytes:
-    """What the file holds, the very bytes that were checked. Raises ``StorageError`` as ``check`` does."""
-    try:
-        data = Path(path).read_bytes()
-    except OSError as error:
-        raise unreadable(path, error) from error
-    if digest_of_bytes(data) != digest:
-        raise StorageError(f"{path} is damaged (its checksum is not the recorded one): {REMEDY}")
-    return data
-
-
 def unreadable(path: str | Path, error: OSError) -> StorageError:
     """The sentence for a file that a record names and that cannot be read."""
     if isinstance(error, FileNotFoundError | NotADirectoryError):

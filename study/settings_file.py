@@ -1,4 +1,8 @@
-"""From a YAML file and ``--set`` to a plain mapping of settings; what they mean is ``study.config``'s."""
+"""From a YAML file and ``--set`` to a plain mapping of settings; what they mean is ``study.config``'s.
+
+By hand: of two ``--set`` that contradict each other OmegaConf and pydantic-settings take the last without a word, and
+OmegaConf reads ``on`` as true, ``1:30`` as 90 and ``${...}`` as a reference.
+"""
 
 from __future__ import annotations
 

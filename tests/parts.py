@@ -1,4 +1,4 @@
-"""Parts that a record names, for tests that fill a folder by hand."""
+"""Studies, and parts that a record names, for tests that fill a folder by hand."""
 
 from __future__ import annotations
 
@@ -8,7 +8,15 @@ from typing import Any
 
 from storage.records import NAME, SELF, read_record, record_path, write_record
 from storage.schemas import WRITERS
+from storage.study import check_study, config_hash, create_study
 from storage.tables import part_path, store_part
+
+
+def open_study(root: str | Path, config: dict[str, Any], provenance: dict[str, Any], **more: Any) -> str:
+    """Make a folder a study, or check that it is one of these settings. Returns the configuration's hash."""
+    if not check_study(root, config, **more):
+        create_study(root, config, provenance, **more)
+    return config_hash(config, **more)
 
 
 def add_part(root: str | Path, table: str, part: str, rows: Any, unit: str | None = None) -> Path:

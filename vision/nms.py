@@ -1,4 +1,7 @@
-"""Removing repeats: boxes of one label that overlap, masks of one label that coincide."""
+"""Removing repeats: boxes of one label that overlap, masks of one label that coincide.
+
+By hand: torchvision's suppression leaves open which of two equal scores stays, and is bound to one release of torch.
+"""
 
 from __future__ import annotations
 
@@ -10,11 +13,6 @@ from vision.images import grouped
 from vision.types import Box, Segment
 
 Xyxy = tuple[float, float, float, float]
-
-
-def box_iou(a: Xyxy, b: Xyxy) -> float:
-    """Intersection over union of two boxes (x0, y0, x1, y1)."""
-    return float(_box_ious(np.array(a), np.array([b]))[0])
 
 
 def mask_iou(a: np.ndarray, b: np.ndarray) -> float:
@@ -61,12 +59,12 @@ def _suppress_namesakes(boxes: list[Box], iou: float) -> list[Box]:
     alive = np.ones(len(ranked), bool)
     for i in range(len(ranked)):
         if alive[i]:
-            alive[i + 1 :] &= _box_ious(corners[i], corners[i + 1 :]) <= iou
+            alive[i + 1 :] &= box_ious(corners[i], corners[i + 1 :]) <= iou
     return [box for box, stays in zip(ranked, alive, strict=True) if stays]
 
 
-def _box_ious(a: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """IoU of box [4] with each of [N, 4]; 0 where both are empty."""
+def box_ious(a: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """IoU of one box [4] (x0, y0, x1, y1) with each of [N, 4]; 0 where both are empty."""
     low, high = np.maximum(a[:2], others[:, :2]), np.minimum(a[2:], others[:, 2:])
     inter = np.clip(high - low, 0, None).prod(1)
     union = (a[2:] - a[:2]).prod() + (others[:, 2:] - others[:, :2]).prod(1) - inter

@@ -1,4 +1,7 @@
-"""COCO's uncompressed run-length encoding of masks: column-major, the first run counts zeros."""
+"""COCO's uncompressed run-length encoding of masks: column-major, the first run counts zeros.
+
+By hand: pycocotools writes the compressed form alone, of which SQL can ask nothing.
+"""
 
 from __future__ import annotations
 

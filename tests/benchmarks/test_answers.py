@@ -1,8 +1,7 @@
 """Answers on the pages are the study's: renewed where they are others, and nothing else of a page is touched."""
 
 from benchmarks import answers
-from storage.study import open_study
-from tests.parts import add_part
+from tests.parts import add_part, open_study
 
 PAGE = """# A page
 

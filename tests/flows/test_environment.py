@@ -2,7 +2,6 @@
 
 import http.server
 import os
-import socket
 import subprocess
 import sys
 import threading
@@ -12,6 +11,7 @@ import pytest
 
 from flows.cli import main
 from tests.paths import ROOT
+from tests.ports import free_port
 
 PREPARE = """
 import sys, time
@@ -40,12 +40,6 @@ def prepare(folder: Path, **variables: str | None) -> subprocess.CompletedProces
         text=True,
         timeout=120,
     )
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 VARIABLES = [

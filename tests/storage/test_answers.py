@@ -18,8 +18,8 @@ from storage.errors import StorageError
 from storage.query import query
 from storage.render import FORMATS, render
 from storage.shape import MACRO, distinct
-from storage.study import open_study
 from storage.text import cut, padded, printable, width
+from tests.parts import open_study
 
 UUID = "6a0b5b9c-0000-4000-8000-000000000000"
 BIG = 2**127 - 1

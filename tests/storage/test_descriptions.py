@@ -6,11 +6,10 @@ import pytest
 
 from storage.descriptions import COLUMNS, COMMON, TABLES, described, page
 from storage.schemas import KEYS, SCHEMAS, SORTS
-from storage.study import open_study
 from storage.tables import read_table
 from storage.vouch import digest_of
 from study.verify import verify
-from tests.parts import add_part, rewrite_record
+from tests.parts import add_part, open_study, rewrite_record
 from tests.paths import ROOT
 
 TAG = {"prompt_id": 1, "label": "tree", "score": 0.5, "tagger": "caption"}

@@ -17,9 +17,8 @@ from storage import query as query_module
 from storage.errors import StorageError
 from storage.query import query
 from storage.schemas import SCHEMAS
-from storage.study import open_study
 from storage.vouch import digest_of
-from tests.parts import add_part, rewrite_record
+from tests.parts import add_part, open_study, rewrite_record
 from tests.paths import ROOT
 
 LABELS = ["tree", "house", "boat"]

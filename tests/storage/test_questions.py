@@ -7,8 +7,8 @@ import pytest
 
 from benchmarks.queries import Size, questions, write_tables
 from storage.query import query
-from storage.study import open_study
 from storage.tables import read_table
+from tests.parts import open_study
 
 SITE = {"conditioning": "cond", "k": 10}
 

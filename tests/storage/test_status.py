@@ -8,9 +8,8 @@ import yaml
 
 from flows.cli import main
 from storage.schemas import SCHEMAS
-from storage.study import open_study
 from study.config import load_config
-from tests.parts import add_part
+from tests.parts import add_part, open_study
 from tests.paths import ROOT
 
 ROWS = [{"prompt_id": i, "label": "tree", "score": 0.5, "tagger": "x"} for i in range(3)]

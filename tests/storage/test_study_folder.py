@@ -7,7 +7,8 @@ import pytest
 from storage.atomic import write_atomic
 from storage.errors import StorageError
 from storage.records import is_done, missing, record_path, records, write_record
-from storage.study import config_hash, open_study, read_study
+from storage.study import config_hash, read_study
+from tests.parts import open_study
 
 
 def test_execution_settings_do_not_change_a_study(tmp_path):

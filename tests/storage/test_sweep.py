@@ -9,9 +9,8 @@ import numpy as np
 from storage.activations import ActivationStore
 from storage.atomic import sweep
 from storage.lock import writing
-from storage.study import open_study
 from study.verify import inspect_study
-from tests.parts import add_part
+from tests.parts import add_part, open_study
 
 TAG = {"prompt_id": 1, "label": "tree", "score": 0.5, "tagger": "mini"}
 SITE = ("mid", 0.5, "cond")

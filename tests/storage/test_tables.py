@@ -11,9 +11,8 @@ from storage.content import content_hash
 from storage.errors import StorageError
 from storage.query import query, render
 from storage.schemas import KEYS, SCHEMAS, SORTS
-from storage.study import open_study
 from storage.tables import ROW_GROUP_ROWS, as_table, read_table
-from tests.parts import add_part
+from tests.parts import add_part, open_study
 
 
 def score(label: str, iou: float, method: str = "concepts") -> dict:

@@ -14,9 +14,9 @@ from storage.errors import StorageError
 from storage.publish import publish_run
 from storage.query import query
 from storage.records import is_done, read_record, record_path, records, whole_records, write_record
-from storage.study import open_study, read_study
+from storage.study import read_study
 from storage.tables import checked_parts, count_rows, open_parts, parts, read_table, store_part
-from tests.parts import add_part, make_old
+from tests.parts import add_part, make_old, open_study
 
 TAG = {"prompt_id": 1, "label": "tree", "score": 0.5, "tagger": "mini"}
 RUN = "collect-38652016-3e4d-41a4-918d-65d054c5e4d4"

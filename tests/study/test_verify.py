@@ -17,7 +17,6 @@ from storage.activations import ActivationStore
 from storage.publish import publish_run, publish_unit
 from storage.records import forget_record, record_path, write_record
 from storage.store_metadata import document_files
-from storage.study import open_study
 from storage.tables import parts
 from study.config import load_config
 from study.errors import StudyError
@@ -28,7 +27,7 @@ from study.repair import plan_repair, repair
 from study.stages import STAGES, stages_of
 from study.study import Study
 from study.verify import inspect_study, verify
-from tests.parts import make_old
+from tests.parts import make_old, open_study
 from tests.paths import ROOT
 
 RUN = "{}-38652016-3e4d-41a4-918d-65d054c5e4d4"

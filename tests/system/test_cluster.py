@@ -14,7 +14,7 @@ from prefect import flow
 from prefect.settings import PREFECT_HOME, temporary_settings
 
 from flows.common import run_stages
-from flows.server import free_port, prefect_server
+from flows.server import prefect_server
 from storage.records import records
 from study.config import RunSettings, load_config
 from study.errors import StudyError
@@ -26,6 +26,7 @@ from tasks.progress import StageProgress, listening
 from tasks.runner import Step, run, started_runner
 from tasks.units import task_of, works_of
 from tests.paths import ROOT
+from tests.ports import free_port
 
 pytestmark = pytest.mark.system
 DASK = RunSettings(task_runner="dask", max_workers=2, retries=0)

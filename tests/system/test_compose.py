@@ -12,10 +12,10 @@ import httpx
 import pytest
 import yaml
 
-from flows.server import free_port
 from storage.inspect import table_hashes
 from study.verify import verify
 from tests.paths import ROOT
+from tests.ports import free_port
 
 pytestmark = [
     pytest.mark.system,

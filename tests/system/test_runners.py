@@ -12,11 +12,12 @@ import httpx
 import psutil
 import pytest
 
-from flows.server import API, free_port
+from flows.server import API
 from storage.inspect import table_hashes
 from study.status import expected_units, status
 from study.verify import verify
 from tests.paths import ROOT
+from tests.ports import free_port
 from tests.system.conftest import concepts, environment
 
 pytestmark = pytest.mark.system

@@ -11,7 +11,6 @@ import pytest
 from figures import draw as drawings
 from storage.errors import AtlasError, StorageError
 from storage.records import read_record
-from storage.study import open_study
 from study.config import load_config
 from study.errors import StudyError
 from study.study import Study
@@ -19,6 +18,7 @@ from study.verify import verify
 from tasks import draw
 from tasks.draw import FIGURES, NothingToShow
 from tasks.figures import draw_all, put_picture, refuse_failed
+from tests.parts import open_study
 from tests.paths import ROOT
 
 

@@ -15,7 +15,7 @@ from vision.ceiling import iou_ceiling
 from vision.errors import VisionError
 from vision.mini import MiniVision
 from vision.mini_network import SceneNetwork
-from vision.nms import box_iou, merge_masks, suppress
+from vision.nms import box_ious, merge_masks, suppress
 from vision.rle import decode, encode
 from vision.settings import MiniSettings, VisionSettings
 from vision.types import Box, Segment, Tag
@@ -62,7 +62,7 @@ def test_suppression_is_class_aware_and_merging_joins_twins():
     a, b = Box("cat", 0.9, 1, (0, 0, 10, 10)), Box("cat", 0.8, 1, (1, 0, 10, 10))
     c = Box("dog", 0.7, 1, (0, 0, 10, 10))
     assert suppress([b, c, a], 0.5) == [a, c]
-    assert box_iou((0, 0, 2, 2), (1, 1, 3, 3)) == pytest.approx(1 / 7)
+    assert box_ious(np.array([0, 0, 2, 2]), np.array([[1, 1, 3, 3]])) == pytest.approx([1 / 7])
     mask = np.zeros((4, 4), bool)
     mask[:2] = True
     twin = mask.copy()
