@@ -123,8 +123,8 @@ def _read_word2vec(path: Path) -> dict[str, np.ndarray]:
         ) from error
     if lines != words:
         raise ConceptError(
-            f"{path}, line 1: {words} words announced, {lines} found: the file may be cut off; fetch it again, or mend "
-            "its first line"
+            f"{path}, line 1: {words} words announced, {lines} found: the file may be cut off; fetch it again, or "
+            "correct its first line"
         )
     return table
 
@@ -147,6 +147,6 @@ def _word_line(path: Path, number: int, line: str, width: int) -> tuple[str, np.
         vector = np.zeros(0, np.float32)
     if not word or vector.shape != (width,) or not np.isfinite(vector).all():
         raise ConceptError(
-            f"{path}, line {number}: not a word and {width} finite numbers, each after one space: mend or remove it"
+            f"{path}, line {number}: not a word and {width} finite numbers, each after one space: correct or remove it"
         )
     return word, vector

@@ -103,7 +103,9 @@ def read_parents(path: str | Path) -> dict[str, str]:
         fields = [field.strip() for field in line.split("\t")]
         where = f"{path}, line {number}"
         if len(fields) != 2 or not all(fields):
-            raise ConceptError(f"{where}: {line.strip()[:60]!r} is not a label, one tab and its broader label: mend it")
+            raise ConceptError(
+                f"{where}: {line.strip()[:60]!r} is not a label, one tab and its broader label: correct it"
+            )
         child, parent = fields
         if parents.get(child, parent) != parent:
             raise ConceptError(

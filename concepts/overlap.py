@@ -16,6 +16,7 @@ import numpy as np
 
 from concepts.blocks import Blocks
 from concepts.places import Occupied, Places
+from concepts.settings import PAPER_IOU
 
 LEVELS = (1, 4, 16, 64)  # cells on from which a concept counts as present: a speck, a thing, stuff, a look
 # Sums over the images where concept and label are both on, for each (label, concept) pair; first one for each level.
@@ -92,8 +93,8 @@ class OverlapStats:
     upwards where it was found. Memory is bounded (``concepts.blocks``), whatever the number of images and of labels.
     """
 
-    def __init__(self, n_concepts: int, grid: tuple[int, int], cell_pixels: int, hit_iou: float = 0.5) -> None:
-        self.n, self.grid, self.cell_pixels, self.hit_iou = n_concepts, grid, cell_pixels, hit_iou
+    def __init__(self, n_concepts: int, grid: tuple[int, int], cell_pixels: int) -> None:
+        self.n, self.grid, self.cell_pixels = n_concepts, grid, cell_pixels
         self.n_cells = grid[0] * grid[1]
         # int64 is exact: squared pixels of 40,000 images of 512 px stay below 2^53
         self.pairs = Blocks((2, len(PAIR_SUMS), n_concepts))  # label -> [H, S, C], S as PAIR_SUMS
@@ -130,7 +131,7 @@ class OverlapStats:
                 self._add_label(half, label, area_P, area_Q)
                 inter_C = np.bincount(concepts_E, area_P.astype(float)[cells_E], self.n).astype(np.int64)
                 block_SC = self.pairs[label][half]
-                _add_pair(block_SC, inter_C, on_C, present_TC, size, self.hit_iou)
+                _add_pair(block_SC, inter_C, on_C, present_TC, size)
                 block_SC[11] += _meeting(occupied, area_Q, self.n)
 
     def _add_label(self, half: int, label: str, area_P: np.ndarray, area_Q: np.ndarray) -> None:
@@ -173,16 +174,14 @@ class OverlapStats:
         return float((inside / (chosen + sums.pixels.sum() - inside)).max())
 
 
-def _add_pair(
-    block_SC: np.ndarray, inter_C: np.ndarray, on_C: np.ndarray, present_TC: np.ndarray, size: int, hit_iou: float
-) -> None:
+def _add_pair(block_SC: np.ndarray, inter_C: np.ndarray, on_C: np.ndarray, present_TC: np.ndarray, size: int) -> None:
     """Add one image to the sums of one label and each concept, rows as in PAIR_SUMS.
 
     Whole rows, though most concepts are off: scattered entries take as long from a few hundred on.
     """
     union_C = (on_C + size - inter_C) * present_TC[0]
     block_SC[: len(present_TC)] += present_TC
-    block_SC[4] += inter_C > hit_iou * union_C
+    block_SC[4] += inter_C > PAPER_IOU * union_C
     block_SC[5] += inter_C
     block_SC[6] += inter_C * inter_C
     block_SC[7] += inter_C * on_C

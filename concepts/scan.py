@@ -1,8 +1,8 @@
 """What passes over the codes of a split tell about every concept: range, density, spread, and the examples of a card.
 
 Three passes in this order, each over all images: ``add_maxima`` (the scale of every map), ``add_images`` (sums, and how
-strong each concept's images are), ``Examples.offer`` (the strongest images of each decile). Memory does not grow with
-the number of images. Shape suffixes: C concepts, P cells, K slots, B bins, R ranks, F fine bins of strength.
+strong each concept's images are), ``Examples.offer`` (the strongest images of each quantile bin). Memory does not grow
+with the number of images. Shape suffixes: C concepts, P cells, K slots, B bins, R ranks, F fine bins of strength.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 from concepts.codes import Codes, SpooledCodes
 from concepts.properties import PlaceSums
 
-FINE = 1024  # deciles are exact to this part of a concept's maximum: a histogram instead of all peaks
+FINE = 1024  # quantile bins are exact to this part of a concept's maximum: a histogram instead of all peaks
 
 
 class ConceptScan:

@@ -6,11 +6,15 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
+PAPER_IOU = 0.5  # IoU in one image above which the paper's rule takes a label (section 3)
 REGIONS = ("top_left", "top_right", "bottom_left", "bottom_right")
 
 
 class LabelSettings(BaseModel):
-    """From overlaps to labels. The first two fields are the paper's (section 3); the others define our rule."""
+    """From overlaps to labels. The first two fields are the paper's (section 3); the others define our rule.
+
+    ``hit_iou`` could once be set, to what ``n_hit50`` and ``paper_assigned`` do not mean; configurations still name it.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -18,7 +22,8 @@ class LabelSettings(BaseModel):
         0.1, gt=0, lt=1, description="A map counts as on above this part of the concept's maximum."
     )
     hit_iou: float = Field(
-        0.5, gt=0, lt=1, description="IoU in one image above which the paper's rule takes the label."
+        PAPER_IOU,
+        description="IoU in one image above which the paper's rule takes a label: 0.5, as its columns say.",
     )
     assign_iou: float = Field(
         0.25,
@@ -60,8 +65,20 @@ class LabelSettings(BaseModel):
         3, ge=1, description="Example images kept in each bin: three show what varies, and a row of a card has room."
     )
     bins: int = Field(
-        10, ge=1, description="Quantile bins of a concept's activation, strongest first, that keep examples: deciles."
+        10,
+        ge=1,
+        description="Quantile bins of a concept's activation, strongest first, that keep examples; ten: deciles.",
     )
+
+    @field_validator("hit_iou")
+    @classmethod
+    def _as_in_the_paper(cls, iou: float) -> float:
+        if iou != PAPER_IOU:
+            raise ValueError(
+                f"labels.hit_iou is the bar of the paper's rule, {PAPER_IOU}, by which `n_hit50` and `paper_assigned` "
+                "count: leave it out; the bar of our own rule is labels.assign_iou"
+            )
+        return iou
 
     @model_validator(mode="after")
     def _file_given(self) -> LabelSettings:

@@ -19,7 +19,7 @@ Config = Mapping[str, Any]
 
 CLASSES = {"unet": "UNet2DConditionModel", "vae": "AutoencoderKL"}
 TEXT_MODELS = ("clip_text_model", "clip")
-# What a U-Net of Stable Diffusion leaves empty: with any of these it asks for inputs beside time and caption.
+# What a U-Net of Stable Diffusion leaves empty: with any of these it asks for inputs besides time and caption.
 FURTHER_INPUTS = (
     "class_embed_type",
     "num_class_embeds",

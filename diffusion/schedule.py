@@ -34,7 +34,9 @@ def set_steps(scheduler: DDIMScheduler, steps: int) -> None:
     try:
         scheduler.set_timesteps(steps)
     except Exception as error:  # whatever an odd scheduler_config.json leads to
-        raise DiffusionError(f"scheduler/scheduler_config.json cannot be sampled ({error}): mend that value") from error
+        raise DiffusionError(
+            f"scheduler/scheduler_config.json cannot be sampled ({error}): correct that value"
+        ) from error
     times = scheduler.timesteps
     if len(times.unique()) != steps or times.min() < 0 or times.max() >= len(scheduler.alphas_cumprod):
         spacing = scheduler.config.timestep_spacing

@@ -154,7 +154,7 @@ def _settings_fault(error: Exception) -> str:
         except UnicodeDecodeError:
             return f"{path} is not UTF-8, and Prefect reads it: save it as UTF-8, or run in another folder"
         except (OSError, ValueError) as fault:
-            return f"{path} cannot be read ({_line(fault)}), and Prefect's settings are there: mend or move it"
+            return f"{path} cannot be read ({_line(fault)}), and Prefect's settings are there: correct or move it"
     variables = _variables_at_fault(error)
     named = f"{variables} cannot be taken" if variables else "Prefect's settings cannot be taken"
     return f"{named} ({_line(error)}): correct or unset it, in the environment, .env or Prefect's profile"

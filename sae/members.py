@@ -14,7 +14,7 @@ from sae.settings import SAESettings
 
 @dataclass(frozen=True)
 class Member:
-    """One SAE of a site: ``n`` latents, ``k`` on, drawn from ``seed``; ``frozen`` keeps the decoder as drawn."""
+    """One SAE of a site: ``n`` latents, ``k`` on, initialised from ``seed``; ``frozen`` keeps the decoder so."""
 
     k: int
     n: int
@@ -88,7 +88,7 @@ def _unit_rows(n: int, d: int, seed: int) -> Tensor:
 
 
 def untrained(d: int, member: Member) -> SAE:
-    """The control: a member as it is drawn, for conditioned vectors, without a step of training."""
+    """The control: a member as it is initialised, for conditioned vectors, without a step of training."""
     return Stack(d, [member]).member(0)
 
 

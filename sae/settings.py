@@ -37,7 +37,7 @@ class SAESettings(BaseModel):
     )
     frozen_control: bool = Field(
         True,
-        description="Also train each k of the first expansion with its decoder left as it was drawn: what an encoder "
+        description="Also train each k of the first expansion with its decoder left as initialised: what an encoder "
         "alone achieves with random directions.",
     )
     across_time: bool = Field(

@@ -103,7 +103,7 @@ COLUMNS: dict[str, dict[str, str]] = {
     "sae_metrics": {
         "expansion": "Latents of the SAE for each channel of the block.",
         "seed": "Seed of the initialisation.",
-        "kind": "trained, untrained (as it was drawn), frozen (only the encoder trained) or shared (of all times).",
+        "kind": "trained, untrained (as initialised), frozen (only the encoder trained) or shared (of all times).",
         "explained_variance": "1 - fvu, at most 1, over the dictionary split.",
         "fvu": "Fraction of variance unexplained: squared error over squared deviation from the mean, all vectors.",
         "scaled_mse": "The same ratio taken channel by channel and averaged, over channels that vary.",

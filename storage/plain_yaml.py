@@ -36,9 +36,9 @@ def parse_yaml(data: bytes | str, origin: str) -> Any:
         _check_graph(node, origin)
         return loader.construct_document(node)
     except RecursionError as error:
-        raise StorageError(f"{origin} is nested too deeply to be settings: mend its brackets") from error
+        raise StorageError(f"{origin} is nested too deeply to be settings: check its brackets") from error
     except yaml.YAMLError as error:
-        raise StorageError(f"{origin} is not valid YAML ({_reason(error)}): mend that") from error
+        raise StorageError(f"{origin} is not valid YAML ({_reason(error)}): correct that") from error
 
 
 def decoded(data: bytes, origin: str) -> str:

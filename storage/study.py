@@ -127,7 +127,7 @@ def has_study(root: str | Path) -> bool:
 
 
 def amend_study(root: str | Path, more: dict[str, Any]) -> None:
-    """Add to what ``study.yaml`` says beside the settings, or replace it."""
+    """Add to what ``study.yaml`` says besides the settings, or replace it."""
     _write(Path(root) / "study.yaml", {**read_study(root), KEY: STUDY, **more})
 
 

@@ -57,7 +57,7 @@ def unreadable(path: str | Path, error: OSError) -> StorageError:
 
 
 def vouched_files(record: Mapping[str, Any]) -> dict[str, str]:
-    """Path below the root -> SHA-256 of every file that a record names beside its table parts.
+    """Path below the root -> SHA-256 of every file that a record names besides its table parts.
 
     Records of the first format called them ``weights`` and named nothing else.
     """

@@ -24,7 +24,7 @@ FIRST = ("extra_forbidden",)  # a misspelt key explains the missing one of the r
 
 
 def one_sentence(error: ValidationError, origin: str, top: type[BaseModel]) -> str:
-    """The problem to mend first. ``origin`` is the file; ``top`` the model that was validated."""
+    """The problem to put right first. ``origin`` is the file; ``top`` the model that was validated."""
     problems = sorted(error.errors(), key=lambda problem: problem["type"] not in FIRST)
     more = f" ({len(problems) - 1} more)" if len(problems) > 1 else ""
     return f"{origin}: {_said(problems[0], top)}{more}"

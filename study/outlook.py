@@ -20,7 +20,7 @@ from study.errors import StudyError
 from study.units import FIRST_IMAGES, KINDS, SEGMENTED_SPLITS
 
 ACTIVATION_BYTES, WEIGHT_BYTES = 2, 4  # float16 and float32
-ADAM = 2  # moments that a checkpoint holds beside each weight
+ADAM = 2  # moments that a checkpoint holds besides each weight
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,7 @@ from vision.types import Backend
 
 T = TypeVar("T")
 CAPTION = "a house and a tree"
-CONTROLS = 5  # encoders that labelling passes the dictionary split through, beside the trained one
+CONTROLS = 5  # encoders that labelling passes the dictionary split through, besides the trained one
 FEW, MORE = 2, 4  # steps of the two samples whose difference is the cost of a step
 
 

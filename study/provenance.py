@@ -18,7 +18,7 @@ PACKAGES = ("concept-atlas", "torch", "diffusers", "transformers", "prefect", "z
 
 
 def provenance_of(contents: dict[str, str], threads: int | None) -> dict[str, Any]:
-    """What ``study.yaml`` says beside the settings: versions, commit, and digests of the files that settings name.
+    """What ``study.yaml`` says besides the settings: versions, commit, and digests of the files that settings name.
 
     And the machine's part in the last bits of results: its instructions and the ``threads`` of an operation.
     """

@@ -34,7 +34,7 @@ def publish(
 ) -> None:
     """Write each table's part, then the record that makes the unit done: see ``storage.publish``.
 
-    The record also carries the hash of what the unit followed from. ``files`` are those the unit wrote beside tables.
+    The record also carries the hash of what the unit followed from. ``files`` are those the unit wrote besides tables.
     """
     publish_unit(study.root, stage, unit, tables, STAGES[stage].part(unit), study.hash_of(stage), files, extra)
 

@@ -33,7 +33,7 @@ IMAGES_AT_ONCE = 100
 
 @dataclass(frozen=True)
 class BenchInputs:
-    """What a bench run is a function of, beside the study: the truth, and the user's dictionaries by name."""
+    """What a bench run is a function of, besides the study: the truth, and the user's dictionaries by name."""
 
     truth: str
     given: dict[str, tuple[str, str]]

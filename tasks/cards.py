@@ -189,7 +189,7 @@ def _best_of_each_label(study: Study) -> list[ConceptKey]:
 
 
 def _special(concepts: pa.Table, labelled: list[ConceptKey], study: Study) -> list[Iterator[ConceptKey]]:
-    """For each kind of concept beside the labelled, the candidates in order of how well they show it."""
+    """For each kind of concept besides the labelled, the candidates in order of how well they show it."""
     start, stop = split_range(study, "dictionary")
     often = pc.greater_equal(concepts["n_images"], (stop - start) / 2)
     seen = pc.greater_equal(concepts["n_images"], study.config.labels.assign_images)

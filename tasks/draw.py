@@ -94,7 +94,7 @@ def _deciles(study: Study) -> list[str]:
 
 
 def _card(study: Study, row: dict[str, Any]) -> dict[str, Any]:
-    """The strongest image of each decile of the concept's activation, strongest first."""
+    """The strongest image of each quantile bin of the concept's activation, strongest first."""
     filters = [(name, "==", row[name]) for name in ("block", "t", "conditioning", "k", "cid")]
     filters += [("rank", "==", 0)]
     examples = []

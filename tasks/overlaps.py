@@ -27,7 +27,7 @@ def overlap_sums(
     """
     config, (rows, columns) = here.study.config, here.grid
     cell_pixels = image_area(here.study) // (rows * columns)
-    stats = OverlapStats(codes.n_concepts, here.grid, cell_pixels, config.labels.hit_iou)
+    stats = OverlapStats(codes.n_concepts, here.grid, cell_pixels)
     runs = _labelled(here, codes, colours is not None)
     shuffle_seed = config.seed if shuffle else None
     return count_overlaps(stats, runs, act_max, config.labels.binarise_at, colours, shuffle_seed)

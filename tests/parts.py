@@ -20,7 +20,7 @@ def open_study(root: str | Path, config: dict[str, Any], provenance: dict[str, A
 
 
 def add_part(root: str | Path, table: str, part: str, rows: Any, unit: str | None = None) -> Path:
-    """Write a part, and name it in the record of its stage's unit, beside the parts that the record names already."""
+    """Write a part, and name it in the record of its stage's unit, besides the parts that the record names already."""
     stage, unit = WRITERS[table][0], unit or part
     tables = (read_record(root, stage, unit) or {}).get("tables", {})
     tables = {**tables, table: store_part(root, table, part, rows)}

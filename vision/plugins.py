@@ -37,7 +37,7 @@ def load_plugin(group: str, name: str, field: str, own: Sequence[str]) -> Callab
     except Exception as error:  # whatever a foreign module does when it is imported
         raise VisionError(
             f"{field}: the plug-in {name!r} ({entry.value}) cannot be imported ({type(error).__name__}: {error}): "
-            "mend or reinstall its package"
+            "repair or reinstall its package"
         ) from error
 
 

@@ -69,10 +69,10 @@ class PluginTagger:
         check_images(images)
         found = self.tagger.tag(images, captions)
         if len(found) != len(images):
-            raise VisionError(f"tagger plug-in {self.name!r} gave {len(found)} lists for {len(images)} images: mend it")
+            raise VisionError(f"tagger plug-in {self.name!r} gave {len(found)} lists for {len(images)} images: fix it")
         for tag in (tag for of_image in found for tag in of_image):
             if math.isnan(tag.score):
-                raise VisionError(f"tagger plug-in {self.name!r} gives NaN for the score of {tag.label!r}: mend it")
+                raise VisionError(f"tagger plug-in {self.name!r} gives NaN for the score of {tag.label!r}: fix it")
         return found
 
 

@@ -36,7 +36,7 @@ from torch import Tensor
 
 @dataclass
 class Training:
-    """A sparse coder under training and what ``Trainer.fit`` keeps beside it."""
+    """A sparse coder under training and what ``Trainer.fit`` keeps besides it."""
 
     coder: Any
     config: Any

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from pydantic import ValidationError
 
 from concepts.label_table import LabelTable, label_table, labels_met, taken, top_labels, worth_keeping
 from concepts.overlap import OverlapStats
@@ -83,14 +84,23 @@ def test_a_pair_has_to_reach_every_bar_at_once():
     assert row_of({bar: row[column].item() for bar, column in bars.items()})["assigned"]
 
 
-@pytest.mark.parametrize(("hit_iou", "hits"), [(0.5, 6), (0.49, 12), (2 / 3, 0), (0.66, 6), (0.7, 0)])
-def test_the_papers_rule_wants_more_than_its_bar(hit_iou, hits):
-    """IoU is 1/2 in six images and 2/3 in six."""
-    stats = OverlapStats(3, GRID, CELL, hit_iou)
+@pytest.mark.parametrize(
+    ("tree", "hits"), [([4, 0, 0, 0], 12), ([3, 0, 0, 0], 12), ([2, 0, 0, 0], 0), ([4, 4, 1, 0], 0)]
+)
+def test_the_papers_rule_wants_an_iou_of_more_than_one_half(tree, hits):
+    """One cell of four pixels is on: IoU is 1, 3/4, 1/2 and 4/9."""
+    stats = OverlapStats(3, GRID, CELL)
     for number in range(12):
-        image(stats, number, {1: [0] if number % 2 else [0, 1, 2]}, tree=[4, 4, 0, 0])
+        image(stats, number, {1: [0]}, tree=tree)
     row = row_of({}, stats)
     assert (row["n_hit50"], row["paper_assigned"]) == (hits, hits > 0)
+
+
+@pytest.mark.parametrize("iou", [0.49, 0.3, 0.51])
+def test_the_papers_bar_is_no_setting(iou):
+    assert LabelSettings(hit_iou=0.5) == LabelSettings()
+    with pytest.raises(ValidationError, match=r"labels.hit_iou is the bar of the paper's rule, 0.5, .*assign_iou"):
+        LabelSettings(hit_iou=iou)
 
 
 def test_one_hit_is_enough_for_the_papers_rule_and_a_rare_pair_has_its_lift():

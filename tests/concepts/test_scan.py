@@ -223,7 +223,7 @@ def test_columns_equal_those_of_dense_maps(tmp_path_factory, seed, shard):
 
 
 def test_examples_are_the_strongest_of_each_decile(spool):
-    """Against sorting all peaks; strengths closer than a fine bin may share a decile, so only clear cases are asked."""
+    """Against sorting all peaks; strengths closer than a fine bin may share a bin, so only clear cases are asked."""
     parts = make_codes(np.random.default_rng(3), 200, 32)
     assert_strongest(spool(parts), dense(parts), 3)
 

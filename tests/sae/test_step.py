@@ -134,7 +134,7 @@ def test_topk_is_exact_across_blocks_and_when_ks_differ():
 
 
 class TestAuxK:
-    """The traps of notes/sae.md, each on its own."""
+    """Ways in which a training step can go wrong without a sign, each on its own."""
 
     def setup_method(self):
         generator = torch.Generator().manual_seed(0)
