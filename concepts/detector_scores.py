@@ -23,10 +23,10 @@ from concepts.detectors import (
     f1_score,
     fires_on,
     image_sums,
-    resampling,
     splitting,
     thresholds,
 )
+from concepts.intervals import resampling
 
 SAMPLES = 1000  # of the bootstrap
 IMAGES_AT_ONCE = 100

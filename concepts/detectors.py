@@ -12,6 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from concepts.intervals import resampled_share
+
 CELL_LEVELS = (0.0, 0.2, 0.4, 0.5, 0.6, 0.7, 0.75, 0.8, 0.85, 0.9, 0.925, 0.95, 0.97, 0.98, 0.99, 0.995)
 IMAGE_LEVELS = tuple(i / 50 for i in range(50))  # images are few, so finer steps cost nothing
 SPLIT_GAIN = 0.03  # a further feature counts as a split if it lifts F1 by this much (Chanin et al. 2024)
@@ -86,11 +88,6 @@ def image_sums(on_NL: np.ndarray, truth_NL: np.ndarray, rows_per_image: int) -> 
     return parts.reshape(3, -1, rows_per_image, on_NL.shape[1]).sum(2, dtype=np.int64)
 
 
-def resampling(images: int, samples: int, seed: int) -> np.ndarray:
-    """float64 [samples, I]: how often each bootstrap sample draws each image."""
-    return np.random.default_rng(seed).multinomial(images, np.full(images, 1.0 / images), size=samples).astype(float)
-
-
 def estimates(sums_3IL: np.ndarray, weights_SI: np.ndarray) -> dict[str, list[Estimate]]:
     """Precision, recall and F1 of each label, then of their mean over labels as the last entry.
 
@@ -113,11 +110,7 @@ def _scores(sums_3SL: np.ndarray) -> np.ndarray:
 
 
 def _estimate(value: float, drawn: np.ndarray, trials: int) -> Estimate:
-    low, high = np.quantile(drawn, [0.025, 0.975])
-    if low == high:  # but for resamples that drew no image with the label at all
-        reach = 1.0 - 0.025 ** (1.0 / max(int(trials), 1))
-        low, high = max(0.0, value - reach), min(1.0, value + reach)
-    return Estimate(float(value), float(low), float(high))
+    return Estimate(float(value), *resampled_share(value, drawn, trials))
 
 
 def splitting(z_NC: np.ndarray, truth_N: np.ndarray, cut_JC: np.ndarray, level_C: np.ndarray) -> list[int]:

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from concepts.cases import RANDOM, UNEDITED
-from concepts.effects import cluster_interval
+from concepts.intervals import cluster_interval
 
 ALL = "*"  # of the targets
 NEW = "new"  # cases that the unedited image does not fulfil

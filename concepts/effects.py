@@ -1,56 +1,8 @@
-"""Effect sizes of edits, and intervals for everything that is reported."""
+"""Effect sizes of edits: where a map lies, and what changed outside."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
-
 import numpy as np
-
-
-def bootstrap_interval(
-    values: np.ndarray, samples: int, seed: int, statistic: Callable[..., np.ndarray] = np.mean
-) -> tuple[float, float]:
-    """95 % percentile interval of a statistic over rows; ``statistic`` takes (array, axis=...)."""
-    if len(values) == 0:
-        return float("nan"), float("nan")
-    rng = np.random.default_rng(seed)
-    drawn = values[rng.integers(len(values), size=(samples, len(values)))]
-    low, high = np.quantile(statistic(drawn, axis=1), [0.025, 0.975])
-    return float(low), float(high)
-
-
-def cluster_interval(
-    values: np.ndarray, clusters: Sequence[Hashable], samples: int, seed: int, bounds: tuple[float, float] = (0.0, 1.0)
-) -> tuple[float, float]:
-    """95 % percentile interval of the mean of ``values`` [n], whole clusters resampled; (nan, nan) if there are none.
-
-    Values of one cluster are not independent, and resampling them one by one would make the interval too narrow. Where
-    all clusters agree resampling would claim certainty. At an end of ``bounds`` the interval reaches as far as the
-    exact binomial bound for as many trials as clusters (none of 10 may be 31 %); anywhere else, as for a difference
-    that is 0 in every cluster or a share that every cluster has by design, there is no interval: (nan, nan).
-    """
-    if not len(values):
-        return float("nan"), float("nan")
-    names = {name: number for number, name in enumerate(dict.fromkeys(clusters))}
-    of_value = np.array([names[name] for name in clusters])
-    sums, sizes = np.bincount(of_value, values), np.bincount(of_value)
-    means = sums / sizes
-    if np.allclose(means, means[0]):
-        return _agreed_interval(float(means[0]), len(names), bounds)
-    drawn = np.random.default_rng(seed).integers(len(names), size=(samples, len(names)))
-    low, high = np.quantile(sums[drawn].sum(1) / sizes[drawn].sum(1), [0.025, 0.975])
-    return float(low), float(high)
-
-
-def _agreed_interval(mean: float, clusters: int, bounds: tuple[float, float]) -> tuple[float, float]:
-    """Of clusters that all lie at one end, as many may lie at the other as the binomial bound leaves open."""
-    low, high = bounds
-    reach = (1.0 - 0.025 ** (1.0 / clusters)) * (high - low)
-    if np.isclose(mean, low):
-        return low, low + reach
-    if np.isclose(mean, high):
-        return high - reach, high
-    return float("nan"), float("nan")
 
 
 def region_mask(name: str, height: int, width: int) -> np.ndarray:

@@ -7,10 +7,9 @@ from typing import Any
 import numpy as np
 
 from concepts.evidence import iou_of
+from concepts.intervals import delta_interval
 from concepts.label_table import LabelTable
 from concepts.overlap import HELDOUT, SELECTION, OverlapStats
-
-Z95 = 1.959964
 
 
 def summarise(stats: OverlapStats, table: LabelTable) -> dict[str, Any]:
@@ -46,9 +45,10 @@ def _label_iou(stats: OverlapStats) -> dict[str, float | None]:
         values.append(heldout.value[best])
         errors.append(heldout.error[best])
     mean, error = float(np.mean(values)), float(np.sqrt(np.square(errors).sum()) / len(labels))
+    low, high = delta_interval(mean, error)
     return {
         "label_iou": mean,
-        "label_iou_ci_low": max(0.0, mean - Z95 * error),
-        "label_iou_ci_high": min(1.0, mean + Z95 * error),
+        "label_iou_ci_low": low,
+        "label_iou_ci_high": high,
         "label_ceiling": float(np.mean([stats.ceiling(label) for label in labels])),
     }

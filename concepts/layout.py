@@ -16,8 +16,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from concepts.effects import bootstrap_interval
 from concepts.embeddings import concept_embeddings
+from concepts.intervals import bootstrap_interval
 
 METHODS = ("concepts", "evidence", "posterior", "position", "shuffled")
 BASELINE = "position"

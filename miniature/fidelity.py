@@ -23,7 +23,7 @@ import numpy as np
 import torch
 from PIL import Image, ImageDraw, ImageFont
 
-from concepts.effects import cluster_interval
+from concepts.intervals import cluster_interval
 from diffusion.model import DiffusionModel, load_model
 from diffusion.sampling import sample
 from diffusion.settings import ModelSettings, SamplingSettings

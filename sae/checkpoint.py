@@ -25,6 +25,7 @@ from sae.commit import checked_tensors, commit_bytes, read_commit
 from sae.errors import SAEError
 from sae.members import Member
 from sae.step import TrainState
+from storage.atomic import write_atomic
 
 PARAMETERS = ("W_enc", "W_dec", "b")
 History = dict[Member, list[dict[str, float]]]
@@ -151,38 +152,6 @@ def _restore(state: TrainState, files: list[dict[str, Tensor]], step: int) -> No
 def _difference(old: dict[str, Any], new: dict[str, Any]) -> str:
     names = sorted(name for name in {*old, *new} if old.get(name) != new.get(name))
     return "; ".join(f"{name}: then {old.get(name)}, now {new.get(name)}" for name in names)
-
-
-def write_atomic(path: Path, data: bytes) -> None:
-    """Write beside, flush to the disk, rename, flush the folder. Raises ``SAEError`` when the system refuses."""
-    scratch = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with scratch.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        scratch.replace(path)
-        _flush_folder(path.parent)
-    except OSError as error:
-        with suppress(OSError):
-            scratch.unlink()
-        raise SAEError(
-            f"cannot write {path} ({error.strerror or error}): free space or permissions, then run the same command "
-            "again; the last checkpoint is kept"
-        ) from error
-
-
-def _flush_folder(folder: Path) -> None:
-    """Put the new name on the disk too, where the system can; a record that follows vouches for the file."""
-    if os.name != "posix":
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        with suppress(OSError):  # file systems without flushing of folders refuse; the file itself is flushed
-            os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def write_log(path: Path, rows: Iterable[dict[str, float]]) -> None:

@@ -17,9 +17,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
-from sae.checkpoint import write_atomic
 from sae.errors import SAEError
 from sae.model import SAE, ThresholdSAE, TopKSAE
+from storage.atomic import write_atomic
 
 SAELENS_VERSION = "6.54.12"  # the version whose format this is; below 6.0 SAELens drops the metadata
 WEIGHTS, CONFIG = "sae_weights.safetensors", "cfg.json"

@@ -18,8 +18,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from sae.checkpoint import write_atomic
 from sae.errors import SAEError
+from storage.atomic import write_atomic
 
 T = TypeVar("T")
 DOMINANT = 3.0  # a mean this many times the deviation is worth a word

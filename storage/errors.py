@@ -27,7 +27,7 @@ def write_errors_named(path: str | Path) -> Iterator[None]:
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise StorageError(
-                f"disk full while writing {path}: free space and run the same command again; finished shards are kept"
+                f"disk full while writing {path}: free space and run the same command again; what was finished is kept"
             ) from error
         raise StorageError(
             f"cannot write {path} ({error.strerror or error}): make its folder writable or choose another --root"

@@ -15,10 +15,10 @@ from concepts.detectors import (
     f1_score,
     fires_on,
     image_sums,
-    resampling,
     splitting,
     thresholds,
 )
+from concepts.intervals import resampling
 
 
 def drawn(seed, rows=40, features=5, labels=3):

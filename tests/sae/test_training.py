@@ -17,6 +17,7 @@ from sae.members import Member, Stack, fold, members_of, untrained
 from sae.metrics import evaluate, stability
 from sae.settings import SAESettings
 from sae.source import Conditioned, Together, measure, prefetched
+from storage.errors import StorageError
 from tests.sae.synthetic import Synthetic, conditioned, train_on
 from tests.sae.train_slowly import MEMBERS, STEPS
 
@@ -162,7 +163,7 @@ class TestBadInput:
 
     def test_a_folder_that_cannot_be_written(self, tmp_path):
         (tmp_path / "0").write_text("a file where a folder should be")
-        with pytest.raises(SAEError, match=r"cannot write .*run the same command again"):
+        with pytest.raises(StorageError, match=r"cannot write .*make its folder writable"):
             train_on(Synthetic(8, 640, 0), SHORT, [Member(2, 16, 0)], places=place(tmp_path, [Member(2, 16, 0)]))
 
     @pytest.mark.parametrize(

@@ -47,7 +47,7 @@ def test_a_full_disk_is_said_and_the_old_file_stays(tmp_path, monkeypatch):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(StorageError, match=r"disk full while writing .*finished shards are kept"):
+    with pytest.raises(StorageError, match=r"disk full while writing .*what was finished is kept"):
         write_atomic(path, b"new")
     assert path.read_bytes() == b"old" and [p.name for p in tmp_path.iterdir()] == ["file"]
 
