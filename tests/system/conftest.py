@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
-import signal
+import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
+from multiprocessing.context import ForkServerContext
 from pathlib import Path
 
 import httpx
@@ -17,6 +19,7 @@ from filelock import FileLock
 
 from flows.server import API
 from tests.paths import ROOT
+from tests.system import forked
 
 
 def concepts(*arguments: str) -> list[str]:
@@ -30,23 +33,17 @@ def environment(home: Path, url: str | None = None) -> dict[str, str]:
 
 
 def kill_nine_once(
-    reached: Callable[[], object], arguments: list[str], variables: dict[str, str], otherwise: str
+    reached: Callable[[], object], arguments: list[str], forks: ForkServerContext, otherwise: str
 ) -> None:
-    """Start the command line in a session of its own and, as soon as ``reached()`` holds, kill all of it."""
-    process = subprocess.Popen(
-        concepts(*arguments),
-        cwd=ROOT,
-        env=variables,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
-    end = time.time() + 200
-    while not reached():
-        assert process.poll() is None and time.time() < end, otherwise
-        time.sleep(0.005)
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+    """Start a command and, as soon as ``reached()`` holds, kill it and all that it started."""
+    with tempfile.TemporaryDirectory() as folder:
+        process = forked.start(forks, tuple(arguments), folder)
+        end = time.time() + 200
+        while not reached():
+            said = Path(folder, "err").read_text() if process.exitcode is not None else "still at it"
+            assert process.is_alive() and time.time() < end, f"{otherwise}: {said}"
+            time.sleep(0.005)
+        forked.kill(process)
 
 
 @pytest.fixture(scope="session")
@@ -82,31 +79,37 @@ def served(prefect_home):
 
 
 @pytest.fixture(scope="session")
-def launch(served):
+def forks(served):
+    """The process that imported everything, which every command below is forked from."""
+    return forked.fork_server(served)
+
+
+@pytest.fixture(scope="session")
+def launch(forks):
     """Runs the command line with the given arguments to its end and returns the finished process."""
 
     def run(*arguments: str) -> subprocess.CompletedProcess:
-        return subprocess.run(
-            concepts(*arguments),
-            cwd=ROOT,
-            env=served,
-            capture_output=True,
-            text=True,
-            timeout=400,
-        )
+        return forked.run(forks, arguments, timeout=400)
 
     return run
 
 
 @pytest.fixture(scope="session")
-def tiny_study(launch, tmp_path_factory, worker_id):
-    """Made once, by whichever of pytest's processes asks first; the others wait for it."""
+def tiny_study(served, tmp_path_factory, worker_id):
+    """Made once, by whichever of pytest's processes asks first; the others wait for it. By a real start of Python."""
     shared = tmp_path_factory.getbasetemp()
     shared = shared if worker_id == "master" else shared.parent
     root = shared / "study" / "tiny"
     with FileLock(shared / "study.lock"):
         if not (shared / "study" / "done").exists():
-            done = launch("run", "configs/tiny.yaml", "--root", str(root))
+            command = concepts("run", "configs/tiny.yaml", "--root", str(root))
+            done = subprocess.run(command, cwd=ROOT, env=served, capture_output=True, text=True, timeout=400)
             assert done.returncode == 0, done.stderr
             (shared / "study" / "done").touch()
     return root
+
+
+@pytest.fixture
+def copy(tiny_study, tmp_path):
+    """A copy of the tiny study, to be changed or spoilt."""
+    return shutil.copytree(tiny_study, tmp_path / "copy")

@@ -1,7 +1,6 @@
 """Commands that write wait for each other or say who is at it; those that read never mind, and write nothing."""
 
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -27,13 +26,6 @@ def contents(root: Path) -> dict[str, tuple[int, bytes]]:
         str(p.relative_to(root)): (p.stat().st_mtime_ns, p.read_bytes() if p.is_file() else b"")
         for p in root.rglob("*")
     }
-
-
-@pytest.fixture
-def copy(tiny_study, tmp_path):
-    root = tmp_path / "copy"
-    shutil.copytree(tiny_study, root)
-    return root
 
 
 @pytest.fixture

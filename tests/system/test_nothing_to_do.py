@@ -20,11 +20,6 @@ TINY = str(ROOT / "configs" / "tiny.yaml")
 HEAVY = {"torch", "diffusers", "transformers", "prefect", "zarr", "scipy", "matplotlib", "dask"}
 
 
-@pytest.fixture
-def copy(tiny_study, tmp_path):
-    return shutil.copytree(tiny_study, tmp_path / "copy")
-
-
 @pytest.mark.parametrize("command", ["run", "label"])
 def test_what_is_finished_is_said_without_anything_heavy(tiny_study, command):
     code = (

@@ -2,7 +2,6 @@
 
 import dataclasses
 import re
-import shutil
 from pathlib import Path
 
 import pytest
@@ -30,13 +29,6 @@ STAGES = [stage.name for stage in stages_of("run")]
 pytestmark = pytest.mark.system
 CONFIG = "configs/tiny.yaml"
 STRICTER = "vision.mini.min_score=0.97"
-
-
-@pytest.fixture
-def copy(tiny_study, tmp_path):
-    root = tmp_path / "copy"
-    shutil.copytree(tiny_study, root)
-    return root
 
 
 def stamps(root: Path) -> dict[str, dict[str, tuple[int, bytes]]]:
@@ -95,7 +87,7 @@ def test_stricter_masks_redo_the_segments_and_what_reads_them(copy, launch, tmp_
     assert {"segments", "label_cells"} <= changed and not {"tags", "boxes", "sae_metrics", "cell_colours"} & changed
 
 
-def test_a_bar_of_the_labels_touches_no_image_and_killed_runs_resume(copy, launch, served):
+def test_a_bar_of_the_labels_touches_no_image_and_killed_runs_resume(copy, launch, forks):
     before = stamps(copy)
     settings = ["--root", str(copy), "--set", "labels.assign_iou=0.1"]
     assert launch("revise", CONFIG, *settings).returncode == 0
@@ -103,7 +95,7 @@ def test_a_bar_of_the_labels_touches_no_image_and_killed_runs_resume(copy, launc
     def begun() -> bool:
         return stamps(copy)["label"] != before["label"]
 
-    kill_nine_once(begun, ["run", CONFIG, *settings], served, "nothing was labelled")
+    kill_nine_once(begun, ["run", CONFIG, *settings], forks, "nothing was labelled")
     assert finished(copy)["label"] < expected_units(copy)["label"]
     assert launch("run", CONFIG, *settings).returncode == 0
     after = stamps(copy)

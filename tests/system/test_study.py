@@ -49,13 +49,13 @@ def test_a_finished_study_is_left_alone(tiny_study, launch):
     assert {f: f.stat().st_mtime_ns for f in (tiny_study / "tables" / "images").glob("*")} == stamps
 
 
-def test_kill_nine_in_every_stage_then_resume_gives_equal_tables(tiny_study, served, launch, tmp_path):
+def test_kill_nine_in_every_stage_then_resume_gives_equal_tables(tiny_study, forks, launch, tmp_path):
     """Each stage is killed once its first record exists; the last run finishes. Also: two runs give equal tables."""
     root = tmp_path / "killed"
     for stage in [known.name for known in stages_of("run")][1:-1]:
         records = root / "done" / stage
         command = ["run", "configs/tiny.yaml", "--root", str(root)]
-        kill_nine_once(lambda at=records: list(at.rglob("*.json")), command, served, f"{stage} never began")
+        kill_nine_once(lambda at=records: list(at.rglob("*.json")), command, forks, f"{stage} never began")
     assert launch("run", "configs/tiny.yaml", "--root", str(root)).returncode == 0
     assert table_hashes(root) == table_hashes(tiny_study)
     assert verify(root) == []

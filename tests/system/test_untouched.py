@@ -17,11 +17,6 @@ LOOKING = {
 }
 
 
-@pytest.fixture
-def copy(tiny_study, tmp_path):
-    return shutil.copytree(tiny_study, tmp_path / "copy")
-
-
 def everything(root):
     """Times and bytes of all that lies in a folder, the folders too."""
     paths = sorted(root.rglob("*"))

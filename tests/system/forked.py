@@ -1,0 +1,92 @@
+"""Commands in processes of their own that are forked from one which has imported what they need.
+
+Importing torch, diffusers and Prefect takes six seconds of a processor, and the system tests start some hundred
+commands. ``multiprocessing``'s fork server imports them once a pytest process; what it forks is else as ``python -m
+flows.cli`` is: it has its own memory, files and signals, reads its arguments and ends with its exit code. It has the
+environment variables of the server's start. What a start of Python itself does (imports in their order, ``-m``, locale,
+Ctrl-C) is tested with real starts, in ``test_runners.py``, ``test_command_line.py`` and ``test_nothing_to_do.py``.
+"""
+
+from __future__ import annotations
+
+import atexit
+import importlib.util
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+from multiprocessing.context import ForkServerContext, ForkServerProcess
+from pathlib import Path
+
+from study.stages import STAGES
+from tests.paths import ROOT
+
+# What commands import by and by: every stage's work, and what that imports in its turn.
+HEAVY = [
+    *dict.fromkeys(stage.work.partition(":")[0] for stage in STAGES.values()),
+    *("flows.cli", "flows.study", "flows.bench", "flows.check", "flows.server", "study.preflight", "study.inputs"),
+    *("study.revise", "tasks.pages", "vision.mini", "matplotlib.backends.backend_agg", "contourpy"),
+    *("prefect.flow_engine", "prefect.task_engine", "fastapi"),
+]
+
+
+def fork_server(variables: dict[str, str]) -> ForkServerContext:
+    """Start the process that will be forked, with these environment variables. One for all of this process."""
+    gone = [name for name in HEAVY if not importlib.util.find_spec(name)]  # it would be left out without a word
+    assert not gone, f"{gone} are not there any more"
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(HEAVY)
+    own = dict(os.environ)
+    os.environ.clear()
+    # The path, since it imports before it is told ours; UTF-8, since a command would else start Python anew.
+    os.environ.update(variables | {"PYTHONPATH": str(ROOT), "PYTHONUTF8": "1"})
+    try:
+        context.Process(target=int).start()
+    finally:
+        os.environ.clear()
+        os.environ.update(own)
+    return context
+
+
+def start(context: ForkServerContext, arguments: tuple[str, ...], folder: str | Path) -> ForkServerProcess:
+    """Start a command in a session of its own; what it says is in the files ``out`` and ``err`` of the folder."""
+    process = context.Process(target=_command, args=(arguments, str(folder)))
+    process.start()
+    return process
+
+
+def run(context: ForkServerContext, arguments: tuple[str, ...], timeout: float) -> subprocess.CompletedProcess[str]:
+    """Run a command to its end. Raises ``subprocess.TimeoutExpired`` after ``timeout`` seconds, and kills it."""
+    with tempfile.TemporaryDirectory() as folder:
+        process = start(context, arguments, folder)
+        process.join(timeout)
+        out, err = ((Path(folder) / name).read_text("utf-8") for name in ("out", "err"))
+        if process.exitcode is None:
+            kill(process)
+            raise subprocess.TimeoutExpired(arguments, timeout, out, err)
+        return subprocess.CompletedProcess(arguments, process.exitcode, out, err)
+
+
+def kill(process: ForkServerProcess) -> None:
+    """``kill -9`` for a command and everything that it has started."""
+    os.killpg(process.pid, signal.SIGKILL)
+    process.join()
+
+
+def _command(arguments: tuple[str, ...], folder: str) -> None:
+    """What the forked process does: as ``python -m flows.cli`` would from the root of the checkout."""
+    os.setsid()
+    os.chdir(ROOT)
+    for descriptor, path in enumerate((os.devnull, f"{folder}/out", f"{folder}/err")):
+        os.dup2(os.open(path, os.O_RDWR | os.O_CREAT, 0o600), descriptor)
+    sys.argv = ["concepts", *arguments]
+    from flows.cli import main
+
+    try:
+        sys.exit(main())
+    finally:  # as Python does at its end, where ``multiprocessing`` leaves without
+        threading._shutdown()
+        atexit._run_exitfuncs()
