@@ -1,6 +1,22 @@
-"""Settings that have to stand before Prefect, transformers or torch are imported."""
+"""Settings that have to stand before Prefect, transformers or torch are imported, and the order of the tests.
+
+A test gets a study as cheaply as it can do with:
+
+- ``tests/parts.py`` fills a folder by hand with the rows that the test is about: milliseconds.
+- ``tiny_study`` (of the system tests) is ``configs/tiny.yaml`` run to its end, once for all of pytest's processes, who
+  find it by a lock. It is read and never written: tests of other modules read the same files at the same time.
+- ``copy`` is a copy of that, 13 MB, which a test may change, spoil or go on with.
+- ``launch("revise", ...)`` runs a command to its end in a process that is forked from one which has imported torch and
+  Prefect already: a refusal costs a fifth of a second, not two to seven. ``flows.cli.main([...])`` in the test's own
+  process is as cheap, where nothing is left behind in it.
+- A whole study of other settings takes twenty seconds of a processor: change settings of ``copy`` with ``revise``
+  where what is asked is not whether that equals a fresh study.
+"""
 
 import os
+from itertools import groupby
+
+import pytest
 
 for name, value in {
     "HF_HUB_OFFLINE": "1",
@@ -11,3 +27,36 @@ for name, value in {
     "OMP_NUM_THREADS": "1",
 }.items():
     os.environ.setdefault(name, value)
+SECONDS = {"slow": 20.0, "system": 2.0}  # about what a test of a marker takes; of others next to nothing
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the long tests first in the part of the list that each of pytest's processes begins with.
+
+    xdist hands out the list in equal parts, and who is done takes the end of another's: so what is left to take is
+    quick, and nobody waits for one long test that came last. Tests of a module stay together, for its fixtures.
+    """
+    if processes := int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "0")):
+        items[:] = [item for part in parts(items, processes) for item in part]
+
+
+def parts(items: list[pytest.Item], processes: int) -> list[list[pytest.Item]]:
+    """The tests in parts of equal number: the longest modules dealt out first, each to whom has least to do."""
+    modules = [list(tests) for _, tests in groupby(items, key=lambda item: item.path)]
+    modules.sort(key=lambda tests: -sum(map(seconds, tests)))  # those that take nothing keep their order
+    long = [tests for tests in modules if any(map(seconds, tests))]
+    quick = [test for tests in modules[len(long) :] for test in tests]
+    dealt: list[list[pytest.Item]] = [[] for _ in range(processes)]
+    for tests in long:
+        min(dealt, key=lambda part: sum(map(seconds, part))).extend(tests)
+    for part in dealt:
+        lacking = max(0, len(items) // processes - len(part))
+        part += quick[:lacking]
+        del quick[:lacking]
+    dealt[-1] += quick
+    return dealt
+
+
+def seconds(item: pytest.Item) -> float:
+    """About what a test takes, by its markers."""
+    return max((SECONDS[mark.name] for mark in item.iter_markers() if mark.name in SECONDS), default=0.0)

@@ -99,6 +99,29 @@ def test_every_lower_bound_is_the_version_that_is_tested():
         assert Version(bounds[0]) == Version(pins[_canonical(requirement.name)]), text
 
 
+HANGS = {
+    "in Python": ("threading.Event().wait()", ("-o", "timeout=1"), "Timeout (>1.0s) from pytest-timeout"),
+    "outside Python": ("sum(range(10**12))", ("-o", "timeout=1", "-o", "faulthandler_timeout=2"), "Timeout (0:00:02)!"),
+}
+
+
+@pytest.mark.parametrize("where", HANGS)
+def test_a_test_that_hangs_is_ended_and_shows_where_it_was(tmp_path, where):
+    call, sooner, says = HANGS[where]
+    (tmp_path / "test_it.py").write_text(f"import threading\ndef test_it():\n    {call}\n")
+    settings = ["-c", str(ROOT / "pyproject.toml"), "--rootdir", str(tmp_path), "-n", "0", "-p", "no:cacheprovider"]
+    command = [sys.executable, "-m", "pytest", *settings, *sooner, str(tmp_path / "test_it.py")]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    told = done.stdout + done.stderr
+    assert done.returncode != 0 and says in told and re.search(r'test_it\.py(:3:|", line 3 in)', told), told
+    assert SETTINGS["tool"]["pytest"]["ini_options"]["timeout"] <= 300
+
+
+def test_coverage_is_of_every_room():
+    (rooms,) = re.findall("^ROOMS := (.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    assert rooms.split() == SETTINGS["tool"]["coverage"]["run"]["source_pkgs"] == PACKAGES
+
+
 def _canonical(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
 
