@@ -14,8 +14,8 @@ demo: .venv/ready
 test: .venv/ready
 	$(BIN)/python -m pytest
 
-# The inner loop, about a minute. It leaves out the tests marked `system` (whole studies, real servers, workers and
-# clusters: all of tests/system but the arguments of the command line) and those marked `slow` (whole trainings, kills).
+# The inner loop, about a minute. It leaves out the tests marked `system` (those of whole studies, real servers, workers
+# and clusters: most of tests/system) and those marked `slow` (whole trainings, kills, every harm to every file).
 test-fast: .venv/ready
 	$(BIN)/python -m pytest -m "not system and not slow"
 

@@ -25,6 +25,7 @@ def subject(monkeypatch):
     return Subject(ROOT / "miniature/weights/sd-mini", BLOCKS, "cpu", "float32")
 
 
+@pytest.mark.slow
 def test_recording_edits_and_trainer_hold_on_the_miniature(subject, capsys):
     assert full_size_gpu.recording(subject) == []
     assert full_size_gpu.trainer(subject) == []

@@ -142,6 +142,7 @@ def trial(folder, *options: str, explained: str = "", tests: str = TESTS) -> tup
     return done.returncode, done.stdout + done.stderr
 
 
+@pytest.mark.slow
 def test_the_one_mutant_that_no_test_can_tell_is_told_and_those_that_hang_are_killed(tmp_path):
     """``at -= 1`` and ``at += 0`` never end."""
     code, said = trial(tmp_path, "--workers", "2")
@@ -150,6 +151,7 @@ def test_the_one_mutant_that_no_test_can_tell_is_told_and_those_that_hang_are_ki
     assert code == 1
 
 
+@pytest.mark.slow
 def test_a_survivor_that_is_explained_is_no_fault(tmp_path):
     code, said = trial(tmp_path, "--workers", "2", explained=SURVIVOR.format("of a list of one value alone"))
     assert code == 0 and "    of a list of one value alone" in said and "0 of them unexplained" in said

@@ -218,6 +218,7 @@ def world(rng, images, linked):
     return stats
 
 
+@pytest.mark.slow
 def test_without_a_link_discoveries_are_as_rare_as_promised():
     """200 worlds of pure chance: p-values are at most what a uniform one would be, and few worlds have a discovery."""
     p, discoveries = [], 0

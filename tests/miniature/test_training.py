@@ -54,6 +54,7 @@ RUNS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", RUNS)
 def test_a_resumed_run_equals_an_undisturbed_one_and_other_settings_are_refused(name, tmp_path):
     new, finish, step = RUNS[name]
@@ -76,6 +77,7 @@ def hashes(folder):
     }
 
 
+@pytest.mark.slow
 def test_a_short_rebuild_gives_the_same_bytes_and_its_damage_is_named(tmp_path, capsys):
     for name in "ab":
         assert (

@@ -38,6 +38,7 @@ def place(folder, members):
     return Places(folder / "checkpoint.json", {m: folder / str(i) for i, m in enumerate(members)})
 
 
+@pytest.mark.slow
 def test_training_beats_both_controls_and_recovers_directions():
     source = Synthetic(16, 6000, seed=0)
     trained, frozen = Member(3, 32, 0), Member(3, 32, 0, frozen=True)
@@ -48,6 +49,7 @@ def test_training_beats_both_controls_and_recovers_directions():
     assert scores[0] > 0.75 and scores[0] > scores[1] + 0.1 and scores[1] > scores[2] + 0.05, scores
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("variant", [{"variant": "batchtopk"}, {"matryoshka": (0.25, 1.0)}])
 def test_variants_learn_the_directions_too(variant):
     source = Synthetic(16, 6000, seed=0)
@@ -215,6 +217,7 @@ def undisturbed(tmp_path_factory):
 POINTS = int(os.environ.get("RESUME_POINTS", 4))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("step", sorted(random.Random(2026).sample(range(1, STEPS), POINTS)))
 def test_kill_nine_anywhere_and_resume_gives_the_same_bits(tmp_path, undisturbed, step):
     """Weights of every SAE, logs and last checkpoint, after a death inside a step or inside a checkpoint.

@@ -299,6 +299,7 @@ def test_rows_come_in_the_order_asked_for(study):
     assert found["i"].equals(again["i"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "sql",
     [

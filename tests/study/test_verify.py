@@ -118,6 +118,7 @@ def test_a_finished_study_is_whole_and_nothing_in_it_is_foreign(whole):
     assert (report.damage, report.foreign, report.left_over) == ([], [], [])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("harm", HARMS)
 def test_every_harm_to_every_file_is_found_with_its_unit(whole, copy, harm):
     for name in everything(whole):
@@ -268,6 +269,7 @@ def test_whatever_of_a_plan_is_damaged_together_is_repaired(copy, together, harm
 
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(seed=st.integers(0, 10**6), count=st.integers(2, 12))
+@pytest.mark.slow
 def test_whatever_is_damaged_together_a_repair_ends_it_or_says_why(whole, tmp_path, seed, count):
     root, chance = Path(shutil.copytree(whole, tmp_path / f"{seed}-{count}", dirs_exist_ok=True)), random.Random(seed)
     for name in chance.sample(everything(root), count):

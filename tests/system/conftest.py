@@ -47,8 +47,41 @@ def kill_nine_once(
 
 
 @pytest.fixture(scope="session")
-def prefect_home(tmp_path_factory):
-    return tmp_path_factory.mktemp("prefect")
+def shared(tmp_path_factory, worker_id):
+    """A folder of all of pytest's processes."""
+    own = tmp_path_factory.getbasetemp()
+    return own if worker_id == "master" else own.parent
+
+
+DATABASE = """
+import asyncio
+from prefect.server.database import provide_database_interface
+asyncio.run(provide_database_interface().create_db())
+"""
+
+
+@pytest.fixture(scope="session")
+def new_home(shared, tmp_path_factory):
+    """Gives a new Prefect home, in which a server's database is made already: that costs five seconds of a processor.
+
+    ``test_serve_without_a_server_...`` starts one in an empty home.
+    """
+    made = shared / "database"
+    with FileLock(shared / "database.lock"):
+        if not made.exists():
+            home = tmp_path_factory.mktemp("database")
+            subprocess.run([sys.executable, "-c", DATABASE], env=environment(home), cwd=home, check=True, timeout=200)
+            shutil.move(home, made)
+
+    def new() -> Path:
+        return shutil.copytree(made, tmp_path_factory.mktemp("prefect"), dirs_exist_ok=True)
+
+    return new
+
+
+@pytest.fixture(scope="session")
+def prefect_home(new_home):
+    return new_home()
 
 
 @pytest.fixture(scope="session")
@@ -95,10 +128,8 @@ def launch(forks):
 
 
 @pytest.fixture(scope="session")
-def tiny_study(served, tmp_path_factory, worker_id):
+def tiny_study(served, shared):
     """Made once, by whichever of pytest's processes asks first; the others wait for it. By a real start of Python."""
-    shared = tmp_path_factory.getbasetemp()
-    shared = shared if worker_id == "master" else shared.parent
     root = shared / "study" / "tiny"
     with FileLock(shared / "study.lock"):
         if not (shared / "study" / "done").exists():

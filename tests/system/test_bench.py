@@ -37,6 +37,7 @@ def benched(tiny_study, truth_file, launch, tmp_path_factory):
     return root
 
 
+@pytest.mark.slow
 def test_every_method_is_scored_at_every_site_and_the_table_is_whole(benched):
     rows = read_table(benched, "bench").to_pylist()
     sites = {(row["block"], row["t"]) for row in rows}
@@ -56,6 +57,7 @@ def test_a_users_folder_of_our_own_sae_gets_our_own_scores(benched):
     assert ours and ours == mine
 
 
+@pytest.mark.slow
 def test_a_second_run_scores_nothing_and_another_truth_everything(benched, launch, tmp_path):
     stamps = {f: f.stat().st_mtime_ns for f in (benched / "tables" / "bench").glob("*")}
     record = benched / "done" / "bench" / "0.00" / "cond.json"

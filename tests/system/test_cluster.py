@@ -33,8 +33,8 @@ DASK = RunSettings(task_runner="dask", max_workers=2, retries=0)
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    home = {PREFECT_HOME: tmp_path_factory.mktemp("prefect")}
+def server(new_home):
+    home = {PREFECT_HOME: new_home()}
     with pytest.MonkeyPatch.context() as patch, temporary_settings(home):
         patch.setenv("PREFECT_HOME", str(home[PREFECT_HOME]))
         with prefect_server():
@@ -59,6 +59,7 @@ def numbered(shards: int, _study: Study) -> dict:
     return {shard_name(shard): {"shard": shard} for shard in range(shards)}
 
 
+@pytest.mark.slow
 def test_what_a_killed_worker_had_finished_is_not_done_again(server, tmp_path):
     config = load_config(ROOT / "configs" / "tiny.yaml")
     study, shards = Study(str(tmp_path), config, "hash"), 40
@@ -105,6 +106,7 @@ def test_a_scheduler_that_is_not_there_is_one_sentence(server):
         nowhere()
 
 
+@pytest.mark.slow
 def test_a_stage_outlives_its_clusters_scheduler(server, tmp_path):
     port = free_port()
     address = f"tcp://127.0.0.1:{port}"

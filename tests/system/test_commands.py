@@ -67,6 +67,7 @@ def test_thresholds_need_a_tagger_with_scores(tiny_study, launch, tmp_path):
     assert not (tmp_path / "words.tsv").exists()
 
 
+@pytest.mark.slow
 def test_thresholds_of_a_real_tagger_are_the_best_cuts(launch, tmp_path):
     """CLIP's own scores of the study's images, asked for again, give each label's cut by trying every one."""
     paths, root = build_tiny_vision(tmp_path / "models"), tmp_path / "study"

@@ -19,9 +19,9 @@ SETTINGS = RunSettings(retries=2, retry_delay=0.0, max_workers=2)
 
 
 @pytest.fixture(scope="module", autouse=True)
-def server(tmp_path_factory):
+def server(new_home):
     """As a command has one. Prefect's own harness waits at its end for every event, for ever if one cannot be sent."""
-    home = tmp_path_factory.mktemp("prefect")
+    home = new_home()
     with (
         pytest.MonkeyPatch.context() as patched,
         temporary_settings({PREFECT_HOME: home}, restore_defaults={PREFECT_API_URL}),

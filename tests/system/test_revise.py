@@ -55,6 +55,8 @@ def test_every_record_has_its_stages_hash_and_the_declared_tables(tiny_study):
             assert sorted(record["tables"]) == sorted(DECLARED[stage].tables), stage
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_stricter_masks_redo_the_segments_and_what_reads_them(copy, launch, tmp_path):
     before, tables = stamps(copy), table_hashes(copy)
     dry = launch("revise", CONFIG, "--root", str(copy), "--set", STRICTER, "--dry-run")
@@ -87,6 +89,7 @@ def test_stricter_masks_redo_the_segments_and_what_reads_them(copy, launch, tmp_
     assert {"segments", "label_cells"} <= changed and not {"tags", "boxes", "sae_metrics", "cell_colours"} & changed
 
 
+@pytest.mark.slow
 def test_a_bar_of_the_labels_touches_no_image_and_killed_runs_resume(copy, launch, forks):
     before = stamps(copy)
     settings = ["--root", str(copy), "--set", "labels.assign_iou=0.1"]
@@ -135,6 +138,8 @@ def test_what_has_no_unit_any_more_goes_though_the_revision_is_killed(copy, laun
     assert records(copy, "train") == [] and verify(copy) == []  # the old settings' weights are gone, so they are undone
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_fewer_saes_give_the_tables_of_a_fresh_study(copy, launch, tmp_path):
     settings = [part for setting in FEWER for part in ("--set", setting)]
     assert launch("revise", CONFIG, "--root", str(copy), *settings).returncode == 0

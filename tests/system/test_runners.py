@@ -24,6 +24,8 @@ pytestmark = pytest.mark.system
 ENDED = {"COMPLETED", "FAILED", "CRASHED"}
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_a_dask_cluster_gives_the_same_tables_though_a_worker_is_killed(tiny_study, prefect_home, tmp_path):
     root = tmp_path / "dask"
     command = concepts("run", "configs/tiny.yaml", "--root", str(root), "--set", "run.task_runner=dask")
@@ -66,6 +68,7 @@ def _a_shard_is_done(process: psutil.Process, root: Path) -> bool:
     return bool(list((root / "done" / "collect").glob("*.json")))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("reached", "number", "settings"),
     [
@@ -111,11 +114,11 @@ def _servers(pid: int) -> list[psutil.Process]:
 
 
 @pytest.fixture
-def prefect_api(tmp_path):
+def prefect_api(new_home):
     """A real Prefect server with a home of its own; yields (API URL, environment for its clients)."""
     port = free_port()
     url = f"http://127.0.0.1:{port}/api"
-    variables = environment(tmp_path / "prefect") | {"PREFECT_API_URL": url, "PREFECT_SERVER_LOGGING_LEVEL": "CRITICAL"}
+    variables = environment(new_home()) | {"PREFECT_API_URL": url, "PREFECT_SERVER_LOGGING_LEVEL": "CRITICAL"}
     command = [sys.executable, "-m", "prefect", "server", "start", "--port", str(port)]
     process = subprocess.Popen(command, env=variables, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
@@ -125,6 +128,8 @@ def prefect_api(tmp_path):
         _stop(process)
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_serve_without_a_server_has_its_own_and_an_interruption_leaves_nothing_behind(tmp_path):
     """From a folder with another ``tasks.py``, which no process of ours may run."""
     port, root, here = free_port(), tmp_path / "served", tmp_path / "here"
@@ -172,6 +177,7 @@ def _states_in(database: Path) -> dict[str, str]:
         }
 
 
+@pytest.mark.slow
 def test_a_worker_runs_what_prefect_yaml_deploys(prefect_api, tmp_path):
     url, variables = prefect_api
     variables |= {"PREFECT_WORKER_QUERY_SECONDS": "1"}

@@ -27,10 +27,11 @@ pytestmark = pytest.mark.system
 
 
 @pytest.fixture
-def home(tmp_path, monkeypatch):
-    monkeypatch.setenv("PREFECT_HOME", str(tmp_path))
-    with temporary_settings({PREFECT_HOME: tmp_path}, restore_defaults={PREFECT_API_URL}):
-        yield tmp_path
+def home(new_home, monkeypatch):
+    folder = new_home()
+    monkeypatch.setenv("PREFECT_HOME", str(folder))
+    with temporary_settings({PREFECT_HOME: folder}, restore_defaults={PREFECT_API_URL}):
+        yield folder
 
 
 @task(cache_policy=NO_CACHE)

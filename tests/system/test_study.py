@@ -49,6 +49,8 @@ def test_a_finished_study_is_left_alone(tiny_study, launch):
     assert {f: f.stat().st_mtime_ns for f in (tiny_study / "tables" / "images").glob("*")} == stamps
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_kill_nine_in_every_stage_then_resume_gives_equal_tables(tiny_study, forks, launch, tmp_path):
     """Each stage is killed once its first record exists; the last run finishes. Also: two runs give equal tables."""
     root = tmp_path / "killed"
@@ -76,6 +78,8 @@ def test_damage_is_found_and_named(tiny_study, launch, tmp_path):
         assert str(path.relative_to(root)) in done.stdout
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_the_real_detector_and_segmenter_run_the_whole_study(launch, tmp_path):
     paths = build_tiny_vision(tmp_path / "models")
     group = {

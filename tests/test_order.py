@@ -1,0 +1,48 @@
+"""The order of the tests themselves: which of pytest's processes begins with what."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from tests.conftest import SECONDS, parts, seconds
+
+
+@dataclass(frozen=True)
+class Item:
+    path: Path
+    number: int
+    marks: tuple[str, ...] = field(default=())
+
+    def iter_markers(self):
+        return [SimpleNamespace(name=name) for name in ("parametrize", *self.marks)]
+
+
+def module(name, count, *marks):
+    return [Item(Path(name), number, marks) for number in range(count)]
+
+
+ITEMS = [
+    *(module("a", 30) + module("b", 3, "system") + module("c", 20)),
+    *(module("d", 2, "slow") + module("e", 9, "system", "slow") + module("f", 7)),
+]
+
+
+@pytest.mark.parametrize("processes", [1, 2, 3])
+def test_every_process_begins_with_its_share_of_the_long_tests(processes):
+    dealt = parts(ITEMS, processes)
+    assert sorted((item for part in dealt for item in part), key=ITEMS.index) == ITEMS
+    assert [len(part) for part in dealt[:-1]] == [len(ITEMS) // processes] * (processes - 1)
+    for part in dealt:
+        took = [seconds(item) for item in part]
+        first_quick = took.index(0.0)
+        assert not any(took[first_quick:])  # nothing long is left for the end
+    begins = [part[0].path.name for part in dealt]
+    assert begins == ["e", "d", "b"][:processes]
+
+
+def test_a_test_takes_what_its_slowest_marker_says():
+    assert seconds(Item(Path("a"), 0)) == 0.0
+    assert seconds(Item(Path("a"), 0, ("system",))) == SECONDS["system"]
+    assert seconds(Item(Path("a"), 0, ("system", "slow"))) == SECONDS["slow"] > SECONDS["system"]
