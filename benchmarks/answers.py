@@ -1,6 +1,6 @@
 """Renews the answers that stand below the SQL of the pages, from a study: no number there is typed by hand.
 
-    python -m benchmarks.answers runs/mini            # rewrites README.md, docs/bench.md and docs/labelling.md
+    python -m benchmarks.answers runs/mini            # rewrites README.md and pages of docs/ (PAGES)
     python -m benchmarks.answers runs/mini --check    # says which answers are others, and exits with 1 if one is
 
 The study is the demo's (``make demo``), with the bench on it (docs/bench.md) for the questions that ask it.
@@ -17,7 +17,7 @@ from storage.query import query
 from storage.render import render
 
 REPO = Path(__file__).resolve().parent.parent
-PAGES = tuple(REPO / name for name in ("README.md", "docs/bench.md", "docs/labelling.md"))
+PAGES = tuple(REPO / name for name in ("README.md", "docs/bench.md", "docs/labelling.md", "docs/results.md"))
 ANSWERED = re.compile(r"^```sql\n(?P<sql>[^`]+)^```\n\n```text\n(?P<answer>[^`]*)^```$", re.M)
 
 

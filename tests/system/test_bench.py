@@ -13,6 +13,7 @@ from storage.tables import read_table
 from study.errors import StudyError
 from study.verify import verify
 from tasks.truth import read_truth
+from tests import glossary
 from tests.paths import ROOT
 
 pytestmark = pytest.mark.system
@@ -48,6 +49,7 @@ def test_every_method_is_scored_at_every_site_and_the_table_is_whole(benched):
         assert 0 <= row["precision_ci_low"] <= row["precision"] <= row["precision_ci_high"] <= 1
         assert 0 <= row["recall_ci_low"] <= row["recall"] <= row["recall_ci_high"] <= 1
     assert verify(benched) == []
+    assert glossary.words_in(benched) - {"mine"} <= glossary.defined()
 
 
 def test_a_users_folder_of_our_own_sae_gets_our_own_scores(benched):

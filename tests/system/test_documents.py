@@ -11,6 +11,7 @@ import pytest
 from nbclient import NotebookClient
 
 from storage.query import query
+from tests import glossary
 from tests.paths import ROOT
 
 FENCE = re.compile(r"(<!-- not run by the tests: [^\n]+ -->\n)?```(\w+)\n(.*?)```", re.S)
@@ -61,6 +62,11 @@ def test_a_notebook_runs_and_what_it_shows_was_run(path, tiny_study, monkeypatch
     NotebookClient(notebook, timeout=300, kernel_name="python3").execute(cwd=str(path.parent))
     shown = [output for output in cells[-1].outputs if "image/png" in output.get("data", {})]
     assert shown, "the last cell draws a picture"
+
+
+def test_every_word_that_a_study_writes_is_in_the_glossary(tiny_study):
+    written = glossary.words_in(tiny_study)
+    assert {"dictionary", "shuffled_positions", "random_direction"} <= written <= glossary.defined()
 
 
 def test_links_between_pages_lead_somewhere():
