@@ -149,9 +149,13 @@ def _run_flow(options: argparse.Namespace) -> int:
     with prefect_server(), progress_bars():
         summary = though_the_api_goes(lambda: flow(str(options.config), str(options.root), options.set or None))
     for name, counts in summary.items():
-        shown = ", ".join(f"{k} {v}" for k, v in counts.items()) if isinstance(counts, dict) else counts
-        print(f"{name}: {shown}")
+        shown = ", ".join(f"{_words(k)} {v}" for k, v in counts.items()) if isinstance(counts, dict) else counts
+        print(f"{_words(name)}: {shown}")
     return 0
+
+
+def _words(name: str) -> str:
+    return name.replace("_", " ")
 
 
 def _bench(options: argparse.Namespace) -> int:

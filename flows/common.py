@@ -18,7 +18,7 @@ from storage.lock import writing
 from storage.names import refuse_root
 from storage.publish import publish_run
 from storage.records import forget_record
-from study.config import load_config
+from study.config import RunSettings, load_config
 from study.opening import open_or_create
 from study.preconditions import require_before
 from study.provenance import git_sha, versions
@@ -138,11 +138,16 @@ def run_stages(study: Study, stages: list[Stage], inputs: dict[str, Any] | None 
             [Step(task_of(w.stage), {"study": study, "work": w}, progress[w.stage.name]) for w in chain]
             for chain in _chains(works, rest)
         ]
-        run(study.config.run, chains, patience)
+        run(_runner_settings(study, stages), chains, patience)
 
     if any(todo.values()):
         though_the_cluster_goes(run_the_rest)
     return sum(map(len, todo.values()))
+
+
+def _runner_settings(study: Study, stages: list[Stage]) -> RunSettings:
+    settings = study.config.run
+    return settings.model_copy(update={"task_runner": "thread"}) if all(s.local for s in stages) else settings
 
 
 def _units(works: list[Work]) -> list[str]:

@@ -1,9 +1,9 @@
 """Every stage of a study and every command that runs some, declared once.
 
 Prefect tasks and flows, the command line, preconditions, ``status``, ``verify``, ``revise``, ``repair``, ``serve`` and
-the hashes that say what is done all follow from these two lists; CONTRIBUTING.md tells how to add to them. A stage's
-tables are declared where their columns are, in ``storage/schemas.py``. Nothing heavy is imported: a stage's work is
-named, and imported by who does it.
+the hashes that say what is done all follow from these two lists; docs/adding_a_stage.md tells how to add to them. The
+tables that a stage writes are declared in the modules ``storage/declared_*.py``, which name it. Nothing heavy is
+imported: a stage's work is named, and imported by who does it.
 """
 
 from __future__ import annotations
@@ -64,7 +64,8 @@ class Stage:
 
     ``keeps_still``: it is never done again in place, for it would mix new activations with old ones. ``replaces``: its
     work replaces files long before the unit is published, so that a former record must be gone by then. ``heals``: its
-    work is done again, unasked, where a file of it is gone. ``prefix``: of the names of its table parts.
+    work is done again, unasked, where a file of it is gone. ``local``: no cluster is started for its one unit, which is
+    done by the process that runs the flow. ``prefix``: of the names of its table parts.
     """
 
     name: str
@@ -78,6 +79,7 @@ class Stage:
     keeps_still: bool = False
     replaces: bool = False
     heals: bool = False
+    local: bool = False
     prefix: str = ""
 
     @cached_property
@@ -148,6 +150,7 @@ _STAGES = (
         reads=("seed", "prompts", "model"),
         keeps_still=True,
         heals=True,
+        local=True,
     ),
     Stage(
         "collect",
@@ -285,6 +288,7 @@ _STAGES = (
         units.all_figures,
         after={"match": ALL, "layout": ALL, "effects": ALL},
         heals=True,
+        local=True,
     ),
     Stage(
         "bench",

@@ -2,10 +2,10 @@
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-import pytest
 
-from storage.descriptions import COLUMNS, COMMON, TABLES, described, page
-from storage.schemas import KEYS, SCHEMAS, SORTS
+from storage.declaring import _COMMON, common
+from storage.descriptions import page
+from storage.schemas import KEYS, SCHEMAS, SORTS, TABLES
 from storage.tables import read_table
 from storage.vouch import digest_of
 from study.verify import verify
@@ -22,24 +22,23 @@ def test_every_table_and_column_is_described_in_a_sentence():
             assert text.endswith(".") and len(text.split()) > 1, (table, text)
 
 
-def test_no_description_is_of_a_column_that_is_gone():
-    assert set(TABLES) == set(SCHEMAS) and set(COLUMNS) <= set(SCHEMAS)
-    for table, columns in COLUMNS.items():
-        assert set(columns) <= set(SCHEMAS[table].names)
-    assert set(COMMON) <= {name for schema in SCHEMAS.values() for name in schema.names}
+def test_a_common_column_means_the_same_and_is_of_one_type_unless_a_table_says_otherwise():
+    tables = [table for table in TABLES.values() if "box" in table.schema.names]
+    assert len({table.schema.field("box").metadata[b"description"] for table in tables}) == 1
+    assert common("t").equals(SCHEMAS["concepts"].field("t"), check_metadata=True)
+    assert common("top_label", null=True).nullable and not common("top_label").nullable
 
 
-def test_a_column_without_a_description_is_refused_by_name():
-    with pytest.raises(KeyError, match=r"'surprise' of table 'tags'"):
-        described("tags", pa.schema([("surprise", pa.int32())]), ("surprise",))
+def test_every_common_column_is_in_a_table():
+    assert set(_COMMON) <= {name for schema in SCHEMAS.values() for name in schema.names}
 
 
 def test_a_written_part_carries_the_words_and_the_key(tmp_path):
     found = pq.read_schema(add_part(tmp_path, "tags", "a", [TAG]))
-    assert found.metadata[b"description"].decode() == TABLES["tags"]
+    assert found.metadata[b"description"].decode() == TABLES["tags"].means
     assert found.metadata[b"key"] == b"prompt_id,label"
-    assert found.field("tagger").metadata[b"description"].decode() == COLUMNS["tags"]["tagger"]
-    assert found.field("label").metadata[b"description"].decode() == COMMON["label"]
+    assert found.field("tagger").metadata[b"description"].decode() == "Name of the tagger."
+    assert found.field("label").metadata[b"description"].decode() == "The label, e.g. tree."
 
 
 def test_parts_without_the_words_stay_valid_and_are_read_with_the_others(tmp_path):

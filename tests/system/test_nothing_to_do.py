@@ -63,7 +63,7 @@ def test_a_figure_that_is_gone_is_drawn_again(copy, served, launch):
     path = copy / GONE["a figure"]
     path.unlink()
     done = launch("run", TINY, "--root", str(copy))
-    assert done.returncode == 0 and path.is_file() and "figures: units 1, made_now 1" in done.stdout, done.stderr
+    assert done.returncode == 0 and path.is_file() and "figures: units 1, made now 1" in done.stdout, done.stderr
 
 
 def test_other_settings_are_not_finished(copy, capsys):

@@ -1,0 +1,133 @@
+"""Tables of the trained SAEs and of how the concepts of different times belong together."""
+
+from __future__ import annotations
+
+import pyarrow as pa
+
+from storage.declaring import BOOL, FLOAT64, INT32, INT64, SITE, SITE_KEY, TEXT, Table, column, common
+
+TABLES = (
+    Table(
+        "sae_metrics",
+        "How well each SAE reconstructs activations that it was not trained on, with its controls.",
+        key=(*SITE_KEY, "expansion", "seed", "kind"),
+        writers=("train", "share"),
+        columns=(
+            *SITE,
+            column("expansion", INT32, "Latents of the SAE for each channel of the block."),
+            column("seed", INT64, "Seed of the initialisation."),
+            column(
+                "kind",
+                TEXT,
+                "trained, untrained (as initialised), frozen (only the encoder trained) or shared (of all times).",
+            ),
+            column("explained_variance", FLOAT64, "1 - fvu, at most 1, over the dictionary split."),
+            column(
+                "fvu",
+                FLOAT64,
+                "Fraction of variance unexplained: squared error over squared deviation from the mean, all vectors.",
+            ),
+            column(
+                "scaled_mse",
+                FLOAT64,
+                "The same ratio taken channel by channel and averaged, over channels that vary.",
+            ),
+            column("l0", FLOAT64, "Mean number of latents on at a position; at most k."),
+            column("dead_fraction", FLOAT64, "Share of latents that never fire in the dictionary split, in [0, 1]."),
+            column(
+                "density_histogram",
+                pa.list_(INT64),
+                "Latents by how often they fire: below 1e-6, then in half decades up to 1.",
+            ),
+            column(
+                "stability",
+                FLOAT64,
+                "Of a further seed: mean cosine of its concept vectors to the first seed's, matched one to one; null "
+                "for the others.",
+                null=True,
+            ),
+            column("n_vectors", INT64, "Vectors that the metrics are taken over."),
+            column(
+                "n_train_vectors",
+                INT64,
+                "Vectors that training went through, repeats included; 0 for an untrained SAE.",
+            ),
+            column("steps", INT64, "Training steps; 0 for an untrained SAE."),
+            column("gamma", FLOAT64, "Length of the site's mean vector over the RMS deviation from it, at least 0."),
+        ),
+    ),
+    Table(
+        "concept_matches",
+        "Which concept of one time is which of the next, of the same block.",
+        key=("block", "conditioning", "k", "kind", "t_from", "t_to", "cid_from", "chosen_by"),
+        writers=("match",),
+        columns=(
+            common("block"),
+            common("conditioning"),
+            common("k"),
+            column(
+                "kind",
+                TEXT,
+                "trained: SAEs of single times; shared: the SAE of all times, where cid_to is cid_from.",
+            ),
+            column("t_from", FLOAT64, "The earlier diffusion time, nearer to noise, in [0, 1]."),
+            column("t_to", FLOAT64, "The later diffusion time, nearer to the image, in [0, 1]."),
+            column("cid_from", INT32, "The concept at t_from."),
+            column("chosen_by", TEXT, "How its partner was chosen: cosine, coactivation or identity (shared)."),
+            column("cid_to", INT32, "Its partner at t_to."),
+            column("cosine", FLOAT64, "Cosine of the two concept vectors, in [-1, 1]."),
+            column(
+                "coactivation",
+                FLOAT64,
+                "Positions of the same prompts where both fire over those where either does, in [0, 1].",
+            ),
+            column(
+                "coactivation_shuffled",
+                FLOAT64,
+                "The same with t_to read from another prompt: what position alone explains.",
+            ),
+            column("n_both", INT64, "Positions where both fire."),
+            column("mutual", BOOL, "Whether cid_from is also the choice of cid_to."),
+        ),
+    ),
+    Table(
+        "shared_concepts",
+        "Concepts of the SAE of all times, as they are at each time: one cid is one direction.",
+        key=(*SITE_KEY, "cid"),
+        writers=("label",),
+        columns=(
+            *SITE,
+            common("cid"),
+            common("alive"),
+            common("density"),
+            common("act_mean"),
+            common("act_max"),
+            common("n_images"),
+            common("top_label", null=True),
+            column(
+                "iou",
+                FLOAT64,
+                "IoU with top_label, pooled over all images, in [0, 1]; null without a label.",
+                null=True,
+            ),
+            column(
+                "iou_selection",
+                FLOAT64,
+                "The same over the selection half (even prompt ids), which chose the label: to rank by.",
+                null=True,
+            ),
+            column(
+                "iou_heldout",
+                FLOAT64,
+                "The same over the held-out half (odd prompt ids), which chose nothing: to report.",
+                null=True,
+            ),
+            column(
+                "iou_heldout_se",
+                FLOAT64,
+                "Standard error of iou_heldout, images as the sampling unit (delta method).",
+                null=True,
+            ),
+        ),
+    ),
+)

@@ -1,0 +1,87 @@
+"""docs/adding_a_stage.md is followed to the letter in a copy of the project: the stage is run, shown and checked."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.paths import ROOT
+
+pytestmark = [pytest.mark.system, pytest.mark.slow]
+ROOMS = ("concepts", "diffusion", "figures", "flows", "sae", "storage", "study", "tasks", "vision")
+
+
+def blocks() -> dict[str, str]:
+    """File -> the code that the page puts into it."""
+    page = (ROOT / "docs" / "adding_a_stage.md").read_text()
+    found = re.findall(r"```python\n# (\S+?)(?:, [^\n]*)?\n(.*?)```", page, re.S)
+    return dict(found)
+
+
+def put_before(path: Path, line: str, code: str) -> None:
+    """The last occurrence of a line has the code before it afterwards."""
+    before, found, after = path.read_text().rpartition(line)
+    assert found, (path, line)
+    path.write_text(before + code + found + after)
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory) -> Path:
+    """The rooms, with what the page adds; the weights and configurations are the project's own."""
+    project = tmp_path_factory.mktemp("project")
+    for room in ROOMS:
+        shutil.copytree(ROOT / room, project / room, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("configs", "miniature"):
+        (project / name).symlink_to(ROOT / name)
+    code = blocks()
+    assert list(code) == ["storage/declared_images.py", "study/stages.py", "tasks/sizes.py"]
+    put_before(project / "storage/declared_images.py", ")\n", code["storage/declared_images.py"])
+    put_before(project / "study/stages.py", '    Stage(\n        "label",\n', code["study/stages.py"])
+    (project / "tasks/sizes.py").write_text(code["tasks/sizes.py"])
+    return project
+
+
+@pytest.fixture(scope="module")
+def concepts(project, served):
+    """Runs the command line of the copy."""
+
+    def run(*arguments: str, code: int = 0) -> str:
+        command = [sys.executable, "-m", "flows.cli", *arguments]
+        variables = {**served, "PYTHONPATH": str(project)}
+        done = subprocess.run(command, cwd=project, env=variables, capture_output=True, text=True, timeout=400)
+        assert done.returncode == code, done.stdout + done.stderr
+        return done.stdout
+
+    return run
+
+
+def test_a_stage_is_added_by_three_files_and_everything_else_follows(tiny_study, concepts, tmp_path):
+    root = str(shutil.copytree(tiny_study, tmp_path / "study"))
+    assert re.search(r"sizes +0 / 4 +4 missing", concepts("status", root))
+    assert "made now: 4\n" in concepts("label", "configs/tiny.yaml", "--root", root)
+    assert re.search(r"sizes +4 / 4 +done", concepts("status", root))
+    assert "whole" in concepts("verify", root)
+    wrong = "select count(*) from label_sizes where share not between 0 and 1"
+    sky = (
+        "select count(*) from label_sizes s join label_cells c using (prompt_id, label) "
+        "where c.area_px = round(s.share * (select first(width * height) from images))"
+    )
+    everything = "select count(*) from label_cells"
+    told = [concepts("query", root, sql, "--format", "csv").split()[-1] for sql in (wrong, sky, everything)]
+    assert told[0] == "0" and told[1] == told[2] != "0"
+
+
+def test_what_the_stage_follows_from_undoes_it(tiny_study, concepts, tmp_path):
+    root = shutil.copytree(tiny_study, tmp_path / "study")
+    concepts("label", "configs/tiny.yaml", "--root", str(root))
+    given = ("configs/tiny.yaml", "--root", str(root), "--dry-run", "--set", "vision.mini.min_score=0.9")
+    assert re.search(r"sizes +4 of 4 units to be redone", concepts("revise", *given))
+    (root / "tables" / "label_sizes" / "000002.parquet").unlink()
+    assert "label_sizes/000002.parquet is missing [unit sizes/000002]" in concepts("verify", str(root), code=1)
+    concepts("repair", str(root))
+    assert "made now: 1\n" in concepts("label", "configs/tiny.yaml", "--root", str(root))
