@@ -18,7 +18,7 @@ from storage.lock import writing
 from storage.names import refuse_root
 from storage.publish import publish_run
 from storage.records import forget_record
-from study.config import RunSettings, load_config
+from study.config import load_config
 from study.opening import open_or_create
 from study.preconditions import require_before
 from study.provenance import git_sha, versions
@@ -27,7 +27,7 @@ from study.study import Study
 from study.undone import undone
 from tasks.cluster import ClusterLost
 from tasks.progress import StageProgress
-from tasks.runner import FIRST_SECONDS, Step, run
+from tasks.runner import FIRST_SECONDS, Runner, Step
 from tasks.units import Work, named, task_of, works_of
 
 CLUSTER_RETURNS = 3  # times that one stage outlives its cluster's scheduler
@@ -100,7 +100,8 @@ def run_command(study: Study, command: Command, **inputs: Any) -> dict[str, Any]
     """
     require_before(study, command.name)
     stages = stages_of(command.name)
-    made = sum(run_stages(study, chained, inputs) for chained in _chained(stages))
+    with Runner(study.config.run) as runner:
+        made = sum(run_stages(study, chained, runner, inputs) for chained in _chained(stages))
     total = sum(len(stage.units(study)) for stage in stages)
     return {"units": total, "made_now": made, **named(command.ending)(study)}
 
@@ -116,7 +117,7 @@ def _chained(stages: list[Stage]) -> list[list[Stage]]:
     return found
 
 
-def run_stages(study: Study, stages: list[Stage], inputs: dict[str, Any] | None = None) -> int:
+def run_stages(study: Study, stages: list[Stage], runner: Runner, inputs: dict[str, Any] | None = None) -> int:
     """Run the units that are to be made, each unit's stages one after the other. Returns how many there were."""
     works = {stage.name: works_of(study, stage, inputs) for stage in stages}
     todo = {stage.name: set(undone(study, stage, _units(works[stage.name]))) for stage in stages}
@@ -138,16 +139,15 @@ def run_stages(study: Study, stages: list[Stage], inputs: dict[str, Any] | None 
             [Step(task_of(w.stage), {"study": study, "work": w}, progress[w.stage.name]) for w in chain]
             for chain in _chains(works, rest)
         ]
-        run(_runner_settings(study, stages), chains, patience)
+        if all(stage.local for stage in stages):
+            with Runner(study.config.run.model_copy(update={"task_runner": "thread"})) as here:
+                here.run(chains)
+        else:
+            runner.run(chains, patience)
 
     if any(todo.values()):
         though_the_cluster_goes(run_the_rest)
     return sum(map(len, todo.values()))
-
-
-def _runner_settings(study: Study, stages: list[Stage]) -> RunSettings:
-    settings = study.config.run
-    return settings.model_copy(update={"task_runner": "thread"}) if all(s.local for s in stages) else settings
 
 
 def _units(works: list[Work]) -> list[str]:

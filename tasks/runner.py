@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any, NamedTuple
+from contextlib import ExitStack, contextmanager
+from typing import Any, NamedTuple, Self
 
 from prefect import Task
 from prefect.futures import as_completed
@@ -58,27 +58,56 @@ class Step(NamedTuple):
     progress: StageProgress
 
 
-def run(settings: RunSettings, chains: list[list[Step]], patience: float = FIRST_SECONDS) -> list[Any]:
-    """Run chains of tasks, each task after the one before it in its chain. Returns the results, as they came in.
+class Runner:
+    """Runs chains of tasks for one command. Its task runner is started for the first of them and kept for the next.
 
-    All first tasks are submitted before the second ones: a task that waits for another holds a worker meanwhile. The
-    first failure is raised after what is under way has ended; what it wrote is kept.
+    A cluster of the command's own takes its workers some seconds each to start. It ends with the command, and with it
+    the models that its workers hold.
     """
+
+    def __init__(self, settings: RunSettings) -> None:
+        self.settings = settings
+        self._open = ExitStack()
+        self._started: TaskRunner[Any] | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *raised: Any) -> None:
+        self._open.__exit__(*raised)
+
+    def run(self, chains: list[list[Step]], patience: float = FIRST_SECONDS) -> list[Any]:
+        """Run chains, each task after the one before it in its chain. Returns the results, as they came in.
+
+        The first failure is raised after what is under way has ended; what it wrote is kept. ``patience`` and what else
+        is raised are ``started_runner``'s; after any failure the task runner is started anew.
+        """
+        try:
+            if self._started is None:
+                self._started = self._open.enter_context(started_runner(self.settings, patience))
+            return _run_on(self._started, self.settings, chains)
+        except BaseException:
+            ended, self._open, self._started = self._open, ExitStack(), None
+            with ended:  # says what a cluster's failure means
+                raise
+
+
+def _run_on(runner: TaskRunner[Any], settings: RunSettings, chains: list[list[Step]]) -> list[Any]:
+    """All first tasks are submitted before the second ones: a task that waits for another holds a worker meanwhile."""
     futures: list[list[Any]] = [[] for _ in chains]
     progress_of: dict[int, StageProgress] = {}
+    for depth in range(max(map(len, chains), default=0)):
+        for chain, before in zip(chains, futures, strict=True):
+            if depth < len(chain):
+                step = chain[depth]
+                future = runner.submit(with_retries(step.task, settings), step.parameters, wait_for=before[-1:])
+                before.append(future)
+                progress_of[id(future)] = step.progress
     results = []
-    with started_runner(settings, patience) as runner:
-        for depth in range(max(map(len, chains), default=0)):
-            for chain, before in zip(chains, futures, strict=True):
-                if depth < len(chain):
-                    step = chain[depth]
-                    future = runner.submit(with_retries(step.task, settings), step.parameters, wait_for=before[-1:])
-                    before.append(future)
-                    progress_of[id(future)] = step.progress
-        for future in _finished([chain for chain in futures if chain]):
-            results.append(future.result())
-            progress_of[id(future)].step()
-            _release(future)
+    for future in _finished([chain for chain in futures if chain]):
+        results.append(future.result())
+        progress_of[id(future)].step()
+        _release(future)
     return results
 
 

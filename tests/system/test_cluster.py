@@ -23,7 +23,7 @@ from study.publish import publish
 from study.stages import Stage
 from study.study import Study
 from tasks.progress import StageProgress, listening
-from tasks.runner import Step, run, started_runner
+from tasks.runner import Runner, Step, started_runner
 from tasks.units import task_of, works_of
 from tests.paths import ROOT
 from tests.ports import free_port
@@ -75,7 +75,8 @@ def test_what_a_killed_worker_had_finished_is_not_done_again(server, tmp_path):
         progress = StageProgress("collect", 0, shards)
         progress.step = lambda units=1: kill_one_when_half_is_done()
         works = works_of(study, stage_of(shards))
-        return len(run(DASK, [[Step(task_of(w.stage), {"study": study, "work": w}, progress)] for w in works]))
+        with Runner(DASK) as runner:
+            return len(runner.run([[Step(task_of(w.stage), {"study": study, "work": w}, progress)] for w in works]))
 
     assert stage() == shards and killed
     times = [line.split()[0] for line in (tmp_path / "done.txt").read_text().splitlines()]
@@ -129,7 +130,8 @@ def test_a_stage_outlives_its_clusters_scheduler(server, tmp_path):
 
     @flow
     def stage() -> int:
-        return run_stages(study, [stage_of(20)])
+        with Runner(settings) as runner:
+            return run_stages(study, [stage_of(20)], runner)
 
     start_cluster()
     try:

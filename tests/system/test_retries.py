@@ -1,5 +1,6 @@
 """What is tried again and what is not, on Prefect's own engine."""
 
+import contextlib
 import threading
 import time
 
@@ -10,9 +11,9 @@ from prefect.settings import PREFECT_API_URL, PREFECT_HOME, temporary_settings
 from flows.server import prefect_server
 from storage.errors import StorageError
 from study.config import RunSettings
+from tasks import runner as runner_module
 from tasks.progress import StageProgress
-from tasks.runner import Step
-from tasks.runner import run as run_chains
+from tasks.runner import Runner, Step
 
 pytestmark = pytest.mark.system
 SETTINGS = RunSettings(retries=2, retry_delay=0.0, max_workers=2)
@@ -29,6 +30,11 @@ def server(new_home):
         patched.setenv("PREFECT_HOME", str(home))
         with prefect_server():
             yield
+
+
+def run_chains(settings, given):
+    with Runner(settings) as runner:
+        return runner.run(given)
 
 
 def run(unit, names):
@@ -145,3 +151,36 @@ def test_the_results_of_every_step_are_returned():
         return run_chains(SETTINGS, [[Step(act, {"step": step}, progress) for step in chain] for chain in ("ab", "c")])
 
     assert sorted(stage()) == ["a", "b", "c"]
+
+
+def test_a_runner_is_kept_for_the_next_stage_and_started_anew_after_a_failure(monkeypatch):
+    started = []
+
+    @contextlib.contextmanager
+    def noting(settings, patience):
+        started.append(patience)
+        with original(settings, patience) as runner:
+            yield runner
+
+    original = runner_module.started_runner
+    monkeypatch.setattr(runner_module, "started_runner", noting)
+
+    @task
+    def act(fails: bool) -> str:
+        if fails:
+            raise StorageError("no such column")
+        return "done"
+
+    @flow
+    def stage() -> None:
+        progress = StageProgress("test", 0, 4)
+        with Runner(SETTINGS) as runner:
+            for _ in range(2):
+                assert runner.run([[Step(act, {"fails": False}, progress)]], 1.0) == ["done"]
+            assert started == [1.0]
+            with pytest.raises(StorageError, match="no such column"):
+                runner.run([[Step(act, {"fails": True}, progress)]], 2.0)
+            assert runner.run([[Step(act, {"fails": False}, progress)]], 3.0) == ["done"]
+        assert started == [1.0, 3.0]
+
+    stage()
