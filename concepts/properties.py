@@ -21,18 +21,20 @@ def cohesion(columns: Mapping[str, Any], vectors: Mapping[str, np.ndarray], n_co
 
     Labels and their counts are the paper's list, see ``embeddings.label_lists``: a label counts as often as it was hit.
     1 for a concept of one label, whatever its count; 0 where the labels cancel, so that no direction is theirs; NaN
-    without a label. ``vectors`` maps every label to [E], none of them zero.
+    without a label. ``vectors`` maps every label to [E]; one of length 0, as centring leaves a study's only label, has
+    no direction and adds none.
     """
     found = np.full(n_concepts, np.nan)
     weights_CL, labels = label_lists(columns, n_concepts)
     if not labels:
         return found
     vectors_LE = np.stack([vectors[label] for label in labels]).astype(float)
-    units_LE = vectors_LE / np.linalg.norm(vectors_LE, axis=1, keepdims=True)
+    lengths_L = np.linalg.norm(vectors_LE, axis=1)
+    units_LE = vectors_LE / np.where(lengths_L > 0, lengths_L, 1)[:, None]
     total_C, distinct_C = weights_CL.sum(1), np.diff(weights_CL.indptr)
     means_CE, units_CE = ((weights_CL @ rows) / np.maximum(total_C, 1)[:, None] for rows in (vectors_LE, units_LE))
     length_C = np.linalg.norm(means_CE, axis=1)
-    length_C[length_C < 1e-9 * np.linalg.norm(vectors_LE, axis=1).max()] = np.inf
+    length_C[length_C <= 1e-9 * lengths_L.max()] = np.inf
     found[distinct_C > 0] = ((means_CE * units_CE).sum(1) / length_C)[distinct_C > 0]
     found[distinct_C == 1] = 1.0
     return found

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import entropy
 
-from concepts.embeddings import concept_embeddings
+from concepts.embeddings import centre, concept_embeddings
 from concepts.properties import ColourSums, PlaceSums, cohesion, coverage, position_selectivity, separability
 
 LABELS = ("cat", "dog", "sky", "tree", "car")
@@ -263,6 +263,16 @@ def test_a_concept_that_is_on_everywhere_alike_has_no_arrangement_to_tell_of(see
     strengths = np.random.default_rng(seed).random((300, 1))
     with np.errstate(all="raise"):
         assert math.isnan(score(np.tile(strengths, 64)))
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_studys_only_label_which_centring_leaves_without_a_direction_is_pure_and_no_warning():
+    only = centre(np.array([[3.0, 4.0]]))[0]
+    columns = {"cid": np.array([0]), "label": np.array(["cat"], object), "n_hit50": np.array([2])}
+    assert not only.any() and cohesion(columns, {"cat": only}, 2)[0] == 1.0
+    # Among others it adds nothing: of cat and dog the mean is along the dog, which alone has a cosine to it.
+    both = {"cid": np.array([0, 0]), "label": np.array(["cat", "dog"], object), "n_hit50": np.array([1, 3])}
+    assert cohesion(both, {"cat": only, "dog": np.array([0.0, 2.0])}, 1)[0] == pytest.approx(0.75)
 
 
 def test_cohesion_is_of_directions_however_long_the_vectors():
