@@ -7,15 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.compute as pc
 
-from concepts.cases import CONCEPTS, EVERYWHERE, RANDOM, UNEDITED
-from concepts.effect_table import ALL, NEW, case_of
+from concepts.effect_table import ALL, NEW
 from concepts.effects import region_mask
 from concepts.layout import ALL_LABELS, first_images
+from concepts.pictured import best_of_each_label, pictured_edits
 from concepts.scan import example_map
-from concepts.settings import REGIONS
 from figures import draw
 from storage.images import decode_png
 from storage.tables import read_table
@@ -27,7 +25,6 @@ from study.study import Study
 from tasks.layout import Predictor
 
 COLUMNS, CARDS = 8, 10
-_REGIONS = (*REGIONS, EVERYWHERE)
 FOLLOWED, FOLLOWED_IMAGES = 6, 3  # concepts followed through time, and images of each
 
 
@@ -71,20 +68,11 @@ def _cards(study: Study, path: Path) -> None:
     """
     filters = [("kind", "==", "trained"), ("assigned", "==", True), ("conditioning", "==", "cond")]
     filters += [("t", "==", min(study.config.sites.times))]
-    carried = _carried(read_table(study.root, "concept_labels", filters=filters))
+    carried = best_of_each_label(read_table(study.root, "concept_labels", filters=filters).to_pylist())
     cards = [card for card in (_card(study, row) for row in carried[:CARDS]) if card["examples"]]
     if not cards:
         raise NothingToShow("no concept of a cond site carries a label at the last time")
     draw.concept_cards(cards, path, _deciles(study))
-
-
-def _carried(labels: pa.Table) -> list[dict[str, Any]]:
-    """The row of each label with the largest IoU on the selection half, best first."""
-    best: dict[str, dict[str, Any]] = {}
-    by_iou = sorted(labels.to_pylist(), key=lambda r: (-r["iou_selection"], r["label"], r["block"], r["cid"]))
-    for row in by_iou:
-        best.setdefault(row["label"], row)
-    return list(best.values())
 
 
 def _deciles(study: Study) -> list[str]:
@@ -117,7 +105,7 @@ def _through_time(study: Study, path: Path) -> None:
     filters = [("kind", "==", SHARED), ("block", "==", block), ("conditioning", "==", "cond"), ("k", "==", k)]
     labels = read_table(study.root, "concept_labels", filters=filters)
     at_the_end = pc.and_(pc.equal(labels["t"], times[-1]), labels["assigned"])
-    chosen = _carried(labels.filter(at_the_end))[:FOLLOWED]
+    chosen = best_of_each_label(labels.filter(at_the_end).to_pylist())[:FOLLOWED]
     if not chosen:
         raise NothingToShow(f"no concept of all times carries a label at block {block} at the last time")
     maps = shared_maps(study, block, k, [row["cid"] for row in chosen])
@@ -205,33 +193,12 @@ def _effects(study: Study, path: Path) -> None:
 
 
 def _interventions(study: Study, path: Path) -> None:
-    """A case of each target, in the first (spatial) or second (global) window, picked before any success is known.
-
-    Of the cases that the unedited image does not fulfil, by prompt and region, the first of the first target, the
-    second of the second, and so on, so that not all show one quadrant.
-    """
+    """A case of each target, picked before any success is known."""
     rows = read_table(study.root, "interventions").to_pylist()
-    windows = list(study.config.interventions.windows)
-    items = []
-    shown_windows = (("spatial", windows[0]), ("global", windows[min(1, len(windows) - 1)])) if windows else ()
-    for kind, window in shown_windows:
-        of_kind = [r for r in rows if r["kind"] == kind and r["window"] == window]
-        fulfilled = {case_of(r) for r in of_kind if r["control"] == UNEDITED and r["success"]}
-        for number, target in enumerate(sorted({r["target"] for r in of_kind})):
-            edited = [r for r in of_kind if r["target"] == target and r["control"] == CONCEPTS and r["image"]]
-            new = [r for r in edited if case_of(r) not in fulfilled]
-            new.sort(key=lambda r: (r["prompt_id"], _REGIONS.index(r["region"])))
-            shown = new[number % len(new)] if new else None
-            if shown and (control := _control_of(shown, of_kind)) is not None:
-                items.append(_case(study, shown, control))
-    if not items:
+    pairs = pictured_edits(rows, list(study.config.interventions.windows))
+    if not pairs:
         raise NothingToShow("no edit that the image before lacks, and its control, are kept in the windows shown")
-    draw.interventions(items[:COLUMNS], path)
-
-
-def _control_of(edited: dict[str, Any], rows: list[dict[str, Any]]) -> dict[str, Any] | None:
-    controls = (r for r in rows if r["control"] == RANDOM and r["image"])
-    return next((r for r in controls if case_of(r) == case_of(edited)), None)
+    draw.interventions([_case(study, *pair) for pair in pairs[:COLUMNS]], path)
 
 
 def _case(study: Study, edited: dict[str, Any], control: dict[str, Any]) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from study.study import Study
 from tasks import draw
 from tasks.artifacts import bench_summary
 from tasks.effects import summarise_effects
-from tests.parts import add_part, label_row
+from tests.parts import add_part
 
 CONFIG = Path(__file__).parents[2] / "configs" / "tiny.yaml"
 PROMPTS = 6
@@ -78,14 +78,6 @@ def test_the_picture_shows_cases_that_no_success_has_picked(study, monkeypatch):
         draw._interventions(study, Path("unused"))
     titles = [[item["title"] for item in items] for items in shown]
     assert titles[0] == titles[1] == ["house, early\ntop left", "tree, early\nbottom left"]
-
-
-def test_a_figure_shows_the_concept_that_the_selection_half_picks(study):
-    """Best first, one of each label; a held-out IoU that is reported has chosen nothing."""
-    rows = [label_row(0, 0.4, iou_heldout=0.9), label_row(1, 0.5, iou_heldout=0.1), label_row(2, 0.6, label="sky")]
-    add_part(study.root, "concept_labels", "a", rows)
-    found = draw._carried(read_table(study.root, "concept_labels"))
-    assert [(row["label"], row["cid"]) for row in found] == [("sky", 2), ("tree", 1)]
 
 
 def bench_row(t, f1_chosen, f1):
