@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from concepts.cases import RANDOM
+from concepts.cases import CONCEPTS, RANDOM
 
 
 def rms_norm(updates: np.ndarray) -> float:
@@ -52,12 +52,12 @@ class ConceptEdit:
     ) -> Tensor:
         """The update after a spatial edit; ``codes`` (values, latents), each [B * H * W, K], are the update's.
 
-        The control takes away as much as the concepts write outside the region, along its own direction.
+        A control takes away as much as the concepts write outside the region, along its own direction.
         """
         directions_B11D = _per_cell(directions_BD, delta_BHWD)
         written = contribution(*codes, self.vectors_MD, self.cids_C)
         removed_BHWD = written.reshape(delta_BHWD.shape).to(delta_BHWD)
-        if self.control == RANDOM:
+        if self.control != CONCEPTS:
             removed_BHWD = removed_BHWD.norm(dim=-1, keepdim=True) * directions_B11D
         return spatial_edit(delta_BHWD, directions_B11D, removed_BHWD, region_BHW.to(delta_BHWD.device), self.size)
 

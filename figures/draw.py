@@ -12,8 +12,11 @@ from matplotlib.patches import Rectangle
 
 from figures.style import BLUE, COLOURS, GREY, RED, bare, in_our_style, panels, save
 
-CONTROL_NAMES = {"none": "by concepts", "random_direction": "random direction", "unedited": "unedited"}
-CONTROL_COLOURS = (BLUE, RED, GREY)
+CONTROLS = {  # of the column ``control``: what it is called, and its colour
+    "none": ("by concepts", BLUE),
+    "random_direction": ("random direction", RED),
+    "unedited": ("unedited", GREY),
+}
 KIND_STYLES = {"trained": "-o", "shared": "--s", "frozen": "-.+", "untrained": ":x"}
 LAYOUT_METHODS = ("concepts", "evidence", "posterior", "position", "shuffled")
 
@@ -200,7 +203,7 @@ def intervention_effects(rows: list[dict[str, Any]], windows: list[str], path: P
     kinds = [kind for kind in ("spatial", "global") if any(r["kind"] == kind for r in rows)]
     figure, axes = panels(1, len(kinds), figsize=(3.4 * len(kinds), 2.8), sharey=True)
     for axis, kind in zip(axes[0], kinds, strict=True):
-        for i, (control, name) in enumerate(CONTROL_NAMES.items()):
+        for i, (control, (name, colour)) in enumerate(CONTROLS.items()):
             found = {r["window"]: r for r in rows if r["kind"] == kind and r["control"] == control}
             at = [j for j, window in enumerate(windows) if window in found]
             shown = [found[windows[j]] for j in at]
@@ -208,9 +211,7 @@ def intervention_effects(rows: list[dict[str, Any]], windows: list[str], path: P
             ends = [[r[end] for r in shown] for end in ("success_ci_low", "success_ci_high")]
             reach = np.abs(np.array(ends, float) - middle)  # null, where prompts say nothing of it, becomes NaN: no bar
             x = np.array(at) + 0.16 * (i - 1)
-            axis.errorbar(
-                x, middle, np.maximum(reach, 0), fmt="o", ms=4, lw=1.2, capsize=2, color=CONTROL_COLOURS[i], label=name
-            )
+            axis.errorbar(x, middle, np.maximum(reach, 0), fmt="o", ms=4, lw=1.2, capsize=2, color=colour, label=name)
         axis.set_xticks(range(len(windows)), windows)
         axis.set_title(f"{kind} edits")
     axes[0, 0].set_ylabel("success where it was not so before\n(95 % interval)")

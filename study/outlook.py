@@ -11,6 +11,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
+from concepts.cases import EDITED
 from concepts.settings import REGIONS
 from diffusion.model import Facts
 from sae.members import members_of
@@ -84,12 +85,12 @@ def _shown_of_train(config: StudyConfig) -> int:
 
 
 def edits_of(config: StudyConfig) -> int:
-    """At most so many edited images are kept in the tables: every case by concepts and by a random direction."""
+    """At most so many edited images are kept in the tables: every case by concepts and by each control."""
     edits, found = config.interventions, 0
     for kind, targets in zip(KINDS, (edits.objects, edits.styles), strict=True):
         regions = len(REGIONS) if kind == "spatial" else 1
         prompts = min(edits.prompts_per_target, config.prompts.splits["style"])
-        found += 2 * len(targets) * len(edits.windows) * prompts * regions
+        found += len(EDITED) * len(targets) * len(edits.windows) * prompts * regions
     return found
 
 

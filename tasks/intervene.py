@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from concepts.cases import CONCEPTS, RANDOM, UNEDITED, Case
+from concepts.cases import EDITED, UNEDITED, Case
 from storage.images import encode_png
 from study.publish import publish
 from study.study import Study
@@ -29,7 +29,7 @@ def run_edits(study: Study, edit: PlannedEdit) -> dict[str, Any]:
     before = originals_of(study, cases)
     rows = _rows(study, edit, cases, before, before, UNEDITED, len(cids), 0.0)
     if cids and cases:
-        for control in (CONCEPTS, RANDOM):
+        for control in EDITED:
             images = Editor(study, edit, cids, strength, control).run(cases)
             rows += _rows(study, edit, cases, images, before, control, len(cids), strength)
     publish(study, "intervene", edit.name, {"interventions": rows}, extra={"cids": cids, "cases": len(cases)})

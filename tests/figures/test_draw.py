@@ -47,7 +47,7 @@ def effects(value):
         {"kind": k, "window": w, "control": c, "success": value, "success_ci_low": 0.1, "success_ci_high": 0.9}
         for k in ("spatial", "global")
         for w in WINDOWS
-        for c in draw.CONTROL_NAMES
+        for c in draw.CONTROLS
         if (k, w, c) != ("global", "final", "none")  # a target that no concept carries has no edited rows
     ]
 
