@@ -1,7 +1,7 @@
 """Renews the answers that stand below the SQL of the pages, from a study: no number there is typed by hand.
 
     python -m benchmarks.answers runs/mini            # rewrites README.md and pages of docs/ (PAGES)
-    python -m benchmarks.answers runs/mini --check    # says which answers are others, and exits with 1 if one is
+    python -m benchmarks.answers runs/mini --check    # says which answers differ, and exits with 1 if one does
 
 The study is the demo's (``make demo``), with the bench on it (docs/bench.md) for the questions that ask it.
 """
@@ -51,7 +51,7 @@ def main(argv: list[str] | None = None) -> int:
             print(f"{page.relative_to(REPO)}: another answer to: {' '.join(sql.split())[:80]}...")
         if not options.check:
             page.write_text(after, encoding="utf-8")
-    print(f"{different} answers are others")
+    print(f"{different} answers differ")
     return 1 if options.check and different else 0
 
 
