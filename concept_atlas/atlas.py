@@ -17,7 +17,7 @@ from storage.site import Site
 from storage.tables import count_rows, read_table
 from study.errors import StudyError
 from study.opening import recorded_study
-from study.reading import images_of, label_masks, prompts_of
+from study.reading import images_of, label_masks, prompts_of, refuse_unknown_prompt
 from study.saes import TRAINED
 from study.study import Study
 
@@ -94,12 +94,12 @@ class Atlas:
 
     def caption(self, prompt_id: int) -> str:
         """What an image was sampled from."""
-        self._known(prompt_id)
+        refuse_unknown_prompt(self._study, prompt_id)
         return str(prompts_of(self._study, prompt_id, prompt_id + 1)["caption"][0])
 
     def image(self, prompt_id: int) -> Image.Image:
         """An image of the study. Raises ``StudyError`` for one that was not kept: of the train split few are."""
-        self._known(prompt_id)
+        refuse_unknown_prompt(self._study, prompt_id)
         found = images_of(self._study, prompt_id, prompt_id + 1)
         if prompt_id not in found:
             raise StudyError(
@@ -110,17 +110,12 @@ class Atlas:
 
     def segments(self, prompt_id: int) -> dict[str, np.ndarray]:
         """Label -> bool [rows, columns] of the image's pixels, all its segments together; empty for no segment."""
-        self._known(prompt_id)
+        refuse_unknown_prompt(self._study, prompt_id)
         return label_masks(self._study, prompt_id, prompt_id + 1).get(prompt_id, {})
 
     def codes(self, prompt_id: int, block: str, t: float, conditioning: str = "cond", k: int | None = None) -> Codes:
         """Which concepts are on in each place of an image at a site, and how strongly."""
         return self.at(block, t, conditioning, k).codes(prompt_id)
-
-    def _known(self, prompt_id: int) -> None:
-        total = sum(self._study.config.prompts.splits.values())
-        if not 0 <= prompt_id < total:
-            raise StudyError(f"{self.root} has no prompt {prompt_id}: they go from 0 to {total - 1}")
 
     def __repr__(self) -> str:
         return f"<Atlas of study {self.name!r} in {self.root}: {len(self.sites)} sites>"

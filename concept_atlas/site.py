@@ -15,20 +15,19 @@ from PIL import Image
 
 from concept_atlas.html import facts_table, overlaid, picture, row_of
 from concepts.scan import example_map
-from figures.cards import concept_card
-from sae.model import SAE
 from storage.site import Site
 from storage.tables import Filters, read_table
-from study.codes import encode_maps
 from study.errors import StudyError
-from study.reading import images_by_id
+from study.reading import images_by_id, refuse_unknown_prompt
 from study.saes import SHARED, TRAINED
 from study.store import store_of
 from study.study import Study
-from tasks.cards import card_of
 
 if TYPE_CHECKING:
     import dask.array
+
+    from sae.model import SAE
+    from study.at import Dictionary
 
 KINDS = (TRAINED, SHARED)
 DIMENSIONS = ("prompt", "row", "column", "channel")
@@ -70,9 +69,12 @@ class SiteView:
 
     def __init__(self, study: Study, site: Site, k: int, kind: str = TRAINED) -> None:
         self._study, self.site, self.k, self.kind = study, site, k, kind
-        self._here = study.at(site, k)
         self.path = site.path
-        self._filters = self._here.filters
+        self._filters: Filters = [*site.filters, ("k", "==", k)]
+
+    @cached_property
+    def _here(self) -> Dictionary:
+        return self._study.at(self.site, self.k)
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -107,9 +109,9 @@ class SiteView:
 
     def codes(self, prompt_id: int) -> Codes:
         """Which concepts are on in each place of an image, and how strongly."""
-        total = store_of(self._study).n_prompts
-        if not 0 <= prompt_id < total:
-            raise StudyError(f"{self._study.root} has no prompt {prompt_id}: they go from 0 to {total - 1}")
+        from study.codes import encode_maps  # imports torch
+
+        refuse_unknown_prompt(self._study, prompt_id)
         maps = store_of(self._study).read(self.site, prompt_id, prompt_id + 1)
         values, latents = encode_maps(self.sae, maps)
         rows, columns, _ = self.shape
@@ -217,6 +219,9 @@ class Concept:
 
     def card(self) -> Image.Image:
         """Its page, as ``concepts card`` draws it; nothing is written into the study."""
+        from figures.cards import concept_card  # imports matplotlib
+        from tasks.cards import card_of
+
         with tempfile.TemporaryDirectory(prefix="concept-card-") as folder:
             path = Path(folder) / "card.png"
             concept_card(card_of(self._study.root, self._view.site, self._view.k, self.cid), path)

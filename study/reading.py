@@ -21,6 +21,13 @@ def prompts_of(study: Study, start: int, stop: int) -> pa.Table:
     return read_table(study.root, "prompts", filters=[("prompt_id", ">=", start), ("prompt_id", "<", stop)])
 
 
+def refuse_unknown_prompt(study: Study, prompt_id: int) -> None:
+    """Raise ``StudyError`` for a number that is no prompt's."""
+    total = sum(study.config.prompts.splits.values())
+    if not 0 <= prompt_id < total:
+        raise StudyError(f"{study.root} has no prompt {prompt_id}: they go from 0 to {total - 1}")
+
+
 def images_of(study: Study, start: int, stop: int) -> dict[int, np.ndarray]:
     """Decoded images by prompt id, start <= prompt_id < stop, of those that are kept.
 

@@ -17,10 +17,10 @@ from storage.site import Site
 from storage.tables import Filters, read_table
 from study.errors import StudyError
 from study.paths import split_range, unit_name
+from study.pictures import put_picture
 from study.saes import TRAINED
 from study.study import Study
 from study.units import CARD_STAGE
-from tasks.figures import put_picture
 
 SITE = ("block", "t", "conditioning", "k")
 LABEL_LINES = 14  # a page's table; the paper's rule lists hundreds of labels of some concepts

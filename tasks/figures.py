@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -10,11 +9,10 @@ from typing import Any
 
 from prefect import get_run_logger
 
-from storage.atomic import scratch_of, write_atomic
-from storage.errors import AtlasError, write_errors_named
-from storage.publish import publish_unit
-from storage.records import forget_record, read_record
+from storage.errors import AtlasError
+from storage.records import read_record
 from study.errors import StudyError
+from study.pictures import put_picture
 from study.publish import publish
 from study.study import Study
 from study.units import DRAW_UNIT, FIGURE_STAGE
@@ -43,23 +41,6 @@ def draw_all(study: Study) -> Drawn:
         except Exception as error:  # whatever it is, the other figures can be drawn
             found.failed[name] = error
     return found
-
-
-def put_picture(root: str | Path, stage: str, path: Path, config_hash: str, draw: Callable[[Path], object]) -> None:
-    """Have ``draw`` write a PNG, put it at ``path`` whole, then write the record that vouches for it.
-
-    Raises ``StorageError`` where the system refuses to write; what was there then stays, with its record.
-    """
-    scratch = scratch_of(path)
-    with write_errors_named(path):
-        try:
-            draw(scratch)
-            picture = scratch.read_bytes()
-        finally:
-            scratch.unlink(missing_ok=True)
-    forget_record(root, stage, path.stem)
-    write_atomic(path, picture)
-    publish_unit(root, stage, path.stem, {}, path.stem, config_hash, [path])
 
 
 def draw_figures(study: Study) -> dict[str, Any]:

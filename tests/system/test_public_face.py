@@ -263,3 +263,10 @@ def test_a_folder_with_modules_of_our_names_gets_in_nobodys_way(installed, tiny_
     code = f"import sys; sys.path.pop(0); from flows.cli import main; sys.exit(main(['status', {str(tiny_study)!r}]))"
     done = subprocess.run([installed, "-c", code], cwd=tmp_path, env=plain, capture_output=True, text=True)
     assert done.returncode == 0 and "study tiny" in done.stdout, done.stderr  # as the console script is started
+
+
+def test_the_import_waits_for_no_model_library():
+    heavy = ("torch", "prefect", "transformers", "diffusers", "matplotlib")
+    code = f"import sys, concept_atlas; print([name for name in {heavy!r} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

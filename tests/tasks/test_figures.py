@@ -13,11 +13,12 @@ from storage.errors import AtlasError, StorageError
 from storage.records import read_record
 from study.config import load_config
 from study.errors import StudyError
+from study.pictures import put_picture
 from study.study import Study
 from study.verify import verify
 from tasks import draw
 from tasks.draw import FIGURES, NothingToShow
-from tasks.figures import draw_all, put_picture, refuse_failed
+from tasks.figures import draw_all, refuse_failed
 from tests.parts import open_study
 from tests.paths import ROOT
 
