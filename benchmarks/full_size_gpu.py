@@ -20,7 +20,7 @@ from torch import Tensor
 
 from benchmarks import sae_kernels, sae_peers, vision
 from diffusion.model import DiffusionModel, load_model
-from diffusion.sampling import Edit, Record, Samples, sample
+from diffusion.sampling import Edit, Samples, SitesToRecord, sample
 from diffusion.settings import ModelSettings, SamplingSettings
 from sae.kernels import work_on
 from sae.members import Member, Stack
@@ -56,9 +56,9 @@ class Subject:
         return load_model(ModelSettings(path=str(self.folder), device=self.device, dtype=dtype))
 
     @property
-    def record(self) -> Record:
+    def record(self) -> SitesToRecord:
         """All blocks at three times."""
-        return Record(self.blocks, TIMES)
+        return SitesToRecord(self.blocks, TIMES)
 
 
 def check_gpu(model: Path, peers: Path | None = None) -> list[str]:
@@ -199,7 +199,7 @@ def vision_models(subject: Subject) -> list[str]:
 
 
 def _sampled(
-    model: DiffusionModel, count: int, record: Record | None = None, changes: list[Edit] | None = None
+    model: DiffusionModel, count: int, record: SitesToRecord | None = None, changes: list[Edit] | None = None
 ) -> Samples:
     return sample(model, CAPTIONS[:count], SEEDS[:count], SAMPLING, record, changes or [])
 

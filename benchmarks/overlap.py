@@ -21,7 +21,7 @@ import torch
 from concepts.codes import Codes
 from concepts.overlap import LEVELS, PAIR_SUMS, OverlapStats, where_on
 from concepts.properties import ColourSums
-from concepts.scan import ConceptScan, Examples
+from concepts.scan import ConceptScan, StrongestImages
 from sae.model import TopKSAE
 from study.codes import encode_maps
 
@@ -99,7 +99,7 @@ def labelling_steps(images: list[Image], act_max: np.ndarray) -> dict[str, float
     for part in codes:
         scan.add_maxima(part)
     found = {"maxima": per_image(scan.add_maxima, codes), "sums": per_image(scan.add_images, codes)}
-    examples = Examples(scan, 10, 3)
+    examples = StrongestImages(scan, 10, 3)
     found["examples"] = per_image(examples.offer, codes)
     colours, rng = ColourSums(CONCEPTS), np.random.default_rng(0)
     rgb = rng.integers(0, 256, (256, 3)).astype(np.uint8)

@@ -20,7 +20,7 @@ from torch import Tensor
 from sae import primitives
 from sae.kernels import work_on
 from sae.members import Member, Stack
-from sae.primitives import bag, products
+from sae.primitives import sddmm, spmm
 from sae.settings import SAESettings
 from sae.sparse import ByLatent, chosen_from_rows
 from sae.step import TrainState, train_step
@@ -62,8 +62,8 @@ def operations(d: int, n: int, k: int) -> dict[str, Callable[[], Tensor]]:
     order = ByLatent.of(chosen)
     values_E = torch.rand(VECTORS * k, device="cuda", generator=generator)
     return {
-        "products": lambda: products(x_ND, W_MD, chosen.vectors_E, chosen.latents_E),
-        "bag by row": lambda: bag(W_MD, chosen.latents_E, chosen.offsets_R, values_E),
+        "products": lambda: sddmm(x_ND, W_MD, chosen.vectors_E, chosen.latents_E),
+        "bag by row": lambda: spmm(W_MD, chosen.latents_E, chosen.offsets_R, values_E),
         "bag by latent": lambda: order.sum_rows(x_ND, chosen.vectors_E, values_E),
     }
 

@@ -16,7 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 import torch
 
 from diffusion.model import DiffusionModel, load_model
-from diffusion.sampling import Edit, Record, sample
+from diffusion.sampling import Edit, SitesToRecord, sample
 from diffusion.settings import ModelSettings, SamplingSettings
 from storage.images import encode_png
 
@@ -77,7 +77,7 @@ def side_by_side(models: list[DiffusionModel]) -> None:
 
 def collected(model: DiffusionModel, decode: bool) -> None:
     """What is done for a batch of prompts whose images are kept, or are not."""
-    record = Record({"mid": "mid_block.attentions.0"}, (1.0, 0.0))
+    record = SitesToRecord({"mid": "mid_block.attentions.0"}, (1.0, 0.0))
     found = sample(model, [CAPTION] * 16, list(range(16)), SETTINGS, record, decode=decode)
     for image in found.images:
         encode_png(image)

@@ -1,4 +1,4 @@
-"""Codes of a split, image by image: spooled to disk once, read as often as needed.
+"""Codes of a split, image by image: written to disk once, read as often as needed.
 
 Labelling passes over the codes four times (ranges, quantiles, examples, overlaps). Reading and encoding the activations
 each time would cost far more than a file of codes, at the paper's sizes a sixteenth of the activations.
@@ -21,7 +21,7 @@ class Codes(NamedTuple):
     latents: np.ndarray
 
 
-class SpooledCodes:
+class CodesOnDisk:
     """The codes of a split in a temporary folder. Iterating yields them in order, one shard in memory at a time."""
 
     def __init__(self, folder: Path, n_concepts: int) -> None:

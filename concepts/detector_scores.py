@@ -12,19 +12,19 @@ from typing import Any
 import numpy as np
 
 from concepts.baselines import Encode, fit_probe
-from concepts.detectors import (
+from concepts.feature_detectors import (
     CELL_LEVELS,
     IMAGE_LEVELS,
     Estimate,
     absorption,
-    choose,
+    candidate_thresholds,
+    choose_detectors,
     count_hits,
     estimates,
     f1_score,
     fires_on,
     image_sums,
     splitting,
-    thresholds,
 )
 from concepts.intervals import resampling
 
@@ -84,11 +84,11 @@ class _Scope:
     def __init__(self, name: str, z_IPC: np.ndarray, truth_IPL: np.ndarray, keys: list[Key], seed: int) -> None:
         self.name, self.keys, self.seed, self.per_image = name, keys, seed, z_IPC.shape[1]
         self.z, self.truth = z_IPC, truth_IPL
-        self.cut_JC = thresholds(self._some_rows(), IMAGE_LEVELS if name == IMAGE else CELL_LEVELS)
+        self.cut_JC = candidate_thresholds(self._some_rows(), IMAGE_LEVELS if name == IMAGE else CELL_LEVELS)
         hits, fires = self._counts()
         self.positives = truth_IPL[::2].sum((0, 1))
         self.f1_JCL = f1_score(hits, fires[:, :, None], self.positives)
-        self.choice = choose(hits, fires, self.positives)
+        self.choice = choose_detectors(hits, fires, self.positives)
 
     def _some_rows(self) -> np.ndarray:
         flat = self.z[::2].reshape(-1, self.z.shape[-1])

@@ -1,8 +1,8 @@
 """What passes over the codes of a split tell about every concept: range, density, spread, and the examples of a card.
 
 Three passes in this order, each over all images: ``add_maxima`` (the scale of every map), ``add_images`` (sums, and how
-strong each concept's images are), ``Examples.offer`` (the strongest images of each quantile bin). Memory does not grow
-with the number of images. Shape suffixes: C concepts, P cells, K slots, B bins, R ranks, F fine bins of strength.
+strong each concept's images are), ``StrongestImages.offer`` (those of each quantile bin). Memory does not grow with
+the number of images. Shape suffixes: C concepts, P cells, K slots, B bins, R ranks, F fine bins of strength.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from concepts.codes import Codes, SpooledCodes
+from concepts.codes import Codes, CodesOnDisk
 from concepts.properties import PlaceSums
 
 FINE = 1024  # quantile bins are exact to this part of a concept's maximum: a histogram instead of all peaks
@@ -100,7 +100,7 @@ def fine_bin(fraction: np.ndarray) -> np.ndarray:
     return np.minimum((fraction * FINE).astype(np.int64), FINE - 1)
 
 
-class Examples:
+class StrongestImages:
     """The strongest ``per_bin`` images of each quantile bin of each concept, ties to the smaller prompt id."""
 
     def __init__(self, scan: ConceptScan, bins: int, per_bin: int) -> None:
@@ -153,7 +153,7 @@ class Examples:
         }
 
 
-def scan_ranges(codes: SpooledCodes, grid: tuple[int, int]) -> ConceptScan:
+def scan_ranges(codes: CodesOnDisk, grid: tuple[int, int]) -> ConceptScan:
     """The first pass alone: all that the overlaps of a control need."""
     scan = ConceptScan(codes.n_concepts, grid)
     for part in codes:
@@ -161,7 +161,7 @@ def scan_ranges(codes: SpooledCodes, grid: tuple[int, int]) -> ConceptScan:
     return scan
 
 
-def scan_concepts(codes: SpooledCodes, grid: tuple[int, int]) -> ConceptScan:
+def scan_concepts(codes: CodesOnDisk, grid: tuple[int, int]) -> ConceptScan:
     """The first two passes."""
     scan = scan_ranges(codes, grid)
     for part in codes:
@@ -169,9 +169,9 @@ def scan_concepts(codes: SpooledCodes, grid: tuple[int, int]) -> ConceptScan:
     return scan
 
 
-def find_examples(codes: SpooledCodes, scan: ConceptScan, bins: int, per_bin: int) -> dict[str, Any]:
+def find_examples(codes: CodesOnDisk, scan: ConceptScan, bins: int, per_bin: int) -> dict[str, Any]:
     """The third pass: the columns of ``concept_examples``."""
-    examples = Examples(scan, bins, per_bin)
+    examples = StrongestImages(scan, bins, per_bin)
     for part in codes:
         examples.offer(part)
     return examples.columns()

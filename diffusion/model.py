@@ -119,8 +119,8 @@ def outline(settings: ModelSettings) -> Outline:
     given: dict[str, Any] = {"revision": settings.revision}
     with _loading(settings):
         configs = {
-            part: dict(kind.load_config(settings.path, subfolder=part, **given))
-            for part, kind in (("unet", UNet2DConditionModel), ("vae", AutoencoderKL))
+            part: dict(model_class.load_config(settings.path, subfolder=part, **given))
+            for part, model_class in (("unet", UNet2DConditionModel), ("vae", AutoencoderKL))
         }
         text = CLIPTextConfig.from_pretrained(settings.path, subfolder="text_encoder", **given).to_dict()
         tokenizer = CLIPTokenizer.from_pretrained(settings.path, subfolder="tokenizer", **given)

@@ -13,7 +13,7 @@ import torch
 
 from diffusion.errors import DiffusionError
 from diffusion.model import DiffusionModel, check_blocks
-from diffusion.sampling import Probe, Record, guidance_states, initial_noise
+from diffusion.sampling import Hooks, SitesToRecord, guidance_states, initial_noise
 from diffusion.schedule import set_steps
 from diffusion.settings import SamplingSettings
 from diffusion.times import step_of_time
@@ -27,7 +27,7 @@ def record_images(
     captions: Sequence[str],
     seeds: Sequence[int],
     settings: SamplingSettings,
-    record: Record,
+    record: SitesToRecord,
 ) -> dict[Site, np.ndarray]:
     """Residual updates float16 [B, rows, columns, channels] by site, for images uint8 [B, H, W, 3] with captions.
 
@@ -44,14 +44,14 @@ def record_images(
         )
     text, scheduler = guidance_states(model, captions), model.scheduler
     set_steps(scheduler, settings.steps)
-    probe = Probe(record, settings.steps)
-    with probe.attached(model, ()):
+    hooks = Hooks(record, settings.steps)
+    with hooks.attached(model, ()):
         for t in record.times:
-            probe.step = step_of_time(t, settings.steps)
-            timestep = scheduler.timesteps[probe.step]
+            hooks.step = step_of_time(t, settings.steps)
+            timestep = scheduler.timesteps[hooks.step]
             noisy = scheduler.add_noise(latents, noise, timestep.expand(len(latents)))
             model.unet(torch.cat([noisy, noisy]), timestep, text)
-    return probe.taken
+    return hooks.taken
 
 
 @torch.inference_mode()

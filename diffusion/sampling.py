@@ -23,7 +23,7 @@ from storage.site import Site
 
 
 @dataclass(frozen=True)
-class Record:
+class SitesToRecord:
     """What to record: every (block, timestep, conditioning). ``blocks`` maps short names to module paths."""
 
     blocks: dict[str, str]
@@ -62,7 +62,7 @@ def sample(
     captions: Sequence[str],
     seeds: Sequence[int],
     settings: SamplingSettings,
-    record: Record | None = None,
+    record: SitesToRecord | None = None,
     edits: Sequence[Edit] = (),
     decode: bool = True,
 ) -> Samples:
@@ -81,19 +81,19 @@ def sample(
     text = guidance_states(model, [captions[i] for i in distinct])
     scheduler = model.scheduler
     set_steps(scheduler, settings.steps)
-    probe = Probe(record, settings.steps)
+    hooks = Hooks(record, settings.steps)
     parting = min((step for step in range(settings.steps) for e in edits if e.active(step, settings.steps)), default=0)
-    with probe.attached(model, edits):
+    with hooks.attached(model, edits):
         for step, timestep in enumerate(scheduler.timesteps):
             if step == parting:
                 latents, text = latents[row_of], guidance_states(model, captions)
-                probe.expand(row_of)
-            probe.step = step
+                hooks.expand(row_of)
+            hooks.step = step
             uncond, cond = model.unet(torch.cat([latents, latents]), timestep, text).sample.chunk(2)
             guided = uncond + settings.guidance_scale * (cond - uncond)
             latents = scheduler.step(guided, timestep, latents, eta=0.0).prev_sample
     _check_finite(latents, "the final latent", model.dtype)
-    return Samples(_decode(model, latents) if decode else np.zeros((0, 0, 0, 3), np.uint8), probe.taken)
+    return Samples(_decode(model, latents) if decode else np.zeros((0, 0, 0, 3), np.uint8), hooks.taken)
 
 
 def initial_noise(model: DiffusionModel, seeds: Sequence[int], settings: SamplingSettings) -> Tensor:
@@ -136,10 +136,10 @@ def _check_finite(value: Tensor, where: str, dtype: torch.dtype) -> None:
         raise NotFiniteError(f"{where} of caption {row} in the batch is not finite: {remedy}", row)
 
 
-class Probe:
+class Hooks:
     """Forward hooks that read and edit residual updates; ``step`` is set by the sampling loop."""
 
-    def __init__(self, record: Record | None, steps: int) -> None:
+    def __init__(self, record: SitesToRecord | None, steps: int) -> None:
         self.record, self.steps, self.step = record, steps, 0
         self.taken: dict[Site, np.ndarray] = {}
 

@@ -49,16 +49,18 @@ def set_steps(scheduler: DDIMScheduler, steps: int) -> None:
 
 def _check_signal(scheduler: DDIMScheduler, alphas: torch.Tensor) -> None:
     """``alphas``: share of the signal's variance at each step; DDIM divides by its root, or by the noise's."""
-    kind = scheduler.config.prediction_type
-    if kind not in PREDICTIONS:
+    prediction = scheduler.config.prediction_type
+    if prediction not in PREDICTIONS:
         raise DiffusionError(
-            f"scheduler/scheduler_config.json: prediction_type is {kind!r}: it must be one of {', '.join(PREDICTIONS)}"
+            f"scheduler/scheduler_config.json: prediction_type is {prediction!r}: it must be one of "
+            f"{', '.join(PREDICTIONS)}"
+            f"{', '.join(PREDICTIONS)}"
         )
     if not bool(((alphas >= 0) & (alphas <= 1)).all()):
         raise DiffusionError(
             "scheduler/scheduler_config.json: its betas give shares of signal outside [0, 1]: restore the file"
         )
-    if kind == "epsilon" and bool((alphas == 0).any()):
+    if prediction == "epsilon" and bool((alphas == 0).any()):
         raise DiffusionError(
             "scheduler/scheduler_config.json: the first step has no signal at all (rescale_betas_zero_snr), from which "
             "a model that predicts the noise (prediction_type 'epsilon') can tell nothing: set rescale_betas_zero_snr "

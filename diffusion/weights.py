@@ -84,28 +84,28 @@ def tensors_of(file: Path) -> list[str]:
     """
     try:
         with safe_open(file, "np") as opened:
-            kinds = {name: opened.get_slice(name).get_dtype() for name in opened.keys()}  # noqa: SIM118 - it is no mapping
+            dtypes = {name: opened.get_slice(name).get_dtype() for name in opened.keys()}  # noqa: SIM118 - it is no mapping
     except (SafetensorError, OSError, ValueError) as error:
         with file.open("rb") as raw:
             pointer = raw.read(len(LFS)) == LFS
         if pointer:
             raise DiffusionError(f"{file} is a Git LFS pointer, not the weights: run `git lfs pull` there") from error
         raise DiffusionError(f"{file} is not a whole safetensors file ({error}): fetch it again") from error
-    odd = [name for name, kind in kinds.items() if kind not in FLOATS and not name.endswith(HARMLESS)]
+    odd = [name for name, dtype in dtypes.items() if dtype not in FLOATS and not name.endswith(HARMLESS)]
     if odd:
         raise DiffusionError(
-            f"{file}: {_some(odd)} is stored as {kinds[odd[0]]}, of which only a quantiser knows the scale: give "
+            f"{file}: {_some(odd)} is stored as {dtypes[odd[0]]}, of which only a quantiser knows the scale: give "
             f"weights in {', '.join(FLOATS)}"
         )
-    return list(kinds)
+    return list(dtypes)
 
 
-def load_part(kind: Any, path: str, part: str, **given: Any) -> Any:
+def load_part(model_class: Any, path: str, part: str, **given: Any) -> Any:
     """A module with exactly the weights that its config asks for, all finite.
 
     Raises ``DiffusionError`` naming the tensors that are missing, left over, of another shape or not finite.
     """
-    module, info = kind.from_pretrained(
+    module, info = model_class.from_pretrained(
         path,
         subfolder=part,
         use_safetensors=True,

@@ -72,7 +72,7 @@ def images_of(scenes: list[Scene]) -> torch.Tensor:
 
 
 @dataclass(frozen=True)
-class Examples:
+class LabelledScenes:
     """images float32 [B, 3, 64, 64] in [0, 1]; classes and colours int64 [B, 64, 64]; looks int64 [B]."""
 
     images: torch.Tensor
@@ -80,35 +80,37 @@ class Examples:
     looks: torch.Tensor
     colours: torch.Tensor
 
-    def rows(self, index: torch.Tensor) -> Examples:
+    def rows(self, index: torch.Tensor) -> LabelledScenes:
         """The examples at some indices, in their order."""
-        return Examples(self.images[index], self.classes[index].long(), self.looks[index], self.colours[index].long())
+        return LabelledScenes(
+            self.images[index], self.classes[index].long(), self.looks[index], self.colours[index].long()
+        )
 
-    def joined(self, other: Examples) -> Examples:
+    def joined(self, other: LabelledScenes) -> LabelledScenes:
         """These examples, then the others."""
         pairs = [(getattr(self, f.name), getattr(other, f.name)) for f in fields(self)]
-        return Examples(*(torch.cat(pair) for pair in pairs))
+        return LabelledScenes(*(torch.cat(pair) for pair in pairs))
 
 
-def drawn(first: int, count: int, world: World) -> Examples:
+def draw_scenes(first: int, count: int, world: World) -> LabelledScenes:
     """Scenes first..first+count-1 as they are drawn."""
     scenes = [make_scene(seed, world=world) for seed in range(first, first + count)]
-    return Examples(images_of(scenes), *targets(scenes))
+    return LabelledScenes(images_of(scenes), *targets(scenes))
 
 
-def decoded_pool(settings: VisionSettings, vae: AutoencoderKL, world: World) -> Examples:
+def decoded_pool(settings: VisionSettings, vae: AutoencoderKL, world: World) -> LabelledScenes:
     """Scenes that passed through the autoencoder, with a little noise on the latent; classes and colours as uint8."""
     parts = []
     for first in range(0, settings.pool, 50):
-        part = drawn(settings.first_scene + first, min(50, settings.pool - first), world)
+        part = draw_scenes(settings.first_scene + first, min(50, settings.pool - first), world)
         generator = torch.Generator().manual_seed(first)
         with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
             latent = vae.encode(part.images * 2 - 1).latent_dist.mean
             strength = 0.15 * torch.rand(len(latent), 1, 1, 1, generator=generator) * latent.std()
             noisy = latent + strength * torch.randn(latent.shape, generator=generator)
             images = (vae.decode(noisy).sample.float() / 2 + 0.5).clamp(0, 1)
-        parts.append(Examples(images, part.classes.byte(), part.looks, part.colours.byte()))
-    return Examples(*(torch.cat([getattr(part, f.name) for part in parts]) for f in fields(Examples)))
+        parts.append(LabelledScenes(images, part.classes.byte(), part.looks, part.colours.byte()))
+    return LabelledScenes(*(torch.cat([getattr(part, f.name) for part in parts]) for f in fields(LabelledScenes)))
 
 
 def augment(x: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
@@ -143,7 +145,7 @@ class VisionRun:
         for group in self.optimizer.param_groups:
             group["lr"] = self.settings.lr * rate
         half, generator = self.settings.batch // 2, torch.Generator().manual_seed(self.step)
-        fresh = drawn(self.settings.first_scene + self.settings.pool + self.step * half, half, self.world)
+        fresh = draw_scenes(self.settings.first_scene + self.settings.pool + self.step * half, half, self.world)
         batch = fresh.joined(self.pool.rows(torch.randint(self.settings.pool, (half,), generator=generator)))
         # Not for dilated layers: torch 2.13 gives NaN weight gradients for those in bfloat16 on some CPUs.
         with torch.autocast("cpu", torch.bfloat16, enabled=self.settings.body == "unet"):

@@ -32,14 +32,14 @@ History = dict[Member, list[dict[str, float]]]
 
 
 @dataclass(frozen=True)
-class Places:
+class RunPaths:
     """Where a run keeps its files: the commit file, and a folder for each SAE."""
 
     commit: Path
     folders: Mapping[Member, Path]
 
 
-def save_checkpoint(places: Places, states: list[TrainState], history: History, identity: dict[str, Any]) -> None:
+def save_checkpoint(paths: RunPaths, states: list[TrainState], history: History, identity: dict[str, Any]) -> None:
     """Write every SAE's state, commit, then remove what the commit before named."""
     step = states[0].step
     digests = {}
@@ -47,45 +47,45 @@ def save_checkpoint(places: Places, states: list[TrainState], history: History, 
         tensors = _tensors(state)
         for index, member in enumerate(state.stack.members):
             data = save(_part(tensors, state, index))
-            path = _tensor_file(places, member, step)
-            digests[_named(places, path)] = hashlib.sha256(data).hexdigest()
+            path = _tensor_file(paths, member, step)
+            digests[_named(paths, path)] = hashlib.sha256(data).hexdigest()
             write_atomic(path, data)
     facts = {
         "identity": identity,
         "step": step,
-        "history": [[places.folders[member].name, rows] for member, rows in history.items()],
+        "history": [[paths.folders[member].name, rows] for member, rows in history.items()],
         "files": digests,
     }
-    write_atomic(places.commit, commit_bytes(facts))
-    for folder in places.folders.values():
+    write_atomic(paths.commit, commit_bytes(facts))
+    for folder in paths.folders.values():
         for old in (folder / "checkpoint").glob("step-*.safetensors"):
             if old.name != f"step-{step}.safetensors":
                 old.unlink()
 
 
-def load_checkpoint(places: Places, states: list[TrainState], history: History, identity: dict[str, Any]) -> bool:
+def load_checkpoint(paths: RunPaths, states: list[TrainState], history: History, identity: dict[str, Any]) -> bool:
     """Fill states and history from the last commit; False, and nothing changed, if there is none.
 
     The commit vouches for every tensor file, and for itself. Raises ``SAEError`` if the checkpoint is of another
     configuration or damaged.
     """
-    if not places.commit.exists():
+    if not paths.commit.exists():
         return False
     remedy = "run `concepts repair` on the study, which has this site trained from the start"
     try:
-        facts = read_commit(places.commit)
+        facts = read_commit(paths.commit)
         step, rows = int(facts["step"]), facts["history"]
         digests = facts.get("files")  # which checkpoints of an earlier version lack
         files = {}
-        for member in places.folders:
-            path = _tensor_file(places, member, step)
-            files[member] = load(checked_tensors(path, digests and digests[_named(places, path)]))
+        for member in paths.folders:
+            path = _tensor_file(paths, member, step)
+            files[member] = load(checked_tensors(path, digests and digests[_named(paths, path)]))
     except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
-        raise SAEError(f"the checkpoint of {places.commit.parent} is damaged ({error}): {remedy}") from error
+        raise SAEError(f"the checkpoint of {paths.commit.parent} is damaged ({error}): {remedy}") from error
     if facts["identity"] != json.loads(json.dumps(identity)):
         named = _difference(facts["identity"], json.loads(json.dumps(identity)))
         raise SAEError(
-            f"the checkpoint {places.commit} is of another configuration ({named}): move it away to train this site "
+            f"the checkpoint {paths.commit} is of another configuration ({named}): move it away to train this site "
             "from the start"
         )
     for state in states:
@@ -95,24 +95,24 @@ def load_checkpoint(places: Places, states: list[TrainState], history: History, 
     return True
 
 
-def _named(places: Places, path: Path) -> str:
+def _named(paths: RunPaths, path: Path) -> str:
     """A tensor file as the commit names it: from the commit's own folder on."""
-    return Path(os.path.relpath(path, places.commit.parent)).as_posix()
+    return Path(os.path.relpath(path, paths.commit.parent)).as_posix()
 
 
-def remove_checkpoint(places: Places) -> None:
+def remove_checkpoint(paths: RunPaths) -> None:
     """Remove what a run resumes from, if it is there. The commit goes first: one without its tensors could not be read.
 
     What the system will not let go of stays: it is in nobody's way.
     """
     with suppress(OSError):
-        places.commit.unlink(missing_ok=True)
-        for folder in places.folders.values():
+        paths.commit.unlink(missing_ok=True)
+        for folder in paths.folders.values():
             shutil.rmtree(folder / "checkpoint", ignore_errors=True)
 
 
-def _tensor_file(places: Places, member: Member, step: int) -> Path:
-    return places.folders[member] / "checkpoint" / f"step-{step}.safetensors"
+def _tensor_file(paths: RunPaths, member: Member, step: int) -> Path:
+    return paths.folders[member] / "checkpoint" / f"step-{step}.safetensors"
 
 
 def _tensors(state: TrainState) -> dict[str, Tensor]:

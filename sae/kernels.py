@@ -46,7 +46,7 @@ def work_on(device: torch.device) -> bool:
         return False
     try:
         row, at = torch.ones(1, 1, device=device), torch.zeros(2 * CUT, dtype=torch.int64, device=device)
-        bag_triton(row, at, at[:1], products_triton(row, row, at, at))
+        spmm_triton(row, at, at[:1], sddmm_triton(row, row, at, at))
     except Exception as error:  # a compiler's, a linker's or a driver's
         reason = str(error).strip().partition("\n")[0]
         warnings.warn(f"Triton cannot run kernels on {device}, so torch sums rows, slower: {reason}", stacklevel=2)
@@ -54,7 +54,7 @@ def work_on(device: torch.device) -> bool:
     return True
 
 
-def products_triton(left_ND: Tensor, right_MD: Tensor, left_E: Tensor, right_E: Tensor) -> Tensor:
+def sddmm_triton(left_ND: Tensor, right_MD: Tensor, left_E: Tensor, right_E: Tensor) -> Tensor:
     """<left[left_E], right[right_E]> for each pair: [E], in the wider of the two dtypes (not float64).
 
     Indices int32 or int64.
@@ -65,7 +65,7 @@ def products_triton(left_ND: Tensor, right_MD: Tensor, left_E: Tensor, right_E: 
         return out_E
     left, right, width = _by_row(left_ND), _by_row(right_MD), left_ND.shape[1]
     with torch.cuda.device_of(out_E):
-        _products_kernel[(triton.cdiv(len(out_E), PAIRS),)](
+        _sddmm_kernel[(triton.cdiv(len(out_E), PAIRS),)](
             *(left, right, left_E.contiguous(), right_E.contiguous(), out_E),
             *(len(out_E), width, left.stride(0), right.stride(0)),
             PAIRS=PAIRS,
@@ -75,7 +75,7 @@ def products_triton(left_ND: Tensor, right_MD: Tensor, left_E: Tensor, right_E: 
     return out_E
 
 
-def bag_triton(source_ND: Tensor, at_E: Tensor, offsets_R: Tensor, weights_E: Tensor) -> Tensor:
+def spmm_triton(source_ND: Tensor, at_E: Tensor, offsets_R: Tensor, weights_E: Tensor) -> Tensor:
     """For each bag r the sum of weights * source[at] over pairs offsets[r] to offsets[r + 1]: [R, D].
 
     In the wider dtype of rows and weights (not float64); indices and offsets int32 or int64.
@@ -101,7 +101,7 @@ def bag_triton(source_ND: Tensor, at_E: Tensor, offsets_R: Tensor, weights_E: Te
     with torch.cuda.device_of(out_RD):
         if len(cuts_C):
             _carried_kernel[(len(cuts_C), blocks)](*inputs, bags_C, carried_CD, *sizes, **constants)
-        _bag_kernel[(bags, blocks)](*inputs, carried_CD, out_RD, *sizes, **constants)
+        _spmm_kernel[(bags, blocks)](*inputs, carried_CD, out_RD, *sizes, **constants)
     return out_RD
 
 
@@ -121,7 +121,7 @@ def _kernel(function: Callable[..., Any]) -> Any:
 
 
 @_kernel
-def _products_kernel(
+def _sddmm_kernel(
     left,
     right,
     left_at,
@@ -191,7 +191,7 @@ def _carried_kernel(
 
 
 @_kernel
-def _bag_kernel(
+def _spmm_kernel(
     source,
     at,
     offsets,

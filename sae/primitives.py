@@ -1,7 +1,8 @@
 """The two sparse operations everything else is made of, and where each is run.
 
-``products``: dot products of chosen pairs of rows. ``bag``: weighted sums of rows. Each is the other's derivative;
-neither gathers its rows into a temporary. On a GPU they are Triton kernels if Triton is there, else torch's operations.
+``sddmm`` (sampled dense-dense product): dot products of chosen pairs of rows. ``spmm`` (sparse-dense): weighted sums
+of rows. Each is the other's derivative; neither gathers its rows into a temporary. On a GPU they are Triton kernels
+if Triton is there, else torch's operations.
 """
 
 from __future__ import annotations
@@ -10,27 +11,27 @@ import torch
 from torch import Tensor
 from torch.nn.functional import embedding_bag
 
-from sae.kernels import bag_triton, products_triton, work_on
+from sae.kernels import sddmm_triton, spmm_triton, work_on
 
 KERNEL_DTYPES = (torch.float32, torch.float16, torch.bfloat16)  # the kernels' sums are float32
 
 
-def products(left_ND: Tensor, right_MD: Tensor, left_E: Tensor, right_E: Tensor) -> Tensor:
+def sddmm(left_ND: Tensor, right_MD: Tensor, left_E: Tensor, right_E: Tensor) -> Tensor:
     """<left[left_E], right[right_E]> for each pair: float [E].
 
     It is the derivative of an embedding bag by its weights, which torch computes by exactly these dot products.
     """
     if by_triton(left_ND, right_MD):
-        return products_triton(left_ND, right_MD, left_E, right_E)
+        return sddmm_triton(left_ND, right_MD, left_E, right_E)
     adjoint = torch.ops.aten._embedding_bag_per_sample_weights_backward
     offsets = left_E.new_zeros(1)  # unused: `left_E` says which row each pair reads
     return adjoint(left_ND, right_MD, right_E, offsets, left_E, 0)
 
 
-def bag(source_ND: Tensor, at_E: Tensor, offsets_R: Tensor, weights_E: Tensor) -> Tensor:
+def spmm(source_ND: Tensor, at_E: Tensor, offsets_R: Tensor, weights_E: Tensor) -> Tensor:
     """For each bag r the sum of weights * source[at] over pairs offsets[r] to offsets[r + 1]: float [R, D]."""
     if by_triton(source_ND, weights_E):
-        return bag_triton(source_ND, at_E, offsets_R, weights_E)
+        return spmm_triton(source_ND, at_E, offsets_R, weights_E)
     return embedding_bag(at_E, source_ND, offsets_R, mode="sum", per_sample_weights=weights_E)
 
 

@@ -1,4 +1,4 @@
-"""Where vectors come from, their statistics from one streaming pass, and conditioning by them."""
+"""Where vectors come from, their statistics from one streaming pass, and normalising by them."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class VectorSource(Protocol):
 
 
 class BatchSource(Protocol):
-    """What a training run reads: conditioned batches, float32 [batch_size, d]."""
+    """What a training run reads: normalised batches, float32 [batch_size, d]."""
 
     d: int
 
@@ -139,7 +139,7 @@ def load_statistics(path: Path) -> Statistics | None:
         return None
 
 
-class Conditioned:
+class Normalised:
     """(x - mean) * scale of a source's vectors: a ``BatchSource``."""
 
     def __init__(self, source: VectorSource, statistics: Statistics) -> None:
@@ -150,7 +150,7 @@ class Conditioned:
         return self.source.n_vectors // batch_size
 
     def batches(self, batch_size: int, seed: int, epoch: int, skip: int = 0) -> Iterator[Tensor]:
-        """Conditioned batches, float32 [batch_size, d]."""
+        """Normalised batches, float32 [batch_size, d]."""
         for batch in self.source.batches(batch_size, seed, epoch, skip):
             yield (torch.from_numpy(batch) - self.statistics.mean).mul_(self.statistics.scale)
 
@@ -160,10 +160,10 @@ class Conditioned:
         return f"{s.n_vectors} vectors, scale {s.scale!r}, mean {float(s.mean.double().sum())!r}"
 
 
-class Together:
+class EqualShares:
     """Several sources as one, an equal share of every batch from each: what one SAE over all times trains on."""
 
-    def __init__(self, sources: list[Conditioned]) -> None:
+    def __init__(self, sources: list[Normalised]) -> None:
         self.sources, self.d = sources, sources[0].d
 
     def _shares(self, batch_size: int) -> list[int]:

@@ -3,8 +3,8 @@
 Shape suffixes: N vectors, D channels, M latents, S stacked SAEs, R = S * N rows (row s * N + n is vector n in SAE s),
 E chosen (row, latent) pairs. With k latents a vector, E = R * k, and nothing here is ever [N, k, D]:
 
-- decoding and both weight gradients are a ``bag``: E rows summed, with weights, by row or by latent;
-- encoding and the gradient of the codes are ``products``: <row, latent> at the chosen pairs.
+- decoding and both weight gradients are an ``spmm``: E rows summed, with weights, by row or by latent;
+- encoding and the gradient of the codes are an ``sddmm``: <row, latent> at the chosen pairs.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from sae.primitives import bag, products
+from sae.primitives import sddmm, spmm
 
 
 class Chosen(NamedTuple):
@@ -71,7 +71,7 @@ class ByLatent(NamedTuple):
 
     def sum_rows(self, source_ND: Tensor, source_E: Tensor, weights_E: Tensor) -> Tensor:
         """For each latent the sum of weight * source row over its pairs: [S * M, D]."""
-        return bag(source_ND, source_E[self.order_E], self.offsets_M, weights_E[self.order_E])
+        return spmm(source_ND, source_E[self.order_E], self.offsets_M, weights_E[self.order_E])
 
 
 def stable_order(latents_E: Tensor, n_latents: int) -> Tensor:
@@ -112,7 +112,7 @@ class EncodeAt(torch.autograd.Function):
         db = -torch.einsum("sm,smd->sd", sums_SM, W_MD.view(stacked, -1, W_MD.shape[1]))
         dx = None
         if ctx.needs_input_grad[0]:
-            per_row = bag(W_MD, chosen.latents_E, chosen.offsets_R, g_E)
+            per_row = spmm(W_MD, chosen.latents_E, chosen.offsets_R, g_E)
             dx = per_row.view(stacked, *x_ND.shape).sum(0)
         return dx, dW, db, None, None, None
 
@@ -120,7 +120,7 @@ class EncodeAt(torch.autograd.Function):
 def pre_activations_at(x_ND: Tensor, W_MD: Tensor, b_SD: Tensor, chosen: Chosen) -> Tensor:
     """(x - b) . w at the chosen pairs, [E], in the inputs' precision."""
     per_latent_M = torch.einsum("sd,smd->sm", b_SD, W_MD.view(len(b_SD), -1, W_MD.shape[1])).reshape(-1)
-    return products(x_ND, W_MD, chosen.vectors_E, chosen.latents_E) - per_latent_M[chosen.latents_E]
+    return sddmm(x_ND, W_MD, chosen.vectors_E, chosen.latents_E) - per_latent_M[chosen.latents_E]
 
 
 class DecodeAt(torch.autograd.Function):
@@ -134,7 +134,7 @@ class DecodeAt(torch.autograd.Function):
         """The sums [R, D]."""
         ctx.save_for_backward(values_E, W_MD)
         ctx.chosen, ctx.order = chosen, order
-        return bag(W_MD, chosen.latents_E, chosen.offsets_R, values_E)
+        return spmm(W_MD, chosen.latents_E, chosen.offsets_R, values_E)
 
     @staticmethod
     @once_differentiable
@@ -143,6 +143,6 @@ class DecodeAt(torch.autograd.Function):
         values_E, W_MD = ctx.saved_tensors
         chosen = ctx.chosen
         G_RD = G_RD.contiguous()
-        dvalues = products(G_RD, W_MD, chosen.rows_E, chosen.latents_E) if ctx.needs_input_grad[0] else None
+        dvalues = sddmm(G_RD, W_MD, chosen.rows_E, chosen.latents_E) if ctx.needs_input_grad[0] else None
         dW = ctx.order.sum_rows(G_RD, chosen.rows_E, values_E) if ctx.needs_input_grad[1] else None
         return dvalues, dW, None, None

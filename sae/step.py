@@ -1,7 +1,7 @@
 """One training step of a stack of SAEs, and the state it changes. Nothing in it waits for the device.
 
 The loss of each SAE is the share of the vectors' variance that it leaves unexplained, plus AuxK. Vectors are
-conditioned (mean square 1 a channel), so that share is |x - x_hat|^2 / D. SAEs of a stack do not influence each other:
+normalised (mean square 1 a channel), so that share is |x - x_hat|^2 / D. SAEs of a stack do not influence each other:
 their losses add up, and each one's gradient is clipped by its own norm.
 """
 
@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import mse_loss
 
-from sae.choose import choose
 from sae.members import Stack
+from sae.selection import select_latents
 from sae.settings import SAESettings
 from sae.sparse import ByLatent, Chosen, DecodeAt, EncodeAt
 
@@ -54,11 +54,11 @@ class TrainState:
 
 
 def train_step(state: TrainState, x_ND: Tensor, settings: SAESettings, lr: float) -> StepFigures:
-    """One step on conditioned vectors [N, D]; the learning rate is the caller's."""
+    """One step on normalised vectors [N, D]; the learning rate is the caller's."""
     stack = state.stack
     if state.step % settings.dead_check_every == 0:
         state.look_for_dead(settings)
-    chosen, pre_E = choose(stack, x_ND, settings)
+    chosen, pre_E = select_latents(stack, x_ND, settings)
     order = ByLatent.of(chosen)
     values_E = EncodeAt.apply(x_ND, stack.W_enc, stack.b, chosen, order, pre_E).relu()
     reconstructed, loss = _reconstruct(stack, x_ND, values_E, chosen, order, settings)

@@ -13,12 +13,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from sae.checkpoint import History, Places, load_checkpoint, save_checkpoint, write_log
-from sae.choose import batch_thresholds
+from sae.checkpoint import History, RunPaths, load_checkpoint, save_checkpoint, write_log
 from sae.errors import SAEError
 from sae.members import Member, Stack
 from sae.memory import freed_memory_kept
 from sae.model import SAE
+from sae.selection import batch_thresholds
 from sae.settings import SAESettings
 from sae.source import BatchSource, prefetched
 from sae.step import StepFigures, TrainState, train_step
@@ -29,7 +29,7 @@ THRESHOLD_BATCHES = 32
 
 @dataclass(frozen=True)
 class Trained:
-    """SAEs for conditioned vectors, in the members' order; steps and vectors seen by each; the training log.
+    """SAEs for normalised vectors, in the members' order; steps and vectors seen by each; the training log.
 
     ``waited`` is the share of this process's time that steps spent waiting for the loader, ``seconds`` that time.
     """
@@ -47,13 +47,13 @@ def train(
     settings: SAESettings,
     members: list[Member],
     seed: int,
-    places: Places | None = None,
+    paths: RunPaths | None = None,
     on_progress: Callable[[int, int, History], None] | None = None,
     device: str = "cpu",
 ) -> Trained:
-    """Train the members on ``settings.epochs`` passes over conditioned vectors; ``seed`` fixes the data's order.
+    """Train the members on ``settings.epochs`` passes over normalised vectors; ``seed`` fixes the data's order.
 
-    With ``places`` the run is checkpointed and continues what it finds there. ``on_progress(step, steps, history)`` is
+    With ``paths`` the run is checkpointed and continues what it finds there. ``on_progress(step, steps, history)`` is
     called at each row of the log. Raises ``SAEError`` if the source has fewer vectors than one batch, if a checkpoint
     is of another run or damaged, or if the loss stops being finite.
     """
@@ -63,7 +63,7 @@ def train(
             f"there are fewer training vectors than sae.batch_size {settings.batch_size}: "
             "lower it or enlarge prompts.splits.train"
         )
-    run = _Run(source, settings, members, seed, places, device)
+    run = _Run(source, settings, members, seed, paths, device)
     clock = _Clock()
     with freed_memory_kept():
         for batch in clock.watch(prefetched(_batches_from(source, settings, seed, run.step, per_epoch))):
@@ -102,7 +102,7 @@ class _Run:
         settings: SAESettings,
         members: list[Member],
         seed: int,
-        places: Places | None,
+        paths: RunPaths | None,
         device: str,
     ) -> None:
         widths = sorted({member.n for member in members})
@@ -110,10 +110,10 @@ class _Run:
         self.source, self.settings, self.members, self.seed = source, settings, members, seed
         self.states = [TrainState(stack, settings) for stack in stacks]
         self.history: History = {member: [] for member in members}
-        self.places = places
+        self.paths = paths
         self.identity = _identity(settings, members, seed, source)
-        if places:
-            load_checkpoint(places, self.states, self.history, self.identity)
+        if paths:
+            load_checkpoint(paths, self.states, self.history, self.identity)
 
     @property
     def step(self) -> int:
@@ -128,10 +128,10 @@ class _Run:
             self._log(figures, lr)
             if on_progress:
                 on_progress(self.step, total, self.history)
-        if self.places and (self.step % self.settings.checkpoint_every == 0 or last):
-            save_checkpoint(self.places, self.states, self.history, self.identity)
+        if self.paths and (self.step % self.settings.checkpoint_every == 0 or last):
+            save_checkpoint(self.paths, self.states, self.history, self.identity)
             for member, rows in self.history.items():
-                write_log(self.places.folders[member] / "log.jsonl", rows)
+                write_log(self.paths.folders[member] / "log.jsonl", rows)
 
     def _log(self, figures: list[StepFigures], lr: float) -> None:
         for state, seen in zip(self.states, figures, strict=True):

@@ -6,7 +6,7 @@ One row group is held at a time. Whatever is wrong with a file is said with its 
 from __future__ import annotations
 
 import glob
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,6 @@ from storage.errors import StorageError
 
 BATCH_ROWS = 2048
 SUFFIXES = (".parquet", ".parq", ".pq")
-Kind = Callable[[pa.DataType], bool]
 
 
 class CaptionSource:

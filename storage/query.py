@@ -215,5 +215,5 @@ def _streamed(reader: pa.RecordBatchReader) -> Iterator[pa.RecordBatch]:
     try:
         yield from reader
     except (OSError, pa.ArrowException) as error:
-        kind = duckdb.OutOfMemoryException if "Out of Memory Error" in str(error) else duckdb.InvalidInputException
-        raise kind(str(error)) from error
+        failure = duckdb.OutOfMemoryException if "Out of Memory Error" in str(error) else duckdb.InvalidInputException
+        raise failure(str(error)) from error

@@ -60,15 +60,15 @@ def _csv(table: pa.Table) -> Iterator[bytes]:
 
 def _csv_column(column: pa.ChunkedArray, convert: Convert) -> pa.ChunkedArray | pa.Array:
     """Numbers, booleans and text as they are, everything else as text: lists and structs as JSON."""
-    kind = column.type
-    if any(is_kind(kind) for is_kind in (pa.types.is_integer, pa.types.is_floating, pa.types.is_boolean, _is_text)):
+    dtype = column.type
+    if any(is_type(dtype) for is_type in (pa.types.is_integer, pa.types.is_floating, pa.types.is_boolean, _is_text)):
         return column
-    values = map(_decimal_text if pa.types.is_decimal(kind) else convert, column.to_pylist())
+    values = map(_decimal_text if pa.types.is_decimal(dtype) else convert, column.to_pylist())
     return pa.array([None if v is None else v if isinstance(v, str) else _json_text(v) for v in values], pa.string())
 
 
-def _is_text(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
+def _is_text(dtype: pa.DataType) -> bool:
+    return bool(pa.types.is_string(dtype) or pa.types.is_large_string(dtype))
 
 
 def _decimal_text(value: Decimal | None) -> str | None:
@@ -106,28 +106,28 @@ def _jsonable(column: pa.ChunkedArray) -> Convert:
     return convert
 
 
-def _has_decimal(kind: pa.DataType) -> bool:
-    inner = (kind.field(i).type for i in range(kind.num_fields))
-    return bool(pa.types.is_decimal(kind)) or any(map(_has_decimal, inner))
+def _has_decimal(dtype: pa.DataType) -> bool:
+    inner = (dtype.field(i).type for i in range(dtype.num_fields))
+    return bool(pa.types.is_decimal(dtype)) or any(map(_has_decimal, inner))
 
 
-def _of_type(kind: pa.DataType, decimal: Convert) -> Convert:
-    if pa.types.is_map(kind):
-        key, item = _of_type(kind.key_type, decimal), _of_type(kind.item_type, decimal)
+def _of_type(dtype: pa.DataType, decimal: Convert) -> Convert:
+    if pa.types.is_map(dtype):
+        key, item = _of_type(dtype.key_type, decimal), _of_type(dtype.item_type, decimal)
         return _unless_null(lambda pairs: {_key(key(k)): item(v) for k, v in pairs})
-    if pa.types.is_struct(kind):
-        fields = {f.name: _of_type(f.type, decimal) for f in kind}
+    if pa.types.is_struct(dtype):
+        fields = {f.name: _of_type(f.type, decimal) for f in dtype}
         return _unless_null(lambda row: {name: convert(row[name]) for name, convert in fields.items()})
-    if pa.types.is_nested(kind):
-        one = _of_type(kind.value_type, decimal)
+    if pa.types.is_nested(dtype):
+        one = _of_type(dtype.value_type, decimal)
         return _unless_null(lambda values: [one(v) for v in values])
-    if pa.types.is_floating(kind):
+    if pa.types.is_floating(dtype):
         return _unless_null(_float)
-    if pa.types.is_decimal(kind):
+    if pa.types.is_decimal(dtype):
         return _unless_null(decimal)
-    if pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
+    if pa.types.is_binary(dtype) or pa.types.is_large_binary(dtype):
         return _unless_null(lambda data: base64.b64encode(data).decode())
-    if pa.types.is_integer(kind) or pa.types.is_boolean(kind):
+    if pa.types.is_integer(dtype) or pa.types.is_boolean(dtype):
         return lambda value: value
     return _unless_null(str)
 
@@ -176,8 +176,8 @@ def _line(cells: Iterator[str]) -> bytes:
     return ("  ".join(cells).rstrip() + "\n").encode()
 
 
-def _is_number(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_floating(kind) or pa.types.is_integer(kind) or pa.types.is_decimal(kind))
+def _is_number(dtype: pa.DataType) -> bool:
+    return bool(pa.types.is_floating(dtype) or pa.types.is_integer(dtype) or pa.types.is_decimal(dtype))
 
 
 def _cells(column: pa.ChunkedArray) -> list[str]:

@@ -39,9 +39,11 @@ def shaped(relation: duckdb.DuckDBPyRelation, text: bool) -> duckdb.DuckDBPyRela
 
     Needs ``MACRO`` in the relation's connection.
     """
-    kinds, names = relation.types, distinct(relation.columns)
-    numbered = relation.project(", ".join(f"#{i + 1} AS c{i}" for i in range(len(kinds))))  # of equal names one is lost
-    columns = (_cast(f"c{i}", kind, text, 0) for i, kind in enumerate(kinds))
+    dtypes, names = relation.types, distinct(relation.columns)
+    numbered = relation.project(
+        ", ".join(f"#{i + 1} AS c{i}" for i in range(len(dtypes)))
+    )  # of equal names one is lost
+    columns = (_cast(f"c{i}", dtype, text, 0) for i, dtype in enumerate(dtypes))
     return numbered.project(", ".join(f"{c} AS {quoted_name(n)}" for c, n in zip(columns, names, strict=True)))
 
 
@@ -64,32 +66,32 @@ def quoted_name(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
-def _cast(value: str, kind: Any, text: bool, depth: int) -> str:
-    """SQL for ``value``, itself SQL, of DuckDB's type ``kind``, in a type that can be held: ``value`` if it is one."""
-    if kind.id in PLAIN or (kind.id in TIMES and not text):
-        return f"CAST({value} AS VARCHAR)" if str(kind) == "JSON" else value
-    if kind.id == "null":
+def _cast(value: str, dtype: Any, text: bool, depth: int) -> str:
+    """SQL for ``value``, itself SQL, of DuckDB's type ``dtype``, in a type that can be held: ``value`` if it is one."""
+    if dtype.id in PLAIN or (dtype.id in TIMES and not text):
+        return f"CAST({value} AS VARCHAR)" if str(dtype) == "JSON" else value
+    if dtype.id == "null":
         return f"CAST({value} AS INTEGER)"
-    if kind.id == "interval":
+    if dtype.id == "interval":
         return f"iso_interval({value})"
-    if kind.id in ("list", "array"):
-        return _list(value, kind, text, depth)
-    if kind.id == "map":
-        return _map(value, dict(kind.children), text, depth)
-    if kind.id in ("struct", "tuple") and kind.children:
-        return _struct(value, kind.children, text, depth)
+    if dtype.id in ("list", "array"):
+        return _list(value, dtype, text, depth)
+    if dtype.id == "map":
+        return _map(value, dict(dtype.children), text, depth)
+    if dtype.id in ("struct", "tuple") and dtype.children:
+        return _struct(value, dtype.children, text, depth)
     return f"CAST({value} AS VARCHAR)"
 
 
-def _list(value: str, kind: Any, text: bool, depth: int) -> str:
+def _list(value: str, dtype: Any, text: bool, depth: int) -> str:
     one = f"x{depth}"
-    made = _cast(one, dict(kind.children)["child"], text, depth + 1)
-    return value if made == one and kind.id == "list" else f"list_transform({value}, lambda {one}: {made})"
+    made = _cast(one, dict(dtype.children)["child"], text, depth + 1)
+    return value if made == one and dtype.id == "list" else f"list_transform({value}, lambda {one}: {made})"
 
 
-def _map(value: str, kinds: dict[str, Any], text: bool, depth: int) -> str:
+def _map(value: str, dtypes: dict[str, Any], text: bool, depth: int) -> str:
     one = f"x{depth}"
-    key, item = (_cast(f"{one}.{name}", kinds[name], text, depth + 1) for name in ("key", "value"))
+    key, item = (_cast(f"{one}.{name}", dtypes[name], text, depth + 1) for name in ("key", "value"))
     if (key, item) == (f"{one}.key", f"{one}.value"):
         return value
     return f"map_from_entries(list_transform(map_entries({value}), lambda {one}: struct_pack(k := {key}, v := {item})))"
@@ -98,7 +100,7 @@ def _map(value: str, kinds: dict[str, Any], text: bool, depth: int) -> str:
 def _struct(value: str, children: list[tuple[str, Any]], text: bool, depth: int) -> str:
     """Field by field; those of ``row(...)``, which have no names, are called element1, element2 ..."""
     got = [f"struct_extract({value}, {quoted_text(name) if name else i})" for i, (name, _) in enumerate(children, 1)]
-    made = [_cast(g, kind, text, depth) for g, (_, kind) in zip(got, children, strict=True)]
+    made = [_cast(g, dtype, text, depth) for g, (_, dtype) in zip(got, children, strict=True)]
     if made == got and all(name for name, _ in children):
         return value
     names = [quoted_name(name or f"element{i}") for i, (name, _) in enumerate(children, 1)]
@@ -106,14 +108,14 @@ def _struct(value: str, children: list[tuple[str, Any]], text: bool, depth: int)
     return f"CASE WHEN {value} IS NOT NULL THEN struct_pack({fields}) END"
 
 
-def with_numbers(table: pa.Table, kinds: list[Any]) -> pa.Table:
+def with_numbers(table: pa.Table, dtypes: list[Any]) -> pa.Table:
     """The answer with 128-bit integers, which come as text, as BIGINT in every column where all of them fit.
 
     A sum of counts is such an integer, of any size in principle.
     """
-    for i, kind in enumerate(kinds):
+    for i, dtype in enumerate(dtypes):
         field = table.schema.field(i)
-        wanted = _narrowed(kind, field.type)
+        wanted = _narrowed(dtype, field.type)
         if wanted != field.type:
             try:
                 table = table.set_column(i, field.with_type(wanted), table.column(i).cast(wanted))
@@ -122,15 +124,15 @@ def with_numbers(table: pa.Table, kinds: list[Any]) -> pa.Table:
     return table
 
 
-def _narrowed(kind: Any, arrow: pa.DataType) -> pa.DataType:
-    if kind.id in WIDE:
+def _narrowed(dtype: Any, arrow: pa.DataType) -> pa.DataType:
+    if dtype.id in WIDE:
         return pa.int64()
-    if kind.id in ("list", "array"):
-        return pa.list_(arrow.value_field.with_type(_narrowed(dict(kind.children)["child"], arrow.value_type)))
-    if kind.id == "map":
-        kinds = dict(kind.children)
-        return pa.map_(_narrowed(kinds["key"], arrow.key_type), _narrowed(kinds["value"], arrow.item_type))
-    if kind.id in ("struct", "tuple") and kind.children:
-        children = [child for _, child in kind.children]
+    if dtype.id in ("list", "array"):
+        return pa.list_(arrow.value_field.with_type(_narrowed(dict(dtype.children)["child"], arrow.value_type)))
+    if dtype.id == "map":
+        dtypes = dict(dtype.children)
+        return pa.map_(_narrowed(dtypes["key"], arrow.key_type), _narrowed(dtypes["value"], arrow.item_type))
+    if dtype.id in ("struct", "tuple") and dtype.children:
+        children = [child for _, child in dtype.children]
         return pa.struct([f.with_type(_narrowed(c, f.type)) for f, c in zip(arrow, children, strict=True)])
     return arrow

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from concepts.codes import Codes, SpooledCodes
+from concepts.codes import Codes, CodesOnDisk
 from sae.io import CONFIG, WEIGHTS, load_sae
 from sae.members import Member
 from sae.model import SAE
@@ -146,14 +146,14 @@ class Dictionary(AtSite):
             yield Codes(list(ids), values, latents)
 
     @contextmanager
-    def spooled(self, sae: SAE, split: str) -> Iterator[SpooledCodes]:
+    def codes_on_disk(self, sae: SAE, split: str) -> Iterator[CodesOnDisk]:
         """Encode a split once, to be read several times; the files are gone when the block ends.
 
         They go where ``tempfile`` puts them: set TMPDIR for a disk with room, 1.6 GB for 40,000 images of 256 cells,
         k 20.
         """
         with tempfile.TemporaryDirectory(prefix="codes-") as folder:
-            codes = SpooledCodes(Path(folder), sae.n)
+            codes = CodesOnDisk(Path(folder), sae.n)
             for part in self.codes(sae, split):
                 codes.append(part)
             yield codes

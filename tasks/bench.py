@@ -15,7 +15,7 @@ import numpy as np
 from concepts.baselines import PROBE, Encode
 from concepts.detector_scores import Target, probe_of, score_method
 from diffusion.noised import record_images, signal_to_noise
-from diffusion.sampling import Record
+from diffusion.sampling import SitesToRecord
 from sae.io import CONFIG, WEIGHTS
 from storage.site import Site
 from study.at import Dictionary
@@ -70,7 +70,7 @@ def bench_time(study: Study, t: float, conditioning: str, inputs: BenchInputs) -
 
 def record_truth(study: Study, truth: Truth, t: float, conditioning: str) -> tuple[dict[Site, np.ndarray], float]:
     """Residual updates float16 [I, rows, columns, D] of the truth at every block, and the signal to noise."""
-    record = Record(dict(study.config.sites.blocks), (t,), (conditioning,))
+    record = SitesToRecord(dict(study.config.sites.blocks), (t,), (conditioning,))
     found: dict[Site, list[np.ndarray]] = {}
     with borrowed_model(study) as model:
         for i in range(0, len(truth.captions), IMAGES_AT_ONCE):

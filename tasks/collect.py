@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from diffusion.errors import NotFiniteError
 from diffusion.model import DiffusionModel, token_ids
-from diffusion.sampling import Record, Samples, sample
+from diffusion.sampling import Samples, SitesToRecord, sample
 from storage.images import encode_png
 from storage.prompts import plan_prompts, told
 from storage.records import read_record, records
@@ -89,7 +89,7 @@ def _sample_all(study: Study, prompts: pa.Table) -> tuple[list[dict[str, Any]], 
     Every batch is copied into its place, so that memory holds a shard's activations once, and a batch.
     """
     sites, size = study.config.sites, study.config.sampling.batch_size
-    record = Record(dict(sites.blocks), tuple(sites.times), tuple(sites.conditionings))
+    record = SitesToRecord(dict(sites.blocks), tuple(sites.times), tuple(sites.conditionings))
     rows: list[dict[str, Any]] = []
     activations: dict[Any, np.ndarray] = {}
     with borrowed_model(study) as model:
@@ -112,7 +112,9 @@ def keeps_image(study: Study, prompt_id: int) -> bool:
     return study.config.sampling.train_images or prompt_id < FIRST_IMAGES or not start <= prompt_id < stop
 
 
-def _sample_batch(study: Study, model: DiffusionModel, prompts: pa.Table, record: Record, decode: bool) -> Samples:
+def _sample_batch(
+    study: Study, model: DiffusionModel, prompts: pa.Table, record: SitesToRecord, decode: bool
+) -> Samples:
     captions, seeds = prompts["caption"].to_pylist(), prompts["seed"].to_pylist()
     try:
         return sample(model, captions, seeds, study.config.sampling, record, decode=decode)

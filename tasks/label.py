@@ -65,7 +65,7 @@ class Labelling:
 
     def trained(self) -> int:
         """The dictionary itself, and its codes against masks out of place. Returns how many labels are assigned."""
-        with self.here.spooled(self.sae, "dictionary") as codes:
+        with self.here.codes_on_disk(self.sae, "dictionary") as codes:
             scan = scan_concepts(codes, self.here.grid)
             colours = ColourSums(self.sae.n)
             stats = overlap_sums(self.here, codes, scan.act_max, colours)
@@ -82,7 +82,7 @@ class Labelling:
         if not self.here.study.config.sae.across_time:
             return
         sae = self.here.sae(SHARED)
-        with self.here.spooled(sae, "dictionary") as codes:
+        with self.here.codes_on_disk(sae, "dictionary") as codes:
             scan = scan_concepts(codes, self.here.grid)
             stats = overlap_sums(self.here, codes, scan.act_max)
         table = self._take(SHARED, stats)
@@ -94,7 +94,7 @@ class Labelling:
 
     def control(self, kind: str, sae: SAE) -> None:
         """One control, counted exactly like the dictionary."""
-        with self.here.spooled(sae, "dictionary") as codes:
+        with self.here.codes_on_disk(sae, "dictionary") as codes:
             stats = overlap_sums(self.here, codes, scan_ranges(codes, self.here.grid).act_max)
         self._take(kind, stats)
 

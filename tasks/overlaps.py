@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from concepts.codes import SpooledCodes
+from concepts.codes import CodesOnDisk
 from concepts.overlap import OverlapStats
 from concepts.overlap_pass import LabelledCodes, count_overlaps
 from concepts.properties import ColourSums
@@ -16,7 +16,7 @@ from study.reading import image_area
 
 def overlap_sums(
     here: AtSite,
-    codes: SpooledCodes,
+    codes: CodesOnDisk,
     act_max: np.ndarray,
     colours: ColourSums | None = None,
     shuffle: bool = False,
@@ -33,7 +33,7 @@ def overlap_sums(
     return count_overlaps(stats, runs, act_max, config.labels.binarise_at, colours, shuffle_seed)
 
 
-def _labelled(here: AtSite, codes: SpooledCodes, with_colours: bool) -> Iterator[LabelledCodes]:
+def _labelled(here: AtSite, codes: CodesOnDisk, with_colours: bool) -> Iterator[LabelledCodes]:
     for part in codes:
         start, stop = part.ids[0], part.ids[-1] + 1
         yield LabelledCodes(part, here.areas(start, stop), here.colours(start, stop) if with_colours else {})

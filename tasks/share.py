@@ -8,11 +8,11 @@ from __future__ import annotations
 import copy
 from typing import Any
 
-from sae.checkpoint import Places
+from sae.checkpoint import RunPaths
 from sae.io import save_sae
 from sae.members import Member, fold
 from sae.metrics import evaluate_all
-from sae.source import Conditioned, Statistics, Together
+from sae.source import EqualShares, Normalised, Statistics
 from sae.train import Trained, train
 from study.at import AtSite
 from study.paths import series_name, shared_folder, time_series
@@ -30,13 +30,13 @@ def train_shared(study: Study, block: str, conditioning: str, on_progress: Progr
     sources = [alone.training_source(here, len(sites)) for here in sites]
     statistics = [site_statistics(here, source) for here, source in zip(sites, sources, strict=True)]
     members = shared_members(study, sites[0].channels)
-    places = shared_places(study, block, conditioning, members)
-    data = Together([Conditioned(*pair) for pair in zip(sources, statistics, strict=True)])
-    result = train(data, study.config.sae, members, study.config.seed, places, on_progress, sites[0].device)
+    paths = shared_paths(study, block, conditioning, members)
+    data = EqualShares([Normalised(*pair) for pair in zip(sources, statistics, strict=True)])
+    result = train(data, study.config.sae, members, study.config.seed, paths, on_progress, sites[0].device)
     measured = zip(sites, statistics, strict=True)
     rows = [row for here, known in measured for row in _save_and_measure(here, result, known, sites[0].device)]
     _publish(study, block, conditioning, rows)
-    discard(study, places)
+    discard(study, paths)
     return {"steps": result.steps, "vectors_per_s": result.n_vectors / max(result.seconds, 1e-9)}
 
 
@@ -60,10 +60,10 @@ def _publish(study: Study, block: str, conditioning: str, rows: list[dict[str, A
     publish(study, "share", series_name(block, conditioning), {"sae_metrics": rows}, files=files)
 
 
-def shared_places(study: Study, block: str, conditioning: str, members: list[Member]) -> Places:
+def shared_paths(study: Study, block: str, conditioning: str, members: list[Member]) -> RunPaths:
     """Where the checkpoint of the SAEs of all times lies."""
     home = shared_folder(study, block, conditioning)
-    return Places(home / "checkpoint.json", {member: home / f"k{member.k}" for member in members})
+    return RunPaths(home / "checkpoint.json", {member: home / f"k{member.k}" for member in members})
 
 
 def shared_members(study: Study, channels: int) -> list[Member]:
@@ -84,4 +84,4 @@ def sweep_checkpoints(study: Study) -> None:
     for block, conditioning in time_series(study) if study.config.sae.across_time else ():
         if not lacking(study, "share", [series_name(block, conditioning)]):
             channels = study.at((block, study.config.sites.times[0], conditioning)).channels
-            discard(study, shared_places(study, block, conditioning, shared_members(study, channels)))
+            discard(study, shared_paths(study, block, conditioning, shared_members(study, channels)))

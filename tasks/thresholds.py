@@ -13,12 +13,12 @@ from study.preconditions import require
 from study.reading import images_of, prompts_of
 from study.store import store_of
 from study.study import Study
+from vision.tag_thresholds import TagThreshold, fit_thresholds, presence_from_captions
 from vision.taggers import ZeroShotTagger
-from vision.thresholds import Calibrated, calibrate, presence_from_captions
 from vision.vocabulary import write_vocabulary
 
 
-def calibrate_thresholds(study: Study, output: Path, min_positives: int) -> list[Calibrated]:
+def calibrate_thresholds(study: Study, output: Path, min_positives: int) -> list[TagThreshold]:
     """Choose each label's threshold on the dictionary split and write the vocabulary file ``output``.
 
     Presence is what the captions name: no annotation is needed, and what a caption leaves out counts as absent, so that
@@ -35,7 +35,7 @@ def calibrate_thresholds(study: Study, output: Path, min_positives: int) -> list
         raise StudyError(f"{output} exists: name another file, so that no vocabulary is overwritten")
     labels = tagger.labels
     scores, present = _scores_and_presence(study, tagger)
-    found = calibrate(scores, present, labels, min_positives)
+    found = fit_thresholds(scores, present, labels, min_positives)
     write_vocabulary(output, labels, [one.threshold for one in found])
     return found
 

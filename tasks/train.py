@@ -10,12 +10,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from sae.checkpoint import Places, remove_checkpoint
+from sae.checkpoint import RunPaths, remove_checkpoint
 from sae.io import CONFIG, WEIGHTS, save_sae
 from sae.members import Member, fold, members_of, untrained
 from sae.metrics import Metrics, evaluate_all, stability
 from sae.model import SAE
-from sae.source import Conditioned, Statistics, load_statistics, measure, save_statistics
+from sae.source import Normalised, Statistics, load_statistics, measure, save_statistics
 from sae.train import Trained, train
 from storage.site import Site
 from storage.vectors import VectorSource
@@ -62,9 +62,9 @@ def train_site(study: Study, site: Site, on_progress: Progress | None = None) ->
     source = training_source(here)
     statistics = site_statistics(here, source)
     members = members_of(study.config.sae, source.d, study.config.seed)
-    places = site_places(here, members)
-    data, seed = Conditioned(source, statistics), study.config.seed
-    result = train(data, study.config.sae, members, seed, places, on_progress, here.device)
+    paths = site_paths(here, members)
+    data, seed = Normalised(source, statistics), study.config.seed
+    result = train(data, study.config.sae, members, seed, paths, on_progress, here.device)
     found = {(kind_of(member), member): sae for member, sae in result.saes.items()}
     found |= {(UNTRAINED, m): untrained(source.d, m) for m in dictionaries(study, members)}
     for sae in found.values():
@@ -72,7 +72,7 @@ def train_site(study: Study, site: Site, on_progress: Progress | None = None) ->
     rows = _save_and_measure(here, found, result, statistics)
     for k in study.config.sae.k:
         _publish(study.at(site, k), [row for row in rows if row["k"] == k])
-    discard(study, places)
+    discard(study, paths)
     return {
         "steps": result.steps,
         "vectors_per_s": result.n_vectors / max(result.seconds, 1e-9),
@@ -81,15 +81,15 @@ def train_site(study: Study, site: Site, on_progress: Progress | None = None) ->
     }
 
 
-def site_places(here: AtSite, members: list[Member]) -> Places:
+def site_paths(here: AtSite, members: list[Member]) -> RunPaths:
     """Where a site's checkpoint lies."""
-    return Places(here.folder / "checkpoint.json", {member: here.member_folder(member) for member in members})
+    return RunPaths(here.folder / "checkpoint.json", {member: here.member_folder(member) for member in members})
 
 
-def discard(study: Study, places: Places) -> None:
+def discard(study: Study, paths: RunPaths) -> None:
     """A checkpoint has three times the bytes of the SAEs that were published from it, and nothing goes on from it."""
     if not study.config.run.keep_checkpoints:
-        remove_checkpoint(places)
+        remove_checkpoint(paths)
 
 
 def sweep_checkpoints(study: Study) -> None:
@@ -97,7 +97,7 @@ def sweep_checkpoints(study: Study) -> None:
     settings = study.config.sae
     for here in map(study.at, study.config.sites_list()):
         if not lacking(study, "train", [unit_name(here.site, k) for k in settings.k]):
-            discard(study, site_places(here, members_of(settings, here.channels, study.config.seed)))
+            discard(study, site_paths(here, members_of(settings, here.channels, study.config.seed)))
 
 
 def dictionaries(study: Study, members: list[Member]) -> list[Member]:

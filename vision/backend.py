@@ -51,7 +51,7 @@ def check_transformers(settings: VisionSettings) -> None:
     """Config and files of every model that the settings name, and the device. Raises ``VisionError``."""
     from vision.clip import REGIONS, SCORERS
     from vision.detectors import DETECTORS
-    from vision.loading import kind_of, resolve_device
+    from vision.loading import model_type_of, resolve_device
     from vision.segmenters import SEGMENTERS
 
     given = settings.transformers
@@ -61,8 +61,8 @@ def check_transformers(settings: VisionSettings) -> None:
     if given.tagger == "zero-shot":
         needed["clip"] = SCORERS
     named = {"second_opinion": REGIONS, "judge_clipseg": REGIONS, "judge_clip": SCORERS}
-    for field, kinds in (needed | {field: kinds for field, kinds in named.items() if getattr(given, field)}).items():
-        kind_of(given, field, kinds)
+    for field, types in (needed | {field: types for field, types in named.items() if getattr(given, field)}).items():
+        model_type_of(given, field, types)
     if given.tagger_plugin:
         load_plugin(TAGGERS, given.tagger_plugin, "vision.transformers.tagger", OWN_TAGGERS)
 
@@ -88,5 +88,5 @@ def load_transformers(settings: VisionSettings) -> Backend:
     detector.check(vocabulary.labels)
     segmenter = load_segmenter(given)
     opinion = ClipSegOpinion(given) if given.second_opinion else None
-    name = f"{detector.loaded.kind}+{segmenter.loaded.kind}"
+    name = f"{detector.loaded.model_type}+{segmenter.loaded.model_type}"
     return Backend(name, tagger, detector, segmenter, ClipJudge(given), opinion)

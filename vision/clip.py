@@ -36,7 +36,7 @@ class Scorer:
         """float32 [B, labels]: CLIP's softmax over the labels, or SigLIP's sigmoid of each label by itself."""
         texts = [self.settings.prompt_template.format(label) for label in labels]
         logits = torch.from_numpy(self.logits(images, texts))
-        return (logits.softmax(1) if self.loaded.kind == "clip" else logits.sigmoid()).numpy()
+        return (logits.softmax(1) if self.loaded.model_type == "clip" else logits.sigmoid()).numpy()
 
     def logits(self, images: list[Image], texts: Sequence[str]) -> np.ndarray:
         """float32 [B, texts]: scaled cosine similarities, with SigLIP's bias."""
@@ -52,7 +52,7 @@ class Scorer:
         with running(self.settings):
             features = model.get_image_features(pixel_values=pixels.to(self.settings.device)).pooler_output
         with running(self.settings, exact=True):
-            bias = model.logit_bias if self.loaded.kind == "siglip" else 0.0
+            bias = model.logit_bias if self.loaded.model_type == "siglip" else 0.0
             logits = _unit(features) @ words.T * model.logit_scale.exp() + bias
         return numbers(logits, self.loaded.name, "image scores")
 
@@ -67,7 +67,7 @@ class Scorer:
 
     def _tokens(self, texts: list[str]) -> dict[str, torch.Tensor]:
         device = self.settings.device
-        if self.loaded.kind == "siglip":  # trained on texts padded to the full length, with no mask
+        if self.loaded.model_type == "siglip":  # trained on texts padded to the full length, with no mask
             tokens = self.loaded.tokenizer(texts, padding="max_length", max_length=self.text_limit, return_tensors="pt")
             return {"input_ids": tokens["input_ids"].to(device)}
         tokens = self.loaded.tokenizer(texts, padding=True, return_tensors="pt")

@@ -36,7 +36,7 @@ class CheckingDetector(Detector, Protocol):
 def load_detector(settings: TransformersSettings) -> CheckingDetector:
     """The detector that ``settings.detector`` holds. Raises ``VisionError``."""
     loaded = load(settings, "detector", DETECTORS, tokenizer=True)
-    return Owlv2(loaded, settings) if loaded.kind == "owlv2" else GroundingDino(loaded, settings)
+    return Owlv2(loaded, settings) if loaded.model_type == "owlv2" else GroundingDino(loaded, settings)
 
 
 class GroundingDino:

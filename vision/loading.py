@@ -1,4 +1,4 @@
-"""Loading models from folders or hub ids, and running them: kind, device, precision, and scores that are numbers."""
+"""Loading models from folders or hub ids, and running them: type, device, precision, and scores that are numbers."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from vision.weights import check_files, refuse_not_finite, refuse_other_tensors
 
 @dataclass(frozen=True)
 class Loaded:
-    """A model in eval mode on its device. ``name`` is how errors call it; ``kind`` is its model_type."""
+    """A model in eval mode on its device. ``name`` is how errors call it; ``model_type`` is transformers' word."""
 
     name: str
-    kind: str
+    model_type: str
     model: Any
     processor: Any = None
     tokenizer: Any = None
@@ -32,23 +32,23 @@ class Loaded:
 def load(
     settings: TransformersSettings,
     field: str,
-    kinds: dict[str, str],
+    types: dict[str, str],
     processor_of: tuple[str, ...] | None = None,
     tokenizer: bool = False,
 ) -> Loaded:
     """Load the model that ``settings.<field>`` names, by the class that its config.json's model_type calls for.
 
-    ``kinds`` maps each model_type that fits the field to the transformers class; ``processor_of`` lists those whose
+    ``types`` maps each model_type that fits the field to the transformers class; ``processor_of`` lists those whose
     image processor is loaded too (None: all). Weights are safetensors, float32. Raises ``VisionError`` if the field
     is empty, or names nothing that can be loaded, or a model of another kind, or one whose weights are not whole.
     """
     path = getattr(settings, field)
     name = f"vision.transformers.{field} {path!r}"
-    kind = kind_of(settings, field, kinds)
+    model_type = model_type_of(settings, field, types)
     device = resolve_device(settings.device)
     model, info = _read(
         name,
-        getattr(transformers, kinds[kind]),
+        getattr(transformers, types[model_type]),
         path,
         use_safetensors=True,
         dtype=torch.float32,
@@ -57,28 +57,30 @@ def load(
     )
     refuse_other_tensors(name, info)
     refuse_not_finite(name, model.state_dict().items(), "fetch them anew")
-    wanted = processor_of is None or kind in processor_of
+    wanted = processor_of is None or model_type in processor_of
     # PIL's resampling everywhere: results must not depend on whether torchvision happens to be installed.
     processor = _read(name, transformers.AutoImageProcessor, path, backend="pil") if wanted else None
     words = _read(name, transformers.AutoTokenizer, path) if tokenizer else None
-    return Loaded(name, kind, model.eval().to(device), processor, words)
+    return Loaded(name, model_type, model.eval().to(device), processor, words)
 
 
-def kind_of(settings: TransformersSettings, field: str, kinds: Collection[str]) -> str:
+def model_type_of(settings: TransformersSettings, field: str, types: Collection[str]) -> str:
     """The model_type of what ``settings.<field>`` names, told from its config alone.
 
     Raises ``VisionError`` if the field is empty, if there are no weights that can be read, or for a type that is not
-    among ``kinds``.
+    among ``types``.
     """
     path = getattr(settings, field)
     name = f"vision.transformers.{field} {path!r}"
     if not path:
         raise VisionError(f"vision.transformers.{field} is empty, and this step needs it: give a folder or hub id")
     check_files(name, path)
-    kind = str(_read(name, transformers.AutoConfig, path).model_type)
-    if kind not in kinds:
-        raise VisionError(f"{name} is a model of type {kind!r}, which does not fit: give one of {', '.join(kinds)}")
-    return kind
+    model_type = str(_read(name, transformers.AutoConfig, path).model_type)
+    if model_type not in types:
+        raise VisionError(
+            f"{name} is a model of type {model_type!r}, which does not fit: give one of {', '.join(types)}"
+        )
+    return model_type
 
 
 def resolve_device(name: str) -> torch.device:
@@ -115,8 +117,8 @@ def _read(name: str, reader: Any, path: str, **given: Any) -> Any:
 @contextmanager
 def running(settings: TransformersSettings, exact: bool = False) -> Iterator[None]:
     """No gradients, and matrix products in ``settings.dtype``, or in float32 where ``exact`` is asked for."""
-    kind = torch.float32 if exact else getattr(torch, settings.dtype)
-    mixed = torch.autocast(torch.device(settings.device).type, kind, enabled=kind != torch.float32)
+    dtype = torch.float32 if exact else getattr(torch, settings.dtype)
+    mixed = torch.autocast(torch.device(settings.device).type, dtype, enabled=dtype != torch.float32)
     with torch.inference_mode(), mixed:
         yield
 

@@ -29,7 +29,7 @@ def load_segmenter(settings: TransformersSettings) -> BoxSegmenter:
     """The segmenter that ``settings.segmenter`` holds. Raises ``VisionError``."""
     # SAM 2's own processor needs torchvision: its pixels are prepared here.
     loaded = load(settings, "segmenter", SEGMENTERS, processor_of=("sam",))
-    return Sam(loaded, settings) if loaded.kind == "sam" else Sam2(loaded, settings)
+    return Sam(loaded, settings) if loaded.model_type == "sam" else Sam2(loaded, settings)
 
 
 class BoxSegmenter(ABC):

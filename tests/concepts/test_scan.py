@@ -5,11 +5,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from concepts.codes import Codes, SpooledCodes
+from concepts.codes import Codes, CodesOnDisk
 from concepts.scan import (
     FINE,
     ConceptScan,
-    Examples,
+    StrongestImages,
     by_concept,
     example_map,
     find_examples,
@@ -43,9 +43,9 @@ def dense(parts):
 
 
 @pytest.fixture
-def spool(tmp_path):
+def stored(tmp_path):
     def write(parts):
-        codes = SpooledCodes(tmp_path, N)
+        codes = CodesOnDisk(tmp_path, N)
         for part in parts:
             codes.append(part)
         return codes
@@ -53,9 +53,9 @@ def spool(tmp_path):
     return write
 
 
-def test_spooled_codes_come_back_as_they_were(spool, tmp_path):
+def test_codes_come_back_as_they_were(stored, tmp_path):
     parts = make_codes(np.random.default_rng(0), 10, 4)
-    codes = spool(parts)
+    codes = stored(parts)
     assert len(list(tmp_path.iterdir())) == 6 and codes.n_concepts == N
     for _ in range(2):
         again = list(codes)
@@ -65,8 +65,8 @@ def test_spooled_codes_come_back_as_they_were(spool, tmp_path):
             assert (found.values.dtype, found.latents.dtype) == (np.float32, np.int64)
 
 
-def test_nothing_spooled_is_nothing_read(spool):
-    codes = spool([])
+def test_nothing_stored_is_nothing_read(stored):
+    codes = stored([])
     assert list(codes) == []
     found = scan_concepts(codes, GRID).columns()
     assert not found["alive"].any() and (found["density"] == 0).all() and (found["act_mean"] == 0).all()
@@ -79,8 +79,8 @@ def one_cell(peaks, first=0):
     return Codes(list(range(first, first + len(peaks))), values, np.zeros(values.shape, np.int64))
 
 
-def spooled_peaks(folder, peaks, first=0):
-    codes = SpooledCodes(folder, 2)
+def stored_peaks(folder, peaks, first=0):
+    codes = CodesOnDisk(folder, 2)
     codes.append(one_cell(peaks, first))
     return codes
 
@@ -102,13 +102,13 @@ def test_statistics_by_hand():
 
 
 def test_of_one_image_density_is_its_share_of_cells(tmp_path):
-    codes = SpooledCodes(tmp_path, 1)
+    codes = CodesOnDisk(tmp_path, 1)
     codes.append(Codes([4], np.array([[[1], [0], [2], [0], [0]]], np.float32), np.zeros((1, 5, 1), np.int64)))
     assert scan_concepts(codes, (1, 5)).columns()["density"].tolist() == [2 / 5]
 
 
-def test_a_pickle_among_the_spooled_files_is_not_read(tmp_path):
-    codes = spooled_peaks(tmp_path, [1.0])
+def test_a_pickle_among_the_files_of_codes_is_not_read(tmp_path):
+    codes = stored_peaks(tmp_path, [1.0])
     np.save(next(tmp_path.glob("*values*")), np.array([{}]), allow_pickle=True)
     with pytest.raises(ValueError, match="allow_pickle"):
         list(codes)
@@ -122,9 +122,9 @@ def test_what_a_concepts_only_image_exceeds_is_in_the_last_bin():
     assert bins[0, 1023] == 0 and bins[0, 0] == 4 and not bins[1].any()
 
 
-def test_the_first_pass_alone_knows_the_maxima(spool):
+def test_the_first_pass_alone_knows_the_maxima(stored):
     parts = make_codes(np.random.default_rng(1), 12, 5)
-    scan = scan_ranges(spool(parts), GRID)
+    scan = scan_ranges(stored(parts), GRID)
     assert np.array_equal(scan.act_max, dense(parts).max((0, 2))) and scan.images == 0 and not scan.count.any()
     assert scan.grid == GRID and scan.n_cells == 9
 
@@ -143,7 +143,7 @@ def test_strength_is_known_to_a_part_in_1024():
 
 
 def test_deciles_of_ten_images_of_their_own_strength_are_one_each(tmp_path):
-    codes = spooled_peaks(tmp_path, [0.5, 1.0, 0.1, 0.7, 0.3, 0.9, 0.2, 0.8, 0.4, 0.6], first=30)
+    codes = stored_peaks(tmp_path, [0.5, 1.0, 0.1, 0.7, 0.3, 0.9, 0.2, 0.8, 0.4, 0.6], first=30)
     found = find_examples(codes, scan_concepts(codes, (1, 1)), 10, 3)
     assert found["bin"].tolist() == list(range(10)) and found["rank"].tolist() == [0] * 10
     assert found["prompt_id"].tolist() == [31, 35, 37, 33, 39, 30, 38, 34, 36, 32]
@@ -156,7 +156,7 @@ def test_images_of_one_strength_share_the_bin_of_the_strongest_of_them(tmp_path)
     Of the three at 1/2 the second lies at the border of the first fifth, and none is split off; of the six at 1/4 the
     strongest opens the third fifth, and the fourth and the fifth stay empty.
     """
-    codes = spooled_peaks(tmp_path, [0.25] * 6 + [0.5] * 3 + [1.0])
+    codes = stored_peaks(tmp_path, [0.25] * 6 + [0.5] * 3 + [1.0])
     scan = scan_concepts(codes, (1, 1))
     found = find_examples(codes, scan, 5, 4)
     rows = list(zip(found["bin"].tolist(), found["rank"].tolist(), found["prompt_id"].tolist(), strict=True))
@@ -170,7 +170,7 @@ def test_images_of_one_strength_share_the_bin_of_the_strongest_of_them(tmp_path)
 
 def test_a_concept_that_never_fires_has_no_examples(tmp_path):
     """Concept 1 of two; and of concept 0, which fires once, one example in the first bin."""
-    codes = spooled_peaks(tmp_path, [0.5])
+    codes = stored_peaks(tmp_path, [0.5])
     with np.errstate(all="raise"):
         found = find_examples(codes, scan_concepts(codes, (1, 1)), 10, 2)
     assert (found["cid"].tolist(), found["bin"].tolist(), found["rank"].tolist()) == ([0], [0], [0])
@@ -182,15 +182,15 @@ def test_codes_of_fewer_images_than_ids_are_refused():
     with pytest.raises(ValueError, match="shorter"):
         scan.add_images(whole._replace(latents=whole.latents[:1]))
     with pytest.raises(ValueError, match="shorter"):
-        Examples(scan, 1, 1).offer(whole._replace(values=whole.values[:1], latents=whole.latents[:1]))
+        StrongestImages(scan, 1, 1).offer(whole._replace(values=whole.values[:1], latents=whole.latents[:1]))
 
 
 def test_a_stronger_image_takes_the_place_of_the_weakest_and_of_equals_the_latest(tmp_path):
-    codes = spooled_peaks(tmp_path, [0.5, 0.25, 0.25, 0.75, 0.25, 1.0, 0.75])
+    codes = stored_peaks(tmp_path, [0.5, 0.25, 0.25, 0.75, 0.25, 1.0, 0.75])
     scan = scan_concepts(codes, (1, 1))
     kept = []
     for n in range(1, 8):
-        examples = Examples(scan, 1, 3)
+        examples = StrongestImages(scan, 1, 3)
         examples.offer(one_cell([0.5, 0.25, 0.25, 0.75, 0.25, 1.0, 0.75][:n]))
         kept.append(examples.columns()["prompt_id"].tolist())
     assert kept == [[0], [0, 1], [0, 1, 2], [3, 0, 1], [3, 0, 1], [5, 3, 0], [5, 3, 6]]
@@ -200,7 +200,7 @@ def test_a_stronger_image_takes_the_place_of_the_weakest_and_of_equals_the_lates
 @given(seed=st.integers(0, 10_000), shard=st.integers(1, 9))
 def test_columns_equal_those_of_dense_maps(tmp_path_factory, seed, shard):
     parts = make_codes(np.random.default_rng(seed), 15, shard)
-    codes = SpooledCodes(tmp_path_factory.mktemp("codes"), N)
+    codes = CodesOnDisk(tmp_path_factory.mktemp("codes"), N)
     for part in parts:
         codes.append(part)
     scan, maps = scan_concepts(codes, GRID), dense(parts)
@@ -222,19 +222,19 @@ def test_columns_equal_those_of_dense_maps(tmp_path_factory, seed, shard):
     assert np.array_equal(scan.count2, (on.sum(2) ** 2).sum(0))
 
 
-def test_examples_are_the_strongest_of_each_decile(spool):
+def test_examples_are_the_strongest_of_each_decile(stored):
     """Against sorting all peaks; strengths closer than a fine bin may share a bin, so only clear cases are asked."""
     parts = make_codes(np.random.default_rng(3), 200, 32)
-    assert_strongest(spool(parts), dense(parts), 3)
+    assert_strongest(stored(parts), dense(parts), 3)
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_examples_of_few_strengths_are_those_of_the_smallest_ids(spool, seed):
+def test_examples_of_few_strengths_are_those_of_the_smallest_ids(stored, seed):
     """A map reaches a quarter, a half, three quarters or the whole of its maximum: most ranks are decided by ties."""
     rng = np.random.default_rng(seed)
     parts = [p._replace(values=(rng.integers(0, 5, p.values.shape) / 4).astype(np.float32)) for p in
              make_codes(rng, 60, 7)]  # fmt: skip
-    assert_strongest(spool(parts), dense(parts), 2)
+    assert_strongest(stored(parts), dense(parts), 2)
 
 
 def assert_strongest(codes, maps, per_bin):
@@ -262,16 +262,16 @@ def assert_strongest(codes, maps, per_bin):
         assert (found["map_values"][number] > 0).all() and found["grid"][number] == [1, 9]
 
 
-def test_equally_strong_images_rank_by_their_number(spool):
+def test_equally_strong_images_rank_by_their_number(stored):
     values, latents = np.ones((6, 9, K), np.float32), np.tile([0, 1], (6, 9, 1))
-    codes = spool([Codes([3, 4, 5, 6, 7, 8], values, latents)])
+    codes = stored([Codes([3, 4, 5, 6, 7, 8], values, latents)])
     found = find_examples(codes, scan_concepts(codes, GRID), bins=10, per_bin=2)
     assert list(found["prompt_id"][found["cid"] == 0]) == [3, 4]
 
 
-def test_memory_does_not_grow_with_the_images(spool):
+def test_memory_does_not_grow_with_the_images(stored):
     def size(images):
-        scan = scan_concepts(spool(make_codes(np.random.default_rng(0), images, 16)), GRID)
+        scan = scan_concepts(stored(make_codes(np.random.default_rng(0), images, 16)), GRID)
         return sum(value.nbytes for value in vars(scan).values() if isinstance(value, np.ndarray))
 
     assert size(16) == size(160)

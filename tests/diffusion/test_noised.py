@@ -9,7 +9,7 @@ import torch
 from diffusion.errors import DiffusionError
 from diffusion.model import encode_captions, load_model
 from diffusion.noised import encode_images, record_images, signal_to_noise
-from diffusion.sampling import Record, initial_noise, sample
+from diffusion.sampling import SitesToRecord, initial_noise, sample
 from diffusion.settings import ModelSettings, SamplingSettings
 from miniature.world import make_scene
 from tests.paths import SD_MINI
@@ -30,7 +30,7 @@ def scenes():
 
 def test_what_is_recorded_is_one_call_on_the_noised_latent(model, scenes):
     images, captions = np.stack([s.image for s in scenes]), [s.caption for s in scenes]
-    got = record_images(model, images, captions, [4, 5, 6], FEW, Record(BLOCKS, (0.5,), ("cond",)))
+    got = record_images(model, images, captions, [4, 5, 6], FEW, SitesToRecord(BLOCKS, (0.5,), ("cond",)))
     assert set(got) == {("mid", 0.5, "cond"), ("up", 0.5, "cond")}
     model.scheduler.set_timesteps(5)
     timestep = model.scheduler.timesteps[2]
@@ -60,7 +60,7 @@ def test_encoding_is_undone_by_decoding(model, scenes):
 def test_no_hook_stays_and_another_size_is_refused(model, scenes):
     images = np.stack([s.image for s in scenes])
     before = sample(model, ["a tree"], [0], FEW).images
-    record_images(model, images, ["a", "b", "c"], [1, 2, 3], FEW, Record(BLOCKS, (1.0, 0.0)))
+    record_images(model, images, ["a", "b", "c"], [1, 2, 3], FEW, SitesToRecord(BLOCKS, (1.0, 0.0)))
     assert np.array_equal(before, sample(model, ["a tree"], [0], FEW).images)
     with pytest.raises(DiffusionError, match=r"images of 32 x 32 pixels have latents .* give images of the size"):
-        record_images(model, images[:, ::2, ::2], ["a", "b", "c"], [1, 2, 3], FEW, Record(BLOCKS, (0.5,)))
+        record_images(model, images[:, ::2, ::2], ["a", "b", "c"], [1, 2, 3], FEW, SitesToRecord(BLOCKS, (0.5,)))

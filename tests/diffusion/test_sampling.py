@@ -15,7 +15,7 @@ from diffusion.model import (
     load_model,
     token_ids,
 )
-from diffusion.sampling import Edit, Record, initial_noise, sample
+from diffusion.sampling import Edit, SitesToRecord, initial_noise, sample
 from diffusion.settings import ModelSettings, SamplingSettings
 from tests.paths import SD_MINI
 
@@ -40,7 +40,7 @@ def test_images_equal_those_of_diffusers_own_pipeline(model):
 
 
 def test_an_image_does_not_depend_on_its_batch(model):
-    record = Record(BLOCKS, (1.0, 0.0))
+    record = SitesToRecord(BLOCKS, (1.0, 0.0))
     together = sample(model, CAPTIONS, [1, 2, 3], FEW, record)
     alone = sample(model, CAPTIONS[1:2], [2], FEW, record)
     assert np.abs(together.images[1].astype(int) - alone.images[0]).max() <= 1
@@ -55,7 +55,7 @@ def test_recorded_values_are_output_minus_input_of_the_block(model):
         seen.append((output[0] - inputs[0]).permute(0, 2, 3, 1))
 
     handle = model.unet.get_submodule(BLOCKS["mid"]).register_forward_hook(spy)
-    got = sample(model, CAPTIONS, [1, 2, 3], FEW, Record({"mid": BLOCKS["mid"]}, (1.0, 0.5, 0.0))).activations
+    got = sample(model, CAPTIONS, [1, 2, 3], FEW, SitesToRecord({"mid": BLOCKS["mid"]}, (1.0, 0.5, 0.0))).activations
     handle.remove()
     for t, step in ((1.0, 0), (0.5, 2), (0.0, 4)):
         assert np.array_equal(got["mid", t, "uncond"], seen[step][:3].half().numpy())
@@ -64,7 +64,7 @@ def test_recorded_values_are_output_minus_input_of_the_block(model):
 
 
 def test_what_is_recorded_does_not_ask_for_the_image(model):
-    record = Record(BLOCKS, (1.0, 0.0))
+    record = SitesToRecord(BLOCKS, (1.0, 0.0))
     whole, bare = (sample(model, CAPTIONS, [1, 2, 3], FEW, record, decode=decode) for decode in (True, False))
     assert len(whole.images) == 3 and not len(bare.images)
     assert whole.activations.keys() == bare.activations.keys()
@@ -91,7 +91,7 @@ def test_an_edit_of_nothing_changes_no_bit_and_an_edit_acts_only_in_its_window(m
 
 
 def test_an_edit_touches_the_cond_half_alone(model):
-    record = Record({"mid": BLOCKS["mid"]}, (1.0,))
+    record = SitesToRecord({"mid": BLOCKS["mid"]}, (1.0,))
     plain = sample(model, CAPTIONS, [1, 2, 3], FEW, record).activations
     edit = Edit(BLOCKS["mid"], 0, 1, lambda delta, t: delta + 1.0)
     edited = sample(model, CAPTIONS, [1, 2, 3], FEW, record, [edit]).activations
@@ -138,7 +138,7 @@ def test_rows_of_one_prompt_are_sampled_once_until_an_edit_parts_them(model):
     push = torch.tensor([0.0, 1.0, 4.0, 1.0])[:, None, None, None]
     rows = []
     handle = model.unet.register_forward_hook(lambda module, inputs, output: rows.append(len(inputs[0])))
-    record = Record({"mid": BLOCKS["mid"]}, (1.0, 0.0))
+    record = SitesToRecord({"mid": BLOCKS["mid"]}, (1.0, 0.0))
     edit = Edit(BLOCKS["mid"], 0.0, 0.3, lambda delta, t: delta + push[: len(delta)])
     together = sample(model, captions, seeds, FEW, record, [edit])
     handle.remove()

@@ -15,9 +15,9 @@ from contextlib import contextmanager
 import torch
 
 from sae import kernels, primitives
-from sae.kernels import bag_triton, products_triton
+from sae.kernels import sddmm_triton, spmm_triton
 from sae.members import Member, Stack
-from sae.primitives import bag, products
+from sae.primitives import sddmm, spmm
 from sae.settings import SAESettings
 from sae.sparse import ByLatent, DecodeAt, EncodeAt, chosen_from_pairs
 from sae.step import TrainState, train_step
@@ -72,16 +72,16 @@ def check_bag(name, counts, width, index, rows, weights, seed, device):
     ends = torch.tensor(counts, dtype=index).cumsum(0, dtype=index)
     offsets = (ends - torch.tensor(counts, dtype=index)).to(device)
     weight = torch.randn(sum(counts), generator=generator).to(device, weights)
-    found = bag_triton(source, at, offsets, weight)
+    found = spmm_triton(source, at, offsets, weight)
     assert found.dtype == torch.promote_types(rows, weights), name
     if not counts:
         assert found.shape == (0, width)
         return
     with through(False):
-        expected = bag(source.double(), at, offsets, weight.double())
+        expected = spmm(source.double(), at, offsets, weight.double())
     close(found, expected, LOW[found.dtype])
     if source.is_cuda:
-        assert torch.equal(found, bag_triton(source, at, offsets, weight)), f"{name}: two runs differ"
+        assert torch.equal(found, spmm_triton(source, at, offsets, weight)), f"{name}: two runs differ"
 
 
 def check_products(device):
@@ -101,10 +101,10 @@ def check_product(pairs, width, index, left_dtype, right_dtype, device):
     left = torch.randn(9, width, generator=generator).to(device, left_dtype)
     right = torch.randn(30, width, generator=generator).to(device, right_dtype)
     at = [torch.randint(rows, (pairs,), generator=generator).to(device, index) for rows in (9, 30)]
-    found = products_triton(left, right, *at)
+    found = sddmm_triton(left, right, *at)
     assert found.dtype == torch.promote_types(left_dtype, right_dtype)
     with through(False):
-        expected = products(left.double(), right.double(), *at)
+        expected = sddmm(left.double(), right.double(), *at)
     close(found, expected, LOW[found.dtype])
 
 
@@ -116,8 +116,8 @@ def check_layouts_in_memory(device):
     for source in (wide[:, 10:60], wide[:, :40].T):
         plain = source.contiguous()
         with through(False):
-            close(bag_triton(source, at, offsets, weight), bag(plain, at.contiguous(), offsets, weight.contiguous()))
-            close(products_triton(source, source, at, at), products(plain, plain, at.contiguous(), at.contiguous()))
+            close(spmm_triton(source, at, offsets, weight), spmm(plain, at.contiguous(), offsets, weight.contiguous()))
+            close(sddmm_triton(source, source, at, at), sddmm(plain, plain, at.contiguous(), at.contiguous()))
 
 
 def check_encoding_and_decoding(device):
@@ -181,7 +181,7 @@ def compile_all():
     from triton import compile as build
     from triton.backends.compiler import GPUTarget
 
-    for kernel in (kernels._products_kernel, kernels._carried_kernel, kernels._bag_kernel):
+    for kernel in (kernels._sddmm_kernel, kernels._carried_kernel, kernels._spmm_kernel):
         for rows, index, capability in itertools.product(("fp32", "bf16"), ("i32", "i64"), (80, 90)):
             made = build(
                 source_of(kernel, rows, index), GPUTarget("cuda", capability, 32), {"num_warps": kernels.WARPS}

@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from sae.source import Conditioned, measure
+from sae.source import Normalised, measure
 from sae.train import train
 
 
@@ -31,11 +31,11 @@ class Synthetic:
             yield self.x[order[i * batch_size : (i + 1) * batch_size]].numpy()
 
 
-def conditioned(source):
+def normalised(source):
     """The source with its own statistics."""
-    return Conditioned(source, measure(source))
+    return Normalised(source, measure(source))
 
 
-def train_on(source, settings, members, seed=0, places=None, **more):
-    """``train`` on the conditioned source."""
-    return train(conditioned(source), settings, members, seed, places, **more)
+def train_on(source, settings, members, seed=0, paths=None, **more):
+    """``train`` on the normalised source."""
+    return train(normalised(source), settings, members, seed, paths, **more)

@@ -37,7 +37,7 @@ def test_tensors_on_a_cpu_stay_with_torch():
     row = torch.ones(2, 3)
     assert not primitives.by_triton(row, row)
     at = torch.tensor([1], dtype=torch.int32)
-    assert primitives.products(row, row, at, at).tolist() == [3.0]
+    assert primitives.sddmm(row, row, at, at).tolist() == [3.0]
 
 
 @needs_triton
@@ -66,8 +66,8 @@ def test_on_a_gpu_the_kernels_are_used_and_do_not_wait_for_it():
     for mode in ("default", "error"):  # the first time compiles
         torch.cuda.set_sync_debug_mode(mode)
         try:
-            primitives.bag(row, at, offsets, weights)
-            primitives.products(row, row, at, at)
+            primitives.spmm(row, at, offsets, weights)
+            primitives.sddmm(row, row, at, at)
         finally:
             torch.cuda.set_sync_debug_mode("default")
 

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sae.largest import largest
-from sae.primitives import products
+from sae.primitives import sddmm
 from sae.sparse import (
     ByLatent,
     Chosen,
@@ -101,7 +101,7 @@ def test_known_values_are_returned_as_given_and_products_are_dot_products():
     assert torch.allclose(exact, torch.stack(by_hand), atol=1e-5)
     assert torch.equal(EncodeAt.apply(x, w, b, chosen, ByLatent.of(chosen), exact + 1), exact + 1)
     assert torch.allclose(
-        products(x, w, torch.tensor([4, 0]), torch.tensor([17, 2])), torch.stack([x[4] @ w[17], x[0] @ w[2]])
+        sddmm(x, w, torch.tensor([4, 0]), torch.tensor([17, 2])), torch.stack([x[4] @ w[17], x[0] @ w[2]])
     )
 
 

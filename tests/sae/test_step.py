@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from sae.choose import choose, top_latents
 from sae.members import Member, Stack
+from sae.selection import select_latents, top_latents
 from sae.settings import SAESettings
 from sae.step import TrainState, aux_loss, shape_gradients, train_step
 from sae.train import learning_rate
@@ -122,7 +122,7 @@ def test_bfloat16_screening_picks_the_same_latents_as_float32():
 def test_topk_is_exact_across_blocks_and_when_ks_differ():
     torch.manual_seed(0)
     stack, x = Stack(8, [Member(2, 40, 0), Member(7, 40, 1)]), torch.randn(2500, 8)
-    chosen, values = choose(stack, x, BASE)
+    chosen, values = select_latents(stack, x, BASE)
     for s, k in enumerate((2, 7)):
         pre = (x - stack.b[s]) @ stack.W_enc[s * 40 : (s + 1) * 40].T
         mine = chosen.rows_E // 2500 == s
@@ -157,7 +157,7 @@ class TestAuxK:
 
     def test_it_reaches_encoder_and_decoder_of_dead_latents_and_nothing_of_live_ones(self):
         # Latents that are dead by count but also chosen now would carry the main gradient: leave them out.
-        on = torch.unique(choose(self.stack, self.x, BASE)[0].latents_E)
+        on = torch.unique(select_latents(self.stack, self.x, BASE)[0].latents_E)
         self.dead = self.dead[~torch.isin(self.dead, on)] if len(on) < 32 else self.dead
         with_aux, without = self.gradients(), self.gradients(aux_alpha=0.0)
         for name in ("enc", "dec"):

@@ -11,14 +11,14 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from sae.checkpoint import Places
+from sae.checkpoint import RunPaths
 from sae.errors import SAEError
 from sae.members import Member, Stack, fold, members_of, untrained
 from sae.metrics import evaluate, stability
 from sae.settings import SAESettings
-from sae.source import Conditioned, Together, measure, prefetched
+from sae.source import EqualShares, Normalised, measure, prefetched
 from storage.errors import StorageError
-from tests.sae.synthetic import Synthetic, conditioned, train_on
+from tests.sae.synthetic import Synthetic, normalised, train_on
 from tests.sae.train_slowly import MEMBERS, STEPS
 
 SETTINGS = SAESettings(k=(3,), batch_size=64, lr=3e-3, epochs=12, dead_after_vectors=500, aux_k=8, checkpoint_every=5)
@@ -35,7 +35,7 @@ def variance_explained(sae, source):
 
 
 def place(folder, members):
-    return Places(folder / "checkpoint.json", {m: folder / str(i) for i, m in enumerate(members)})
+    return RunPaths(folder / "checkpoint.json", {m: folder / str(i) for i, m in enumerate(members)})
 
 
 @pytest.mark.slow
@@ -67,7 +67,7 @@ def test_a_matryoshka_prefix_reconstructs_better_than_a_plain_one():
     scores = {}
     for shares in ((), (0.25, 1.0)):
         sae = train_on(source, SETTINGS.model_copy(update={"matryoshka": shares}), [member]).saes[member]
-        x = next(conditioned(source).batches(3000, 1, 0))
+        x = next(normalised(source).batches(3000, 1, 0))
         values, latents = sae.encode(x)
         prefix = sae.decode(values * (latents < 16), latents)
         scores[shares] = float(1 - (x - prefix).square().sum() / x.square().sum())
@@ -90,7 +90,7 @@ def test_one_sae_over_several_sources_explains_each_of_them():
     member = Member(3, 32, 0)
     from sae.train import train
 
-    both = Together([conditioned(one), conditioned(two)])
+    both = EqualShares([normalised(one), normalised(two)])
     sae = train(both, SETTINGS, [member], seed=0).saes[member]
     for source in (one, two):
         statistics = measure(source)
@@ -153,20 +153,20 @@ class TestBadInput:
 
     def test_a_checkpoint_of_another_run_or_a_damaged_one(self, tmp_path):
         members = [Member(2, 16, 0)]
-        places = place(tmp_path, members)
-        train_on(Synthetic(8, 640, 0), SHORT, members, places=places)
+        paths = place(tmp_path, members)
+        train_on(Synthetic(8, 640, 0), SHORT, members, paths=paths)
         with pytest.raises(SAEError, match=r"another configuration \(lr: then 0.003, now 0.5\): move it away"):
-            train_on(Synthetic(8, 640, 0), SHORT.model_copy(update={"lr": 0.5}), members, places=places)
+            train_on(Synthetic(8, 640, 0), SHORT.model_copy(update={"lr": 0.5}), members, paths=paths)
         with pytest.raises(SAEError, match=r"another configuration .*data"):
-            train_on(Synthetic(8, 640, 4), SHORT, members, places=places)
+            train_on(Synthetic(8, 640, 4), SHORT, members, paths=paths)
         next(tmp_path.rglob("step-*.safetensors")).write_bytes(b"x")
         with pytest.raises(SAEError, match=r"is damaged .* run `concepts repair`"):
-            train_on(Synthetic(8, 640, 0), SHORT, members, places=places)
+            train_on(Synthetic(8, 640, 0), SHORT, members, paths=paths)
 
     def test_a_folder_that_cannot_be_written(self, tmp_path):
         (tmp_path / "0").write_text("a file where a folder should be")
         with pytest.raises(StorageError, match=r"cannot write .*make its folder writable"):
-            train_on(Synthetic(8, 640, 0), SHORT, [Member(2, 16, 0)], places=place(tmp_path, [Member(2, 16, 0)]))
+            train_on(Synthetic(8, 640, 0), SHORT, [Member(2, 16, 0)], paths=place(tmp_path, [Member(2, 16, 0)]))
 
     @pytest.mark.parametrize(
         ("given", "sentence"),
@@ -203,7 +203,7 @@ def test_a_loader_that_fails_fails_the_run_and_an_early_stop_ends_the_thread():
 
 def test_conditioning_centres_and_scales():
     source = Synthetic(16, 3000, 2)
-    x = torch.cat(list(Conditioned(source, measure(source)).batches(500, 0, 0)))
+    x = torch.cat(list(Normalised(source, measure(source)).batches(500, 0, 0)))
     assert x.mean(0).abs().max() < 1e-5 and x.square().mean().item() == pytest.approx(1.0, rel=1e-4)
 
 

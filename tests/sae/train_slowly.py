@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 
 import sae.checkpoint
 import sae.train
-from sae.checkpoint import Places
+from sae.checkpoint import RunPaths
 from sae.members import Member
 from sae.settings import SAESettings
 from tests.sae.synthetic import Synthetic, train_on
@@ -24,9 +24,9 @@ MEMBERS = [Member(3, 32, 0), Member(5, 32, 0), Member(3, 64, 0), Member(3, 32, 0
 STEPS = 150
 
 
-def places(folder: Path) -> Places:
+def paths(folder: Path) -> RunPaths:
     """A folder for each member."""
-    return Places(folder / "checkpoint.json", {m: folder / f"member{i}" for i, m in enumerate(MEMBERS)})
+    return RunPaths(folder / "checkpoint.json", {m: folder / f"member{i}" for i, m in enumerate(MEMBERS)})
 
 
 def die() -> None:
@@ -62,7 +62,7 @@ if __name__ == "__main__":
     torch.set_num_threads(1)
     if len(sys.argv) > 2:
         arm(int(sys.argv[2]))
-    result = train_on(Synthetic(16, 3200, 0), SETTINGS, MEMBERS, places=places(folder))
+    result = train_on(Synthetic(16, 3200, 0), SETTINGS, MEMBERS, paths=paths(folder))
     assert result.steps == STEPS
     tensors = {
         f"{i}.{k}": v.contiguous() for i, s in enumerate(result.saes.values()) for k, v in s.state_dict().items()

@@ -13,8 +13,8 @@ from vision.backend import load_backend
 from vision.clip import Scorer
 from vision.errors import VisionError
 from vision.settings import VisionSettings
+from vision.tag_thresholds import best_threshold, fit_thresholds, presence_from_captions
 from vision.taggers import CaptionTagger
-from vision.thresholds import best_threshold, calibrate, presence_from_captions
 from vision.types import Tag
 from vision.vocabulary import normal, read_vocabulary, vocabulary_of, write_vocabulary
 
@@ -109,15 +109,15 @@ def test_threshold_is_the_best_of_all_cuts(pairs):
 def test_a_label_of_few_positives_keeps_the_global_threshold():
     scores = np.array([[0.9, 0.9], [0.8, 0.1], [0.1, 0.2], [0.2, 0.3]])
     present = np.array([[1, 1], [1, 0], [0, 0], [0, 0]], bool)
-    tree, car = calibrate(scores, present, ["tree", "car"], min_positives=2)
+    tree, car = fit_thresholds(scores, present, ["tree", "car"], min_positives=2)
     assert (tree.threshold, tree.f1, tree.positives) == (0.8, 1.0, 2)
     assert (car.threshold, car.f1, car.positives) == (None, None, 1)
-    assert calibrate(scores, present & False, ["tree", "car"], min_positives=0)[0].threshold is None
+    assert fit_thresholds(scores, present & False, ["tree", "car"], min_positives=0)[0].threshold is None
     for bad in (scores * np.nan, scores + 1):
         with pytest.raises(VisionError, match="NaN or values outside"):
-            calibrate(bad, present, ["tree", "car"])
+            fit_thresholds(bad, present, ["tree", "car"])
     with pytest.raises(VisionError, match=r"scores \[4, 2\] and presence \[4, 2\] must both be \[images, 1 labels\]"):
-        calibrate(scores, present, ["tree"])
+        fit_thresholds(scores, present, ["tree"])
 
 
 def test_presence_comes_from_captions():

@@ -38,7 +38,7 @@ class Estimate:
     high: float
 
 
-def thresholds(z_NC: np.ndarray, levels: tuple[float, ...]) -> np.ndarray:
+def candidate_thresholds(z_NC: np.ndarray, levels: tuple[float, ...]) -> np.ndarray:
     """float32 [J, C]: quantiles of each feature's positive values. The first is 0: any activity at all.
 
     Level j of the rest is the quantile q_j over the positive values, so that sparse and dense features are cut alike.
@@ -68,7 +68,7 @@ def f1_score(hits: np.ndarray, fires: np.ndarray, positives: np.ndarray) -> np.n
     return 2 * hits / np.maximum(fires + positives, 1)
 
 
-def choose(hits_JCL: np.ndarray, fires_JC: np.ndarray, positives_L: np.ndarray) -> Choice:
+def choose_detectors(hits_JCL: np.ndarray, fires_JC: np.ndarray, positives_L: np.ndarray) -> Choice:
     """The (feature, threshold) of largest F1 for each label; the first of equals."""
     f1_JCL = f1_score(hits_JCL, fires_JC[:, :, None], positives_L)
     flat = f1_JCL.reshape(-1, f1_JCL.shape[-1])

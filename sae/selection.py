@@ -13,7 +13,7 @@ from torch import Tensor
 
 from sae.largest import largest
 from sae.members import Stack
-from sae.primitives import products
+from sae.primitives import sddmm
 from sae.settings import SAESettings
 from sae.sparse import Chosen, chosen_from_pairs, chosen_from_rows
 
@@ -23,7 +23,7 @@ CAP = 4  # BatchTopK: a vector has at most CAP * k latents
 
 
 @torch.no_grad()
-def choose(stack: Stack, x_ND: Tensor, settings: SAESettings) -> tuple[Chosen, Tensor]:
+def select_latents(stack: Stack, x_ND: Tensor, settings: SAESettings) -> tuple[Chosen, Tensor]:
     """The latents of each (SAE, vector) and their pre-activations float32 [E], rows r = s * N + n."""
     ks = [member.k for member in stack.members]
     if settings.variant == "batchtopk":
@@ -70,7 +70,7 @@ def _screened(W_MD: Tensor, shift_M: Tensor) -> Find:
         _, candidates_NC = largest(rough_NM, min(k + SPARE, len(W_MD)))
         per_vector = candidates_NC.shape[1]
         vectors_E = torch.arange(len(x_ND), device=x_ND.device).repeat_interleave(per_vector)
-        exact_E = products(x_ND, W_MD, vectors_E, candidates_NC.reshape(-1)) - shift_M[candidates_NC.reshape(-1)]
+        exact_E = sddmm(x_ND, W_MD, vectors_E, candidates_NC.reshape(-1)) - shift_M[candidates_NC.reshape(-1)]
         values_NK, slots_NK = exact_E.view_as(candidates_NC).topk(k, dim=1, sorted=in_order)
         return values_NK, candidates_NC.gather(1, slots_NK)
 

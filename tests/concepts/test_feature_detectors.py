@@ -5,18 +5,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from concepts.detectors import (
+from concepts.feature_detectors import (
     CELL_LEVELS,
     IMAGE_LEVELS,
     absorption,
-    choose,
+    candidate_thresholds,
+    choose_detectors,
     count_hits,
     estimates,
     f1_score,
     fires_on,
     image_sums,
     splitting,
-    thresholds,
 )
 from concepts.intervals import resampling
 
@@ -31,9 +31,9 @@ def drawn(seed, rows=40, features=5, labels=3):
 @given(st.integers(0, 10_000))
 def test_counts_and_choice_equal_a_loop_over_everything(seed):
     z, truth = drawn(seed)
-    cut = thresholds(z, CELL_LEVELS)
+    cut = candidate_thresholds(z, CELL_LEVELS)
     hits, fires = count_hits(z, truth, cut)
-    choice = choose(hits, fires, truth.sum(0))
+    choice = choose_detectors(hits, fires, truth.sum(0))
     for label in range(truth.shape[1]):
         best = -1.0
         for j in range(len(cut)):
@@ -52,7 +52,7 @@ def test_counts_and_choice_equal_a_loop_over_everything(seed):
 
 def test_of_equal_detectors_the_first_threshold_and_then_the_first_feature_is_chosen():
     hits, fires = np.array([[[1], [2], [2]], [[2], [2], [1]]]), np.array([[1, 4, 2], [2, 2, 1]])
-    choice = choose(hits, fires, np.array([3]))
+    choice = choose_detectors(hits, fires, np.array([3]))
     assert (choice.level_L.tolist(), choice.cid_L.tolist(), choice.f1_L.tolist()) == ([0], [2], [0.8])
 
 
@@ -65,8 +65,8 @@ def test_levels_rise_from_any_activity_towards_the_largest():
 
 def test_thresholds_are_zero_and_then_quantiles_of_what_is_positive():
     z = np.array([[0, 1, 2, 3, 4, 0, 0, 5, 6, 7, 8]], np.float32).T
-    assert thresholds(z, (0.0, 0.5))[:, 0].tolist() == [0.0, 5.0]  # the positives are 1 to 8
-    assert thresholds(np.zeros((4, 1), np.float32), (0.0, 0.5)).tolist() == [[0.0], [0.0]]
+    assert candidate_thresholds(z, (0.0, 0.5))[:, 0].tolist() == [0.0, 5.0]  # the positives are 1 to 8
+    assert candidate_thresholds(np.zeros((4, 1), np.float32), (0.0, 0.5)).tolist() == [[0.0], [0.0]]
 
 
 @settings(max_examples=40, deadline=None)
@@ -78,7 +78,7 @@ def test_thresholds_of_each_feature_leave_out_their_share_of_its_own_positives(s
     z[1:, 1] = 0
     z[:, 2] = 0
     levels = (0.0, 0.01, 0.25, 0.5, 0.99)
-    found = thresholds(z, levels)
+    found = candidate_thresholds(z, levels)
     assert found.dtype == np.float32 and found.shape == (5, 4) and not found[0].any() and not found[:, 2].any()
     for j, level in enumerate(levels[1:], start=1):
         for c in (0, 1, 3):

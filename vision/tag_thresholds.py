@@ -1,4 +1,4 @@
-"""Calibrated zero-shot thresholds: for each label, the cut of its scores that agrees best with known presence.
+"""TagThreshold zero-shot thresholds: for each label, the cut of its scores that agrees best with known presence.
 
 One threshold does not suit all labels: a score of 0.3 is high for one word and low for another. Presence may come
 from captions, as here, or from a user's own annotations. Everything is a pure function of arrays.
@@ -16,7 +16,7 @@ from vision.words import mentions
 
 
 @dataclass(frozen=True)
-class Calibrated:
+class TagThreshold:
     """A label's threshold in [0, 1] (None: the global one), its F1 on the data it was chosen on, and its positives."""
 
     label: str
@@ -49,9 +49,9 @@ def best_threshold(scores: np.ndarray, present: np.ndarray) -> tuple[float, floa
     return float(falling[cuts[best]]), float(f1[best])
 
 
-def calibrate(
+def fit_thresholds(
     scores: np.ndarray, present: np.ndarray, labels: Sequence[str], min_positives: int = 20
-) -> list[Calibrated]:
+) -> list[TagThreshold]:
     """One threshold for each label from scores float [N, L] in [0, 1] and presence bool [N, L].
 
     A label with fewer than ``min_positives`` positives keeps the global threshold: the best cut of a handful is
@@ -70,8 +70,8 @@ def calibrate(
     ]
 
 
-def _of_label(label: str, scores: np.ndarray, present: np.ndarray, min_positives: int) -> Calibrated:
+def _of_label(label: str, scores: np.ndarray, present: np.ndarray, min_positives: int) -> TagThreshold:
     positives = int(present.sum())
     if positives < min_positives:
-        return Calibrated(label, None, None, positives)
-    return Calibrated(label, *best_threshold(scores, present), positives)
+        return TagThreshold(label, None, None, positives)
+    return TagThreshold(label, *best_threshold(scores, present), positives)
