@@ -140,7 +140,7 @@ class SiteView:
         """One concept of a site's own dictionary. Raises ``StudyError`` for a number that it does not have."""
         if self.kind != TRAINED:
             raise StudyError(
-                "examples and pages are of the dictionaries of single times: leave out kind, or ask concepts(), "
+                "examples and cards are of the dictionaries of single times: leave out kind, or ask concepts(), "
                 "codes() and the table concept_labels of kind 'shared'"
             )
         return Concept(self, cid)
@@ -218,7 +218,7 @@ class Concept:
         return np.asarray(self._view.sae.concept_vectors()[self.cid].cpu().numpy())
 
     def card(self) -> Image.Image:
-        """Its page, as ``concepts card`` draws it; nothing is written into the study."""
+        """Its card, as ``concepts card`` draws it; nothing is written into the study."""
         from figures.cards import concept_card  # imports matplotlib
         from tasks.cards import card_of
 

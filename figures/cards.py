@@ -1,6 +1,6 @@
-"""A concept's page: its labels with their evidence, what it is like, and example images of every strength.
+"""A concept's card: its labels with their evidence, what it is like, and example images of every strength.
 
-The page is laid out in inches from its top left corner, so that nothing overlaps however long the texts are.
+The card is laid out in inches from its top left corner, so that nothing overlaps however long the texts are.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ HEAT = LinearSegmentedColormap.from_list("heat", colormaps["inferno"](np.linspac
 
 
 @dataclass(frozen=True)
-class Example:
+class MappedImage:
     """image uint8 [H, W, 3]; heat float [rows, columns], the concept's activation in each cell; the image's caption."""
 
     image: np.ndarray
@@ -52,7 +52,7 @@ class LabelLine:
 
 @dataclass(frozen=True)
 class Card:
-    """What a page shows. ``bins``: quantile bin (0 = strongest) -> examples; ``n_bins`` such bins there are.
+    """What a card shows. ``bins``: quantile bin (0 = strongest) -> examples; ``n_bins`` such bins there are.
 
     ``act_max``, the concept's largest activation, is the top of the colour scale; ``colour`` is RGB, 0 to 255.
     """
@@ -61,7 +61,7 @@ class Card:
     subtitle: str
     act_max: float
     n_bins: int
-    bins: dict[int, list[Example]]
+    bins: dict[int, list[MappedImage]]
     labels: list[LabelLine] = field(default_factory=list)
     more_labels: int = 0
     facts: list[tuple[str, str]] = field(default_factory=list)
@@ -70,34 +70,36 @@ class Card:
 
 @in_our_style
 def concept_card(card: Card, path: Path) -> Path:
-    """Draw the page as a PNG. A concept without examples gets its facts and a sentence in their place."""
+    """Draw the card as a PNG. A concept without examples gets its facts and a sentence in their place."""
     columns = max((len(examples) for examples in card.bins.values()), default=1)
     rows = sorted(card.bins)
     panel = _panel_height(card)
-    page = _Page(
+    sheet = _Sheet(
         width=MARGIN + PANEL + 0.35 + ROW_LABEL + columns * (2 * PICTURE + PAIR_GAP + SLOT_GAP),
         height=HEADER + max(panel, ROW * len(rows) + GRID_TOP) + MARGIN,
     )
-    page.text(MARGIN, 0.18, shortened(card.title, 70), size=14, weight="bold")
-    page.text(MARGIN, 0.45, card.subtitle, size=9, color=DIM)
-    _draw_panel(page, card)
+    sheet.text(MARGIN, 0.18, shortened(card.title, 70), size=14, weight="bold")
+    sheet.text(MARGIN, 0.45, card.subtitle, size=9, color=DIM)
+    _draw_panel(sheet, card)
     left = MARGIN + PANEL + 0.35
     if rows:
-        page.text(left, HEADER + 0.1, "Images by how strongly it fires at its peak, beside each its map", weight="bold")
+        sheet.text(
+            left, HEADER + 0.1, "Images by how strongly it fires at its peak, beside each its map", weight="bold"
+        )
     else:
-        page.text(left, HEADER + 0.1, "It never fires on the dictionary split,\nso there is no example.", color=DIM)
+        sheet.text(left, HEADER + 0.1, "It never fires on the dictionary split,\nso there is no example.", color=DIM)
     for number, bin_ in enumerate(rows):
-        _draw_bin(page, card, bin_, left, HEADER + GRID_TOP + ROW * number)
-    return save(page.figure, path)
+        _draw_bin(sheet, card, bin_, left, HEADER + GRID_TOP + ROW * number)
+    return save(sheet.figure, path)
 
 
-class _Page:
+class _Sheet:
     """A figure addressed in inches from its top left corner."""
 
     def __init__(self, width: float, height: float) -> None:
         self.width, self.height = width, height
         self.figure = Figure(figsize=(width, height))
-        # One frame over the whole page, whose units are inches: an axis for each picture would draw ten times slower.
+        # One frame over the whole card, whose units are inches: an axis for each picture would draw ten times slower.
         self._frame = self.figure.add_axes((0, 0, 1, 1))
         self._frame.set(xlim=(0, width), ylim=(height, 0))
         self._frame.axis("off")
@@ -120,21 +122,21 @@ class _Page:
         self._frame.add_patch(Rectangle((x, y), width, height, facecolor=colour, edgecolor=GREY, lw=0.5))
 
 
-def _draw_bin(page: _Page, card: Card, bin_: int, left: float, top: float) -> None:
+def _draw_bin(sheet: _Sheet, card: Card, bin_: int, left: float, top: float) -> None:
     """One row: the examples of a quantile bin, each the image and, beside it, the map over it."""
     examples = card.bins[bin_]
-    page.text(left, top + 0.28, quantile_name(bin_, card.n_bins), weight="bold")
+    sheet.text(left, top + 0.28, quantile_name(bin_, card.n_bins), weight="bold")
     peaks = sorted(float(example.heat.max()) for example in examples)
-    page.text(left, top + 0.28 + LINE, f"peak {number(peaks[-1])}", size=7, color=DIM)
+    sheet.text(left, top + 0.28 + LINE, f"peak {number(peaks[-1])}", size=7, color=DIM)
     for slot, example in enumerate(examples):
         x = left + ROW_LABEL + slot * (2 * PICTURE + PAIR_GAP + SLOT_GAP)
         height, width = (PICTURE * side / max(example.image.shape[:2]) for side in example.image.shape[:2])
-        page.picture(x, top, width, height, example.image)
-        page.picture(x + PICTURE + PAIR_GAP, top, width, height, overlay(example, card.act_max))
-        page.text(x, top + PICTURE + 0.04, caption_lines(example.caption), size=6.3, color="#333333", linespacing=1.1)
+        sheet.picture(x, top, width, height, example.image)
+        sheet.picture(x + PICTURE + PAIR_GAP, top, width, height, overlay(example, card.act_max))
+        sheet.text(x, top + PICTURE + 0.04, caption_lines(example.caption), size=6.3, color="#333333", linespacing=1.1)
 
 
-def overlay(example: Example, act_max: float) -> np.ndarray:
+def overlay(example: MappedImage, act_max: float) -> np.ndarray:
     """float [H, W, 3] in [0, 1]: the image, greyed, under the cells where the concept is on (nearest upsampling).
 
     Colours run from just above 0 to ``act_max``, so that pictures of one concept compare.
@@ -152,62 +154,62 @@ def _panel_height(card: Card) -> float:
     return LINE * (lines + 9) + 1.1
 
 
-def _draw_panel(page: _Page, card: Card) -> None:
-    y = _draw_labels(page, card, HEADER + 0.1)
-    y = _draw_facts(page, card, y + 0.25)
+def _draw_panel(sheet: _Sheet, card: Card) -> None:
+    y = _draw_labels(sheet, card, HEADER + 0.1)
+    y = _draw_facts(sheet, card, y + 0.25)
     if card.bins:
-        _draw_scale(page, card, y + 0.25)
+        _draw_scale(sheet, card, y + 0.25)
 
 
-def _draw_labels(page: _Page, card: Card, y: float) -> float:
+def _draw_labels(sheet: _Sheet, card: Card, y: float) -> float:
     """The table of labels; returns where it ends."""
     stops = (("IoU, chosen", 1.78), ("held out ± SE", 2.62), ("q", 3.05), ("ours", 3.35), ("paper", PANEL))
-    page.text(MARGIN, y, "label", weight="bold")
+    sheet.text(MARGIN, y, "label", weight="bold")
     for name, stop in stops:
-        page.text(MARGIN + stop, y, name, weight="bold", ha="right")
-    page.line(MARGIN, y + LINE - 0.03, PANEL, GREY)
+        sheet.text(MARGIN + stop, y, name, weight="bold", ha="right")
+    sheet.line(MARGIN, y + LINE - 0.03, PANEL, GREY)
     y += 0.04
     if not card.labels:
-        page.text(MARGIN, y + LINE, "no label overlaps its maps", color=DIM)
+        sheet.text(MARGIN, y + LINE, "no label overlaps its maps", color=DIM)
         return y + 2 * LINE
     for label in card.labels:
         y += LINE
         weight = "bold" if label.assigned else "normal"
-        page.text(MARGIN, y, shortened(label.name, LABEL_WIDTH), weight=weight)
+        sheet.text(MARGIN, y, shortened(label.name, LABEL_WIDTH), weight=weight)
         heldout = "–" if label.iou_heldout is None else f"{label.iou_heldout:.2f} ± {label.iou_heldout_se:.2f}"
         marks = ("✓" if label.assigned else "", "✓" if label.paper_assigned else "")
         cells = (f"{label.iou_selection:.2f}", heldout, small(label.q_value), *marks)
         for (_, stop), cell in zip(stops, cells, strict=True):
-            page.text(MARGIN + stop, y, cell, ha="right")
+            sheet.text(MARGIN + stop, y, cell, ha="right")
     y += LINE
     if card.more_labels:
-        page.text(MARGIN, y, f"and {card.more_labels} more that overlap less", color=DIM)
+        sheet.text(MARGIN, y, f"and {card.more_labels} more that overlap less", color=DIM)
         y += LINE
-    page.text(MARGIN, y, "ours, paper: which of the two rules takes the label", size=6.3, color=DIM)
+    sheet.text(MARGIN, y, "ours, paper: which of the two rules takes the label", size=6.3, color=DIM)
     return y + LINE
 
 
-def _draw_facts(page: _Page, card: Card, y: float) -> float:
+def _draw_facts(sheet: _Sheet, card: Card, y: float) -> float:
     """Names and values, then the patch of colour; returns where they end."""
     for name, value in card.facts:
-        page.text(MARGIN, y, name, color=DIM)
-        page.text(MARGIN + PANEL, y, shortened(value, FACT_WIDTH), ha="right")
-        page.line(MARGIN, y + LINE - 0.03, PANEL)
+        sheet.text(MARGIN, y, name, color=DIM)
+        sheet.text(MARGIN + PANEL, y, shortened(value, FACT_WIDTH), ha="right")
+        sheet.line(MARGIN, y + LINE - 0.03, PANEL)
         y += LINE
     if card.colour is not None:
         rgb = tuple(round(v) for v in card.colour)
-        page.text(MARGIN, y, "mean colour below it", color=DIM)
-        page.text(MARGIN + PANEL, y, "#{:02x}{:02x}{:02x}".format(*rgb), ha="right")
-        page.patch(MARGIN + PANEL - 1.0, y - 0.005, 0.4, 0.12, tuple(v / 255 for v in rgb))
+        sheet.text(MARGIN, y, "mean colour below it", color=DIM)
+        sheet.text(MARGIN + PANEL, y, "#{:02x}{:02x}{:02x}".format(*rgb), ha="right")
+        sheet.patch(MARGIN + PANEL - 1.0, y - 0.005, 0.4, 0.12, tuple(v / 255 for v in rgb))
         y += LINE
     return y
 
 
-def _draw_scale(page: _Page, card: Card, y: float) -> None:
-    page.text(MARGIN, y, "activation in the maps on the right", color=DIM)
-    page.picture(MARGIN, y + 0.2, PANEL, 0.1, np.linspace(0, 1, 256)[None], cmap=HEAT)
-    page.text(MARGIN, y + 0.33, "> 0", size=7)
-    page.text(MARGIN + PANEL, y + 0.33, f"{number(card.act_max)} (its maximum)", size=7, ha="right")
+def _draw_scale(sheet: _Sheet, card: Card, y: float) -> None:
+    sheet.text(MARGIN, y, "activation in the maps on the right", color=DIM)
+    sheet.picture(MARGIN, y + 0.2, PANEL, 0.1, np.linspace(0, 1, 256)[None], cmap=HEAT)
+    sheet.text(MARGIN, y + 0.33, "> 0", size=7)
+    sheet.text(MARGIN + PANEL, y + 0.33, f"{number(card.act_max)} (its maximum)", size=7, ha="right")
 
 
 def quantile_name(bin_: int, n_bins: int) -> str:

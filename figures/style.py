@@ -1,6 +1,6 @@
 """One look for every picture, and PNG bytes that depend on the data alone.
 
-Neither pyplot nor the settings of the process are touched: a notebook that draws a concept's page keeps its own.
+Neither pyplot nor the settings of the process are touched: a notebook that draws a concept's card keeps its own.
 """
 
 from __future__ import annotations

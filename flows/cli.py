@@ -243,11 +243,11 @@ def _thresholds(options: argparse.Namespace) -> int:
 def _card(options: argparse.Namespace) -> int:
     from storage.lock import writing
     from storage.study import read_study
-    from tasks.pages import draw_pages
+    from tasks.pages import draw_cards
 
     read_study(options.dir)  # nothing is locked where there is no study
     with writing(options.dir, "concepts card", options.wait):
-        for path in draw_pages(options.dir, options.site, options.cid, options.k):
+        for path in draw_cards(options.dir, options.site, options.cid, options.k):
             print(path)
     return 0
 

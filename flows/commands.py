@@ -50,9 +50,9 @@ def parser() -> argparse.ArgumentParser:
     thresholds.add_argument(
         "--min-positives", type=int, default=20, help="labels in fewer captions keep the global threshold"
     )
-    card = commands.add_parser("card", help="draw a concept's page, or pages worth a look, into figures/cards/")
+    card = commands.add_parser("card", help="draw a concept's card, or ten worth a look, into figures/cards/")
     card.add_argument("dir", type=Path)
-    card.add_argument("site", nargs="?", metavar="BLOCK/T/COND", help="as in mid/0.00/cond; none: ten pages")
+    card.add_argument("site", nargs="?", metavar="BLOCK/T/COND", help="as in mid/0.00/cond; none: ten cards")
     card.add_argument("cid", nargs="?", type=int, help="the concept's number")
     card.add_argument("--k", type=int, help="needed where a site has SAEs of several k")
     _add_wait(card)

@@ -48,7 +48,7 @@ LIMITS = {
     "vision.mini.batch_size": Limit(65_536, IN_MEMORY),
     "vision.transformers.batch_size": Limit(4096, IN_MEMORY),
     "vision.transformers.boxes_at_once": Limit(65_536, IN_MEMORY),
-    "labels.bins": Limit(100, "a hundred are percentiles, and each is a row of a concept's page"),
+    "labels.bins": Limit(100, "a hundred are percentiles, and each is a row of a concept's card"),
     "labels.examples_per_concept": Limit(100, "they are held for every concept and bin, and drawn side by side"),
     "layout.bootstrap": Limit(100_000, RESAMPLES),
     "layout.fit_images": Limit(1_000_000, IN_MEMORY),

@@ -1,4 +1,4 @@
-"""A concept's page, drawn from the tables alone, and which concepts are worth a page."""
+"""A concept's card, drawn from the tables alone, and which concepts are worth one."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from concepts.scan import example_map
-from figures.cards import Card, Example, LabelLine, concept_card, number
+from figures.cards import Card, LabelLine, MappedImage, concept_card, number
 from storage.images import decode_png
 from storage.site import Site
 from storage.tables import Filters, read_table
@@ -23,7 +23,7 @@ from study.study import Study
 from study.units import CARD_STAGE
 
 SITE = ("block", "t", "conditioning", "k")
-LABEL_LINES = 14  # a page's table; the paper's rule lists hundreds of labels of some concepts
+LABEL_LINES = 14  # a card's table; the paper's rule lists hundreds of labels of some concepts
 PICKED = (*SITE, "cid", "alive", "n_images", "top_label", "context_free_score", "parent", "coverage")
 
 
@@ -36,7 +36,7 @@ class ConceptKey(NamedTuple):
 
 
 def draw_card(root: str | Path, site: Site, k: int, cid: int, config_hash: str = "") -> Path:
-    """Draw one concept's page, with a record that vouches for it; returns the PNG, in the study's ``figures/cards/``.
+    """Draw one concept's card, with a record that vouches for it; returns the PNG, in the study's ``figures/cards/``.
 
     Raises as ``card_of`` does.
     """
@@ -48,7 +48,7 @@ def draw_card(root: str | Path, site: Site, k: int, cid: int, config_hash: str =
 
 
 def card_of(root: str | Path, site: Site, k: int, cid: int) -> Card:
-    """What one concept's page shows.
+    """What one concept's card shows.
 
     Reads ``concepts``, ``concept_labels``, ``concept_examples``, ``images`` and ``prompts``; ``t`` is taken as folders
     write it, to two decimals. Raises ``StudyError`` for a site or a concept that is not there, saying what is.
@@ -102,7 +102,7 @@ def _label_line(row: dict[str, Any]) -> LabelLine:
     return LabelLine(name=row["label"], **{name: row[name] for name in names})
 
 
-def _examples(root: str | Path, of_concept: Filters) -> dict[int, list[Example]]:
+def _examples(root: str | Path, of_concept: Filters) -> dict[int, list[MappedImage]]:
     """Quantile bin -> examples by rank."""
     rows = read_table(root, "concept_examples", filters=of_concept).to_pylist()
     ids = sorted({row["prompt_id"] for row in rows})
@@ -116,11 +116,11 @@ def _examples(root: str | Path, of_concept: Filters) -> dict[int, list[Example]]
             f"{root}: the tables 'images' and 'prompts' lack prompt {', '.join(missing[:5])}: run `concepts verify` on "
             "this folder, then collect again"
         )
-    found: dict[int, list[Example]] = {}
+    found: dict[int, list[MappedImage]] = {}
     for row in rows:
         heat = example_map(row)
         image = _decoded(root, row["prompt_id"], images[row["prompt_id"]])
-        found.setdefault(row["bin"], []).append(Example(image, heat, caption_of[row["prompt_id"]]))
+        found.setdefault(row["bin"], []).append(MappedImage(image, heat, caption_of[row["prompt_id"]]))
     return found
 
 
@@ -135,7 +135,7 @@ def _decoded(root: str | Path, prompt_id: int, data: bytes) -> np.ndarray:
 
 
 def _facts(row: dict[str, Any]) -> list[tuple[str, str]]:
-    """Names and values of a page's list, a dash for what the concept has not."""
+    """Names and values of a card's list, a dash for what the concept has not."""
 
     def plain(name: str) -> str:
         return "–" if row[name] is None else number(row[name])

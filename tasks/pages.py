@@ -1,4 +1,4 @@
-"""Which concepts' pages ``concepts card`` draws, from the words of the command line."""
+"""Which concepts' cards ``concepts card`` draws, from the words of the command line."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from study.study import Study
 from tasks.cards import draw_card, pick_cards
 
 
-def draw_pages(root: Path, where: str | None, cid: int | None, k: int | None) -> Iterator[Path]:
-    """Draw one concept's page or, without a site, those that show best what there is; yields the files.
+def draw_cards(root: Path, where: str | None, cid: int | None, k: int | None) -> Iterator[Path]:
+    """Draw one concept's card or, without a site, those that show best what there is; yields the files.
 
     ``where`` is BLOCK/T/COND. Raises ``StudyError`` for a site or a concept that is not there.
     """

@@ -1,4 +1,4 @@
-"""A concept's page: a function of its data, with every text inside it, apart from each other and cut where too long."""
+"""A concept's card: a function of its data, with every text inside it, apart from each other and cut where too long."""
 
 import dataclasses
 import subprocess
@@ -13,7 +13,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from PIL import Image
 
 from figures import cards
-from figures.cards import Card, Example, LabelLine, concept_card, overlay
+from figures.cards import Card, LabelLine, MappedImage, concept_card, overlay
 from tests.paths import ROOT
 
 RNG = np.random.default_rng(0)
@@ -26,7 +26,7 @@ def heat(value):
 
 
 def make_card(value=0.4, **more):
-    bins = {b: [Example(PICTURE, heat(value * (10 - b) / 10), LONG)] * 3 for b in range(10)}
+    bins = {b: [MappedImage(PICTURE, heat(value * (10 - b) / 10), LONG)] * 3 for b in range(10)}
     held_out = [(0.4, 0.02), *[(None, None)] * 13]
     labels = [LabelLine(f"label {i}", 0.5, *held_out[i], 1e-120, i < 2, i < 4) for i in range(14)]
     facts = [("broader label", "w" * 90), ("cohesion of its labels", "0.8")]
@@ -73,19 +73,19 @@ def test_the_overlay_colours_exactly_the_cells_that_are_on(seed, rows, columns):
     rng = np.random.default_rng(seed)
     grid = rng.random((rows, columns)) * (rng.random((rows, columns)) < 0.3)
     grey = np.full((56, 64, 3), 128, np.uint8)
-    drawn = overlay(Example(grey, grid, ""), 1.0)
+    drawn = overlay(MappedImage(grey, grid, ""), 1.0)
     assert drawn.shape == grey.shape and drawn.min() >= 0 and drawn.max() <= 1
     on = np.kron(grid > 0, np.ones((56 // rows, 64 // columns))) > 0
     assert ((np.abs(drawn - 128 / 255) > 1e-6).any(-1) == on).all()
 
 
 def test_a_stronger_cell_is_brighter():
-    levels = [overlay(Example(PICTURE * 0, np.full((1, 1), v), ""), 2.0).mean() for v in (0.1, 0.5, 1.0, 2.0)]
+    levels = [overlay(MappedImage(PICTURE * 0, np.full((1, 1), v), ""), 2.0).mean() for v in (0.1, 0.5, 1.0, 2.0)]
     assert levels == sorted(levels) and levels[-1] > 2 * levels[0]
 
 
 def test_without_examples_or_at_other_sizes_a_page_is_drawn(tmp_path):
-    wide = {0: [Example(PICTURE[:32], np.zeros((4, 8)), "a caption")]}
+    wide = {0: [MappedImage(PICTURE[:32], np.zeros((4, 8)), "a caption")]}
     for name, bins in {"none": {}, "wide": wide}.items():
         with Image.open(concept_card(make_card(bins=bins), tmp_path / f"{name}.png")) as image:
             assert image.width > 500 and len(image.convert("RGB").getcolors(1 << 24)) > 10

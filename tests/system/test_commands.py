@@ -1,4 +1,4 @@
-"""Commands besides the stages: pages of concepts, calibrated thresholds."""
+"""Commands besides the stages: cards of concepts, calibrated thresholds."""
 
 import json
 import os

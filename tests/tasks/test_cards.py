@@ -1,4 +1,4 @@
-"""A concept's page from small tables, and which concepts are picked from them."""
+"""A concept's card from small tables, and which concepts are picked from them."""
 
 from pathlib import Path
 
