@@ -3,15 +3,11 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import settings as examples
-from hypothesis import strategies as st
 
 from tests.vision.tiny_models import WORDS
 from vision.detectors import load_detector
 from vision.errors import VisionError
-from vision.nms import box_ious, suppress
-from vision.types import Box, Tag
+from vision.types import Tag
 
 KINDS = ["detector", "mm_detector", "owlv2"]
 
@@ -127,37 +123,3 @@ def test_labels_in_an_unknown_script_are_refused_by_name(paths, group):
     for label in ("树", "дерево", "...", ""):
         with pytest.raises(VisionError, match=f"label '{label}' has no token"):
             dino.check([label])
-
-
-boxes = st.builds(
-    lambda label, score, x, y, w, h: Box(label, score, 1.0, (float(x), float(y), float(x + w), float(y + h))),
-    st.sampled_from(["cat", "dog"]),
-    st.sampled_from([0.1, 0.5, 0.9]),
-    *[st.integers(0, 8)] * 2,
-    *[st.integers(0, 6)] * 2,
-)
-
-
-def slow_iou(a, b):
-    pixels = [
-        {(x, y) for x in range(int(c[0]), int(c[2])) for y in range(int(c[1]), int(c[3]))} for c in (a.xyxy, b.xyxy)
-    ]
-    union = len(pixels[0] | pixels[1])
-    return len(pixels[0] & pixels[1]) / union if union else 0.0
-
-
-@examples(max_examples=150, deadline=None)
-@given(st.lists(boxes, max_size=12), st.sampled_from([0.0, 0.25, 0.5, 1.0]))
-def test_suppression_equals_brute_force(found, iou):
-    kept = []
-    for box in sorted(found, key=lambda b: (-b.score, b.label, b.xyxy)):
-        if not any(box.label == k.label and slow_iou(box, k) > iou for k in kept):
-            kept.append(box)
-    assert suppress(found, iou) == kept
-
-
-@examples(max_examples=60, deadline=None)
-@given(boxes, st.lists(boxes, min_size=1, max_size=4))
-def test_box_iou_counts_pixels(a, others):
-    found = box_ious(np.array(a.xyxy), np.array([b.xyxy for b in others]))
-    assert found == pytest.approx([slow_iou(a, b) for b in others])

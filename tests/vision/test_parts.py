@@ -15,7 +15,6 @@ from vision.ceiling import iou_ceiling
 from vision.errors import VisionError
 from vision.mini import MiniVision
 from vision.mini_network import SceneNetwork
-from vision.nms import box_ious, merge_masks, suppress
 from vision.rle import decode, encode
 from vision.settings import MiniSettings, VisionSettings
 from vision.types import Box, Segment, Tag
@@ -56,20 +55,6 @@ def test_ceiling_of_a_disc_is_the_one_measured_beforehand():
     disc = (rows - 256) ** 2 + (columns - 256) ** 2 <= 64**2
     assert iou_ceiling(disc, (8, 8)) == pytest.approx(0.785, abs=0.01)  # centred: the best place
     assert iou_ceiling(np.roll(disc, (32, 32), (0, 1)), (8, 8)) == pytest.approx(0.5, abs=0.12)
-
-
-def test_suppression_is_class_aware_and_merging_joins_twins():
-    a, b = Box("cat", 0.9, 1, (0, 0, 10, 10)), Box("cat", 0.8, 1, (1, 0, 10, 10))
-    c = Box("dog", 0.7, 1, (0, 0, 10, 10))
-    assert suppress([b, c, a], 0.5) == [a, c]
-    assert box_ious(np.array([0, 0, 2, 2]), np.array([[1, 1, 3, 3]])) == pytest.approx([1 / 7])
-    mask = np.zeros((4, 4), bool)
-    mask[:2] = True
-    twin = mask.copy()
-    twin[2, 0] = True
-    segments = [Segment("cat", m, 1, 1, s, (0, 0, 1, 1)) for m, s in ((mask, 0.9), (twin, 0.8))]
-    assert [s.mask.sum() for s in merge_masks(segments, 0.85)] == [9]
-    assert len(merge_masks(segments, 0.95)) == 2
 
 
 @pytest.fixture(scope="module")
