@@ -253,7 +253,9 @@ def _card(options: argparse.Namespace) -> int:
 
 
 def _status(options: argparse.Namespace) -> int:
-    from storage.text import printable, sized
+    from rich.filesize import decimal
+
+    from storage.text import printable
     from study.status import status
 
     found = status(options.dir)
@@ -263,10 +265,10 @@ def _status(options: argparse.Namespace) -> int:
         state = "done" if done >= total else f"{total - done} missing"
         print(f"  {stage:<10} {done:>6} / {total:<6} {state}")
     store = found["activations"]
-    print(f"activations: {store['sites']} sites, {store['shards']} shards, {sized(store['bytes'])}{_problem(store)}")
+    print(f"activations: {store['sites']} sites, {store['shards']} shards, {decimal(store['bytes'])}{_problem(store)}")
     print(f"SAEs: {found['saes']}; figures: {len(found['figures'])}")
     for table, facts in found["tables"].items():
-        size = f"{facts['rows']:>9} rows  {sized(facts['bytes']):>9}  {facts['parts']} parts"
+        size = f"{facts['rows']:>9} rows  {decimal(facts['bytes']):>10}  {facts['parts']} parts"
         print(f"  {table:<17} {size}{_problem(facts)}")
     return 0
 

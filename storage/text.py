@@ -50,12 +50,3 @@ def padded(text: str, columns: int, right: bool = False) -> str:
     """The text with spaces to fill that many columns, before it if ``right``."""
     space = " " * (columns - width(text))
     return space + text if right else text + space
-
-
-def sized(size: float) -> str:
-    """Bytes in the largest unit, decimal, that makes one or more of them: 1.5 MB."""
-    for unit in ("B", "KB", "MB", "GB"):
-        if size < 1000:
-            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
-        size /= 1000
-    return f"{size:.2f} TB"

@@ -11,11 +11,12 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
+from rich.filesize import decimal
+
 from concepts.cases import EDITED
 from concepts.settings import REGIONS
 from diffusion.model import Facts
 from sae.members import members_of
-from storage.text import sized
 from study.config import StudyConfig
 from study.errors import StudyError
 from study.units import FIRST_IMAGES, KINDS, SEGMENTED_SPLITS
@@ -144,12 +145,12 @@ def told(found: Outlook) -> list[str]:
         ("train", f"{found.saes:,} SAEs, controls included"),
         ("label", f"{found.segmented:,} images to segment, {found.dictionaries} dictionaries to label"),
         ("intervene", f"at most {found.edits:,} edited images"),
-        ("activations", sized(found.activation_bytes)),
+        ("activations", decimal(found.activation_bytes)),
         (
             "SAEs",
-            f"{sized(found.sae_bytes)}, and {sized(found.checkpoint_bytes)} of checkpoints while they are trained",
+            f"{decimal(found.sae_bytes)}, and {decimal(found.checkpoint_bytes)} of checkpoints while they are trained",
         ),
-        ("images", f"at most {sized(found.image_bytes)}"),
+        ("images", f"at most {decimal(found.image_bytes)}"),
     ]
     return [f"{name:<12} {what}" for name, what in rows]
 
@@ -162,8 +163,8 @@ def refuse_no_room(root: Path, found: Outlook) -> None:
     free = shutil.disk_usage(above).free
     if found.bytes > free:
         raise StudyError(
-            f"--root {root}: the study takes up to {sized(found.bytes)}, and the disk has {sized(free)} left: choose "
-            "another disk, fewer prompts (prompts.splits) or fewer sites"
+            f"--root {root}: the study takes up to {decimal(found.bytes, precision=2)}, and the disk has "
+            f"{decimal(free, precision=2)} left: choose another disk, fewer prompts (prompts.splits) or fewer sites"
         )
 
 
