@@ -111,8 +111,8 @@ class _Scope:
         on_NL = z_NL.astype(np.float32) > self.cut_JC[self.choice.level_L, self.choice.cid_L]
         sums = image_sums(on_NL, truth, self.per_image)
         weights = resampling(sums.shape[1], SAMPLES, self.seed)
-        found = estimates(sums, weights)
-        rows = [self._row(i, sums, {name: e[i] for name, e in found.items()}) for i in range(len(self.keys))]
+        by_label = estimates(sums, weights)
+        rows = [self._row(i, sums, {name: e[i] for name, e in by_label.items()}) for i in range(len(self.keys))]
         for kind in [*sorted({kind for kind, _ in self.keys}), MEAN]:
             of_kind = [i for i, key in enumerate(self.keys) if kind in (key[0], MEAN)]
             mean = {name: e[-1] for name, e in estimates(sums[:, :, of_kind], weights).items()}

@@ -52,14 +52,14 @@ def case_of(row: dict[str, Any]) -> tuple[Any, ...]:
 def _groups(rows: Rows) -> Iterator[tuple[Group, Rows]]:
     """Every group that has a row; the unedited images succeed in none of the new cases, by their definition."""
     fulfilled = {(row["window"], case_of(row)) for row in rows if row["control"] == UNEDITED and row["success"]}
-    found: dict[Group, Rows] = {}
+    groups: dict[Group, Rows] = {}
     for row in rows:
         new = (row["window"], case_of(row)) not in fulfilled and row["control"] != UNEDITED
         for cases in ("all", NEW) if new else ("all",):
             for target in (ALL, row["target"]):
                 key = Group(row["kind"], row["window"], row["control"], target, cases)
-                found.setdefault(key, []).append(row)
-    yield from found.items()
+                groups.setdefault(key, []).append(row)
+    yield from groups.items()
 
 
 def _effect_row(key: Group, rows: Rows, random: Rows, samples: int, seed: int) -> dict[str, Any]:

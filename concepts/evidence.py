@@ -94,12 +94,12 @@ def place_tail(stats: OverlapStats, label: str) -> np.ndarray:
     chance = permuted_overlap(stats, label)
     images = max(int(stats.images[SELECTION]), 1)
     common = stats.on_images[SELECTION, 0] * (int(stats.labels[label].images[SELECTION]) / images)
-    found = np.full(stats.n, np.nan)
+    tail = np.full(stats.n, np.nan)
     tested = (common >= MIN_COMMON) & (chance.variance > 0)
     mean, variance = chance.mean[tested], chance.variance[tested]
     overlap = pair_sums(stats, label, (SELECTION,))["meeting"][tested]
-    found[tested] = gammaincc(mean**2 / variance, overlap * mean / variance)
-    return found
+    tail[tested] = gammaincc(mean**2 / variance, overlap * mean / variance)
+    return tail
 
 
 def permuted_overlap(stats: OverlapStats, label: str) -> Chance:
@@ -123,7 +123,7 @@ def copresence_tail(both: np.ndarray, images: int, with_label: int, with_concept
     the terms above the mean fall at least geometrically: above twenty times as fast as scipy's ``hypergeom.sf``, with
     the same result (``benchmarks/by_hand.py``).
     """
-    found = np.ones(len(both))
+    tail = np.ones(len(both))
     above = np.flatnonzero(both * images > with_label * with_concept)
     x, n = both[above].astype(float), with_concept[above].astype(float)
     term = np.exp(_log_choose(with_label, x) + _log_choose(images - with_label, n - x) - _log_choose(images, n))
@@ -135,8 +135,8 @@ def copresence_tail(both: np.ndarray, images: int, with_label: int, with_concept
         x[live] += 1
         total[live] += term[live]
         live = live[term[live] > 1e-14 * total[live]]
-    found[above] = np.minimum(total, 1.0)
-    return found
+    tail[above] = np.minimum(total, 1.0)
+    return tail
 
 
 def _log_choose(n: float | np.ndarray, k: np.ndarray) -> np.ndarray:
@@ -155,6 +155,6 @@ def q_values(p: np.ndarray, tests: int) -> np.ndarray:
         return np.zeros(0)
     order = np.argsort(p, kind="stable")
     ranked = p[order] * tests / np.arange(1, len(p) + 1)
-    found = np.empty(len(p))
-    found[order] = np.minimum.accumulate(ranked[::-1])[::-1]
-    return np.minimum(found, 1.0)
+    q = np.empty(len(p))
+    q[order] = np.minimum.accumulate(ranked[::-1])[::-1]
+    return np.minimum(q, 1.0)

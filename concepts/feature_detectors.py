@@ -45,11 +45,11 @@ def candidate_thresholds(z_NC: np.ndarray, levels: tuple[float, ...]) -> np.ndar
     """
     n, count_C = len(z_NC), (z_NC > 0).sum(0)
     ordered = np.sort(z_NC, axis=0)
-    found = np.zeros((len(levels), z_NC.shape[1]), np.float32)
+    cuts = np.zeros((len(levels), z_NC.shape[1]), np.float32)
     for j, level in enumerate(levels[1:], start=1):
         rank = np.minimum(n - count_C + (level * count_C).astype(int), n - 1)
-        found[j] = np.maximum(ordered[rank, np.arange(z_NC.shape[1])], 0)
-    return found
+        cuts[j] = np.maximum(ordered[rank, np.arange(z_NC.shape[1])], 0)
+    return cuts
 
 
 def count_hits(z_NC: np.ndarray, truth_NL: np.ndarray, cut_JC: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -85,10 +85,10 @@ def _file(path: Path, labels: list[str]) -> tuple[dict[str, tuple[str, ...]], di
 
 
 def _climb(label: str, parents: dict[str, str]) -> tuple[str, ...]:
-    found = [label]
-    while found[-1] in parents:
-        found.append(parents[found[-1]])
-    return tuple(found)
+    path = [label]
+    while path[-1] in parents:
+        path.append(parents[path[-1]])
+    return tuple(path)
 
 
 def read_parents(path: str | Path) -> dict[str, str]:
@@ -182,11 +182,11 @@ class WordNetNouns:
         for sense in self._offsets(label):
             above = self._above(sense)
             if above:
-                found = [sense]
+                terms = [sense]
                 while above:
-                    found.append(above)
+                    terms.append(above)
                     above = self._above(above)
-                return tuple(found)
+                return tuple(terms)
         return ()
 
     def name(self, term: str) -> str:

@@ -89,10 +89,10 @@ def labels_met(table: LabelTable, settings: LabelSettings) -> dict[int, list[str
     A concept of animals meets dogs and cats alike, and has with neither the IoU that a concept of dogs has.
     """
     columns = table.columns
-    found: dict[int, list[str]] = {}
+    met: dict[int, list[str]] = {}
     for row in np.flatnonzero(_met(columns, settings)):
-        found.setdefault(int(columns["cid"][row]), []).append(str(columns["label"][row]))
-    return found
+        met.setdefault(int(columns["cid"][row]), []).append(str(columns["label"][row]))
+    return met
 
 
 def _evidence(stats: OverlapStats, label: str, number: int) -> dict[str, np.ndarray]:

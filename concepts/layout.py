@@ -101,9 +101,9 @@ class Scorer:
 
     def precision(self, label: str) -> np.ndarray:
         """P(label | concept on), float64 [n]; 0 for a concept that never met the label, as most never do."""
-        found, rows = np.zeros(self.n), self._rows[label]
-        found[self._columns["cid"][rows]] = self._columns["precision"][rows]
-        return found
+        precision, rows = np.zeros(self.n), self._rows[label]
+        precision[self._columns["cid"][rows]] = self._columns["precision"][rows]
+        return precision
 
     def score(
         self, prompt_id: int, areas: Mapping[str, np.ndarray], values_CK: np.ndarray, latents_CK: np.ndarray
@@ -118,12 +118,12 @@ class Scorer:
 
 def first_images(scored: Iterable[Scored], limit: int) -> dict[str, list[Scored]]:
     """Label -> the first ``limit`` of its images, labels in the order in which they first occur."""
-    found: dict[str, list[Scored]] = {}
+    first: dict[str, list[Scored]] = {}
     for one in scored:
-        images = found.setdefault(one.label, [])
+        images = first.setdefault(one.label, [])
         if len(images) < limit:
             images.append(one)
-    return found
+    return first
 
 
 @dataclass(frozen=True)
@@ -167,8 +167,8 @@ def fit_label(images: Sequence[Scored], cell_pixels: int) -> Fitted:
 
 def fit_labels(scored: Iterable[Scored], limit: int, minimum: int, cell_pixels: int) -> dict[str, Fitted]:
     """Label -> what its first ``limit`` images teach; labels in fewer than ``minimum`` of these are left out."""
-    found = first_images(scored, limit)
-    return {label: fit_label(images, cell_pixels) for label, images in found.items() if len(images) >= minimum}
+    first = first_images(scored, limit)
+    return {label: fit_label(images, cell_pixels) for label, images in first.items() if len(images) >= minimum}
 
 
 @dataclass
@@ -181,7 +181,7 @@ class Predicted:
 
 def predict(scored: Iterable[Scored], fitted: Mapping[str, Fitted], cell_pixels: int) -> dict[str, Predicted]:
     """Label -> the IoUs of its images, for labels that are fitted. Nothing else of an image is kept."""
-    found: dict[str, Predicted] = {}
+    predicted: dict[str, Predicted] = {}
     before = {label: one.last_evidence_C for label, one in fitted.items()}  # the shuffled control's codes
     for one in scored:
         if one.label not in fitted:
@@ -189,12 +189,12 @@ def predict(scored: Iterable[Scored], fitted: Mapping[str, Fitted], cell_pixels:
         learnt = fitted[one.label]
         rows_1C = (values[None] for values in (one.concepts_C, one.evidence_C, before[one.label]))
         scores, before[one.label] = method_scores(learnt.prior_C, *rows_1C), one.evidence_C
-        of_label = found.setdefault(one.label, Predicted([], {method: [] for method in METHODS}))
+        of_label = predicted.setdefault(one.label, Predicted([], {method: [] for method in METHODS}))
         of_label.prompt_ids.append(one.prompt_id)
         for method in METHODS:
             iou_1 = ious(scores[method], one.area_C[None], cell_pixels, learnt.thresholds[method])
             of_label.ious[method].append(float(iou_1[0]))
-    return found
+    return predicted
 
 
 def layout_rows(

@@ -43,8 +43,8 @@ class CoActivation:
 
     @staticmethod
     def _count(into: np.ndarray, first: sparse.csr_array, second: sparse.csr_array) -> None:
-        found = (first.T @ second).tocoo()
-        into[found.row, found.col] += found.data
+        counts = (first.T @ second).tocoo()
+        into[counts.row, counts.col] += counts.data
 
     def jaccard(self, both: np.ndarray) -> np.ndarray:
         """Positions where both fire over those where either does, [n_from, n_to]; 0 where neither ever fires."""

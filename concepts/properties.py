@@ -24,10 +24,10 @@ def cohesion(columns: Mapping[str, Any], vectors: Mapping[str, np.ndarray], n_co
     without a label. ``vectors`` maps every label to [E]; one of length 0, as centring leaves a study's only label, has
     no direction and adds none.
     """
-    found = np.full(n_concepts, np.nan)
+    mean = np.full(n_concepts, np.nan)
     weights_CL, labels = label_lists(columns, n_concepts)
     if not labels:
-        return found
+        return mean
     vectors_LE = np.stack([vectors[label] for label in labels]).astype(float)
     lengths_L = np.linalg.norm(vectors_LE, axis=1)
     units_LE = vectors_LE / np.where(lengths_L > 0, lengths_L, 1)[:, None]
@@ -35,9 +35,9 @@ def cohesion(columns: Mapping[str, Any], vectors: Mapping[str, np.ndarray], n_co
     means_CE, units_CE = ((weights_CL @ rows) / np.maximum(total_C, 1)[:, None] for rows in (vectors_LE, units_LE))
     length_C = np.linalg.norm(means_CE, axis=1)
     length_C[length_C <= 1e-9 * lengths_L.max()] = np.inf
-    found[distinct_C > 0] = ((means_CE * units_CE).sum(1) / length_C)[distinct_C > 0]
-    found[distinct_C == 1] = 1.0
-    return found
+    mean[distinct_C > 0] = ((means_CE * units_CE).sum(1) / length_C)[distinct_C > 0]
+    mean[distinct_C == 1] = 1.0
+    return mean
 
 
 def separability(centres_CE: np.ndarray) -> float:

@@ -49,8 +49,8 @@ class ConceptScan:
         self.count2 += count_C * count_C
         self.images_on += count_C > 0
         self.places.add(latents, cells, values.astype(float) / self.act_max[latents])
-        found = by_concept(latents, values)
-        self.strengths_CF[found.active, fine_bin(found.peaks / self.act_max[found.active])] += 1
+        runs = by_concept(latents, values)
+        self.strengths_CF[runs.active, fine_bin(runs.peaks / self.act_max[runs.active])] += 1
 
     def quantile_bins(self, bins: int) -> np.ndarray:
         """int8 [C, F]: the quantile bin of each strength; bin 0 holds the strongest 1 / bins of a concept's images."""
@@ -115,14 +115,14 @@ class StrongestImages:
         for prompt_id, values_PK, latents_PK in zip(codes.ids, codes.values, codes.latents, strict=True):
             on_PK = values_PK > 0
             latents, values, cells = latents_PK[on_PK], values_PK[on_PK], np.nonzero(on_PK)[0]
-            found = by_concept(latents, values)
-            fraction = found.peaks / self.scan.act_max[found.active]
-            bin_of = self._bins_CF[found.active, fine_bin(fraction)]
-            wanted = np.flatnonzero(fraction > self._fraction_CBR[found.active, bin_of].min(1))
-            ends = np.append(found.starts[1:], len(latents))
+            runs = by_concept(latents, values)
+            fraction = runs.peaks / self.scan.act_max[runs.active]
+            bin_of = self._bins_CF[runs.active, fine_bin(fraction)]
+            wanted = np.flatnonzero(fraction > self._fraction_CBR[runs.active, bin_of].min(1))
+            ends = np.append(runs.starts[1:], len(latents))
             for run in wanted.tolist():
-                mine = found.order[found.starts[run] : ends[run]]
-                at = int(found.active[run]), int(bin_of[run])
+                mine = runs.order[runs.starts[run] : ends[run]]
+                at = int(runs.active[run]), int(bin_of[run])
                 self._insert(*at, float(fraction[run]), prompt_id, (cells[mine], values[mine]))
 
     def _insert(self, cid: int, bin_: int, part: float, prompt_id: int, found: tuple[np.ndarray, np.ndarray]) -> None:
@@ -179,6 +179,6 @@ def find_examples(codes: CodesOnDisk, scan: ConceptScan, bins: int, per_bin: int
 
 def example_map(row: Mapping[str, Any]) -> np.ndarray:
     """float32 [rows, columns]: the map that a row of ``concept_examples`` holds, 0 where it names no cell."""
-    found = np.zeros(row["grid"], np.float32)
-    found.ravel()[row["map_indices"]] = row["map_values"]
-    return found
+    heat = np.zeros(row["grid"], np.float32)
+    heat.ravel()[row["map_indices"]] = row["map_values"]
+    return heat

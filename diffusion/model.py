@@ -138,15 +138,15 @@ def check_model(settings: ModelSettings, sampling: SamplingSettings, blocks: dic
 
     Raises ``DiffusionError`` for a model, a device, steps, an image size or a block that cannot be.
     """
-    found = outline(settings)
-    set_steps(found.scheduler, sampling.steps)
-    check_blocks(found, blocks)
-    height, width = folder.image_size(found.unet.config, found.vae, sampling)
-    latent = torch.zeros((1, *folder.latent_shape(found.unet.config, found.vae, sampling)), device="meta")
-    context = int(found.tokenizer.model_max_length)
-    states = torch.zeros((1, context, found.unet.config.cross_attention_dim), device="meta")
+    outlined = outline(settings)
+    set_steps(outlined.scheduler, sampling.steps)
+    check_blocks(outlined, blocks)
+    height, width = folder.image_size(outlined.unet.config, outlined.vae, sampling)
+    latent = torch.zeros((1, *folder.latent_shape(outlined.unet.config, outlined.vae, sampling)), device="meta")
+    context = int(outlined.tokenizer.model_max_length)
+    states = torch.zeros((1, context, outlined.unet.config.cross_attention_dim), device="meta")
     with _loading(settings):  # a config that can be read may still describe no U-Net that runs
-        shapes = _shapes(found.unet, blocks, latent, states)
+        shapes = _shapes(outlined.unet, blocks, latent, states)
     return Facts(height, width, context, shapes)
 
 

@@ -17,8 +17,8 @@ PREDICTIONS = ("epsilon", "sample", "v_prediction")
 
 def load_schedule(path: str, revision: str | None = None) -> DDIMScheduler:
     """DDIM on the noise schedule of a model folder or hub id, whatever scheduler it names (paper, section 1)."""
-    found = DDIMScheduler.load_config(path, subfolder="scheduler", revision=revision)
-    config = dict(found[0] if isinstance(found, tuple) else found)
+    loaded = DDIMScheduler.load_config(path, subfolder="scheduler", revision=revision)
+    config = dict(loaded[0] if isinstance(loaded, tuple) else loaded)
     return DDIMScheduler.from_config(config, **corrections(config))
 
 

@@ -45,9 +45,9 @@ def _check_shards(folder: Path, index: Path) -> None:
             f"{index.name} in {folder} names {len(shards)} files, of which {_some(absent)} "
             f"{'is' if len(absent) == 1 else 'are'} missing: fetch the whole folder again"
         )
-    found = {tensor: name for name in shards for tensor in tensors_of(folder / name)}
+    stored = {tensor: name for name in shards for tensor in tensors_of(folder / name)}
     # A tensor that the index promises and no shard holds would stay as memory happened to be.
-    if other := sorted(name for name in {*places, *found} if places.get(name) != found.get(name)):
+    if other := sorted(name for name in {*places, *stored} if places.get(name) != stored.get(name)):
         raise DiffusionError(
             f"{index} and its {len(shards)} files do not agree where {_some(other)} is: fetch the whole folder again"
         )

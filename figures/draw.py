@@ -204,9 +204,9 @@ def intervention_effects(rows: list[dict[str, Any]], windows: list[str], path: P
     figure, axes = panels(1, len(kinds), figsize=(3.4 * len(kinds), 2.8), sharey=True)
     for axis, kind in zip(axes[0], kinds, strict=True):
         for i, (control, (name, colour)) in enumerate(CONTROLS.items()):
-            found = {r["window"]: r for r in rows if r["kind"] == kind and r["control"] == control}
-            at = [j for j, window in enumerate(windows) if window in found]
-            shown = [found[windows[j]] for j in at]
+            by_window = {r["window"]: r for r in rows if r["kind"] == kind and r["control"] == control}
+            at = [j for j, window in enumerate(windows) if window in by_window]
+            shown = [by_window[windows[j]] for j in at]
             middle = np.array([r["success"] for r in shown])
             ends = [[r[end] for r in shown] for end in ("success_ci_low", "success_ci_high")]
             reach = np.abs(np.array(ends, float) - middle)  # null, where prompts say nothing of it, becomes NaN: no bar

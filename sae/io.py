@@ -115,8 +115,10 @@ def _remedy(digests: Mapping[str, str] | None) -> str:
 def _check_fields(folder: Path, config: dict[str, Any]) -> None:
     file = folder / CONFIG
     if not isinstance(config, dict) or config.get("architecture") not in ("topk", "jumprelu"):
-        found = config.get("architecture") if isinstance(config, dict) else config
-        raise SAEError(f"{file}: architecture {found!r} cannot be read: save it for inference as topk or jumprelu")
+        architecture = config.get("architecture") if isinstance(config, dict) else config
+        raise SAEError(
+            f"{file}: architecture {architecture!r} cannot be read: save it for inference as topk or jumprelu"
+        )
     if config["architecture"] == "topk" and not isinstance(config.get("k"), int):
         raise SAEError(f"{file} lacks the field k: add the number of latents that may be on")
     for name in ("normalize_activations", "reshape_activations"):

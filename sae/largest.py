@@ -23,8 +23,8 @@ def largest(values: Tensor, k: int, in_order: bool = False) -> tuple[Tensor, Ten
     by_group = values.unflatten(-1, (groups, size // groups))
     best = by_group.amax(-2).topk(k, dim=-1, sorted=False).indices
     candidates = by_group.gather(-1, best.unsqueeze(-2).expand(*best.shape[:-1], groups, k)).flatten(-2)
-    found, at = candidates.topk(k, dim=-1, sorted=in_order)
-    return found, torch.div(at, k, rounding_mode="floor") * (size // groups) + best.gather(-1, at % k)
+    values_K, at = candidates.topk(k, dim=-1, sorted=in_order)
+    return values_K, torch.div(at, k, rounding_mode="floor") * (size // groups) + best.gather(-1, at % k)
 
 
 def _group_size(size: int, k: int) -> int:

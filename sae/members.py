@@ -24,15 +24,15 @@ class Member:
 
 def members_of(settings: SAESettings, d: int, seed: int) -> list[Member]:
     """Every SAE that the settings ask for at a site of ``d`` channels, the dictionaries of each k first."""
-    found = [
+    members = [
         Member(k, expansion * d, seed + i)
         for i in range(settings.seeds)
         for expansion in settings.expansion
         for k in settings.k
     ]
     if settings.frozen_control:
-        found += [Member(k, settings.expansion[0] * d, seed, frozen=True) for k in settings.k]
-    return found
+        members += [Member(k, settings.expansion[0] * d, seed, frozen=True) for k in settings.k]
+    return members
 
 
 class Stack:

@@ -47,9 +47,9 @@ def top_latents(stack: Stack, x_ND: Tensor, k: int, precision: str, in_order: bo
     values, latents = [], []
     for W_MD, b_D in zip(stack.W_enc.split(stack.n), stack.b, strict=True):
         find = _screened(W_MD, W_MD @ b_D) if precision == "bfloat16" else _exact(W_MD, W_MD @ b_D)
-        found = [find(block_ND, k, in_order) for block_ND in blocks]
-        values.append(torch.cat([part for part, _ in found]))
-        latents.append(torch.cat([part for _, part in found]))
+        parts = [find(block_ND, k, in_order) for block_ND in blocks]
+        values.append(torch.cat([part for part, _ in parts]))
+        latents.append(torch.cat([part for _, part in parts]))
     return torch.stack(values), torch.stack(latents)
 
 

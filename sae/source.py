@@ -70,16 +70,16 @@ class Statistics:
 
     def cautions(self, where: str) -> list[str]:
         """Sentences for the log on what is unusual in the data; empty when nothing is."""
-        found = []
+        sentences = []
         if self.gamma > DOMINANT:
-            found.append(
+            sentences.append(
                 f"{where}: the mean vector is {self.gamma:.1f} times as long as the deviation from it; SAEs see "
                 "centred vectors, and explained variance is of the deviation alone"
             )
         if self.constant:
             shown = ", ".join(map(str, self.constant[:8])) + (", ..." if len(self.constant) > 8 else "")
-            found.append(f"{where}: {len(self.constant)} channels never vary ({shown}); no SAE can use them")
-        return found
+            sentences.append(f"{where}: {len(self.constant)} channels never vary ({shown}); no SAE can use them")
+        return sentences
 
 
 def measure(source: VectorSource) -> Statistics:

@@ -150,13 +150,13 @@ class ActivationStore:
         """Zarr takes an object that is not there, or is empty, for zeros: ask for it first."""
         file, lengths = self.shard_file(site, shard), stored_bytes(self._documents[Site(*site)])
         if not file.is_file():
-            found = "is missing" if not file.exists() else "is no file"
+            state = "is missing" if not file.exists() else "is no file"
         elif file.stat().st_size not in lengths:
-            found = f"has {file.stat().st_size} bytes, not the {lengths.start} that it should"
+            state = f"has {file.stat().st_size} bytes, not the {lengths.start} that it should"
         else:
             return
         raise StorageError(
-            f"shard {shard} of {Site(*site).path} {found} ({file}): run `concepts repair`, then `concepts run` to "
+            f"shard {shard} of {Site(*site).path} {state} ({file}): run `concepts repair`, then `concepts run` to "
             "record it again"
         )
 

@@ -31,8 +31,8 @@ def sweep(folders: Iterable[Path]) -> None:
     for folder in folders:
         for parent, _, names in os.walk(folder):
             for name in names:
-                found = SCRATCH.fullmatch(name)
-                if found and not _runs(found["process"]):
+                match = SCRATCH.fullmatch(name)
+                if match and not _runs(match["process"]):
                     with suppress(OSError):
                         Path(parent, name).unlink()
 

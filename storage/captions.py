@@ -98,8 +98,8 @@ def source_files(source: str) -> list[str]:
         raise StorageError(
             f"prompts.source {source} is a URL, and only local files are read: fetch them and give their path"
         )
-    found = [source] if Path(source).exists() else sorted(glob.glob(_pattern(source), recursive=True))  # noqa: PTH207 - Path.glob takes no absolute pattern
-    files = [file for path in found for file in (_parts(Path(path)) if Path(path).is_dir() else [path])]
+    paths = [source] if Path(source).exists() else sorted(glob.glob(_pattern(source), recursive=True))  # noqa: PTH207 - Path.glob takes no absolute pattern
+    files = [file for path in paths for file in (_parts(Path(path)) if Path(path).is_dir() else [path])]
     if not files:
         what = "in" if Path(source).is_dir() else "called"
         raise StorageError(f"no Parquet file {what} {source}: set prompts.source to a file, a folder or a glob")
@@ -138,12 +138,12 @@ def _open(file: str) -> pq.ParquetFile:
 def _column(schema: pa.Schema, wanted: str, file: str, remedy: str) -> str:
     """The column of that name; its case matters only if several differ in nothing else."""
     near = [name for name in schema.names if name.lower() == wanted.lower()]
-    found = [name for name in near if name == wanted] or near
-    if len(found) > 1:
-        raise StorageError(f"{file} has {len(found)} columns {wanted!r} ({_listed(found)}): keep one of them")
-    if not found:
+    same = [name for name in near if name == wanted] or near
+    if len(same) > 1:
+        raise StorageError(f"{file} has {len(same)} columns {wanted!r} ({_listed(same)}): keep one of them")
+    if not same:
         raise StorageError(f"{file} has no column {wanted!r}; it has {_listed(schema.names)}: {remedy}")
-    return found[0]
+    return same[0]
 
 
 def is_text(kind: pa.DataType) -> bool:

@@ -51,12 +51,12 @@ def tails_digest(files: list[Path]) -> str:
 
 def _digest(path: Path) -> str:
     try:
-        found = path.stat()
+        stat = path.stat()
         # The time of the last change of any kind, which no program sets at will, tells a copy made to look the same.
-        stamp = (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+        stamp = (stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
         key = " ".join(map(str, (os.path.realpath(path), *stamp)))
         with _lock:
-            if key not in _known and found.st_size > KEPT_BYTES:
+            if key not in _known and stat.st_size > KEPT_BYTES:
                 _known.update(_kept())
             if key in _known:
                 return _known[key]
@@ -65,7 +65,7 @@ def _digest(path: Path) -> str:
         raise StorageError(f"{path} cannot be read ({error.strerror or error}): make it readable") from error
     with _lock:
         _known[key] = digest
-        if found.st_size > KEPT_BYTES:
+        if stat.st_size > KEPT_BYTES:
             _keep(key, digest)
     return digest
 
@@ -77,10 +77,10 @@ def _place() -> Path:
 
 def _kept() -> dict[str, str]:
     try:
-        found = json.loads(_place().read_text(encoding="utf-8"))
+        digests = json.loads(_place().read_text(encoding="utf-8"))
     except (OSError, ValueError, RuntimeError):  # RuntimeError: there is no home
         return {}
-    return {k: v for k, v in found.items() if isinstance(v, str)} if isinstance(found, dict) else {}
+    return {k: v for k, v in digests.items() if isinstance(v, str)} if isinstance(digests, dict) else {}
 
 
 def _keep(key: str, digest: str) -> None:

@@ -64,10 +64,10 @@ def refuse_root(root: str | Path) -> None:
 
 def _refuse_new(path: Path) -> None:
     try:
-        found = sorted(entry.name for entry in path.iterdir()) if path.exists() else []
+        entries = sorted(entry.name for entry in path.iterdir()) if path.exists() else []
     except OSError as error:
         raise StorageError(f"--root {path} cannot be read ({error.strerror}): choose another --root") from error
-    others = [name for name in found if not name.startswith(".") and name not in FOUND_ANYWHERE]
+    others = [name for name in entries if not name.startswith(".") and name not in FOUND_ANYWHERE]
     if {"done", "tables"} & set(others):
         raise StorageError(f"{path} holds a study's results but no study.yaml: put it back, or choose another --root")
     if others:

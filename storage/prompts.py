@@ -150,17 +150,17 @@ class _Filter:
         """At most ``most`` rows of the batch, with ``n_tokens``."""
         kept = list(self._of_content(batch))
         ids = self.token_ids([row["caption"] for row in kept]) if kept else []
-        found: list[dict[str, Any]] = []
+        rows: list[dict[str, Any]] = []
         for row, tokens in zip(kept, ids, strict=True):
-            if len(found) == most:
+            if len(rows) == most:
                 break
             reason = self._reason_of_tokens(row["caption"], tokens)
             if reason:
                 self.dropped[reason] += 1
                 continue
-            found.append({key: row[key] for key in ("caption", "source_file", "source_row")})
-            found[-1]["n_tokens"] = len(tokens)
-        return found
+            rows.append({key: row[key] for key in ("caption", "source_file", "source_row")})
+            rows[-1]["n_tokens"] = len(tokens)
+        return rows
 
     def _of_content(self, batch: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
         for row in batch:

@@ -141,10 +141,10 @@ def _interruptible(connection: duckdb.DuckDBPyConnection, work: Callable[[], pa.
 
 
 def _rows(connection: duckdb.DuckDBPyConnection, sql: str, text: bool) -> pa.Table:
-    found = connection.sql(sql)
-    if found is None:
+    relation = connection.sql(sql)
+    if relation is None:
         raise StorageError(f"the statement returns no rows: {ALLOWED}")
-    return with_numbers(_bounded(shaped(found, text)), found.types)
+    return with_numbers(_bounded(shaped(relation, text)), relation.types)
 
 
 @contextmanager
@@ -152,18 +152,18 @@ def _plain_paths(source: Source, tables: list[str]) -> Iterator[dict[str, list[s
     """Table -> the paths of its parts, none of which DuckDB could take for a pattern of names."""
     files = {table: source.parts(table) for table in tables}
     if glob.escape(str(source.root)) == str(source.root) and _has_bytes(str(source.root)):
-        yield {table: [str(path) for path in found] for table, found in files.items()}
+        yield {table: [str(path) for path in paths] for table, paths in files.items()}
         return
     with tempfile.TemporaryDirectory(prefix="concepts-query-") as place:
-        for table, found in files.items():
-            if found:
+        for table, paths in files.items():
+            if paths:
                 Path(place, table).symlink_to(table_folder(source.root, table))
-        yield {table: [str(Path(place, table, path.name)) for path in found] for table, found in files.items()}
+        yield {table: [str(Path(place, table, path.name)) for path in paths] for table, paths in files.items()}
 
 
 def _open(connection: duckdb.DuckDBPyConnection, files: dict[str, list[str]], alike: bool) -> None:
     """Make the views, and lock everything else."""
-    allowed = ", ".join(quoted_text(path) for found in files.values() for path in found)
+    allowed = ", ".join(quoted_text(path) for paths in files.values() for path in paths)
     for name, value in SETTINGS.items():
         connection.execute(f"SET {name} = {value}")
     number, unit = connection.sql("SELECT current_setting('memory_limit')").fetchall()[0][0].split()
@@ -171,8 +171,8 @@ def _open(connection: duckdb.DuckDBPyConnection, files: dict[str, list[str]], al
     connection.execute(MACRO)
     connection.execute(f"SET allowed_paths = [{allowed}]")
     connection.execute("SET enable_external_access = false")
-    for table, found in files.items():
-        _add_view(connection, table, found, alike)
+    for table, paths in files.items():
+        _add_view(connection, table, paths, alike)
     connection.execute("SET lock_configuration = true")
 
 

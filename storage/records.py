@@ -41,12 +41,12 @@ def read_record(root: str | Path, stage: str, unit: str) -> dict[str, Any] | Non
     """
     path = record_path(root, stage, unit)
     try:
-        found = _parsed(str(path), stamp_of(path))
+        record = _parsed(str(path), stamp_of(path))
     except NewerFormat:
         raise
     except (OSError, ValueError):
         return None
-    return dict(found) if found.get(NAME, f"{stage}/{unit}") == f"{stage}/{unit}" else None
+    return dict(record) if record.get(NAME, f"{stage}/{unit}") == f"{stage}/{unit}" else None
 
 
 def parsed_record(path: Path) -> dict[str, Any]:
@@ -61,17 +61,17 @@ def _parsed(path: str, stamp: Stamp) -> dict[str, Any]:
     Raises ``OSError`` or ``ValueError`` if it is not whole, ``NewerFormat`` if a newer version has written it.
     """
     data = Path(path).read_bytes()
-    found = json.loads(data)
-    if not isinstance(found, dict):
+    record = json.loads(data)
+    if not isinstance(record, dict):
         raise ValueError("no mapping")
-    if SELF in found or NAME in found:  # the first format had neither
-        rest = {key: value for key, value in found.items() if key != SELF}
-        if found.get(SELF) != digest_of_bytes(_text(rest)) or data != _text(found):
+    if SELF in record or NAME in record:  # the first format had neither
+        rest = {key: value for key, value in record.items() if key != SELF}
+        if record.get(SELF) != digest_of_bytes(_text(rest)) or data != _text(record):
             raise ValueError("its checksum is not its own")
-        format_of(found.get(KEY), RECORD, path)
-    elif format_of(found.get(KEY), RECORD, path) > FIRST:
+        format_of(record.get(KEY), RECORD, path)
+    elif format_of(record.get(KEY), RECORD, path) > FIRST:
         raise ValueError("it lacks its checksum")
-    return found
+    return record
 
 
 def _text(facts: dict[str, Any]) -> bytes:
@@ -106,7 +106,7 @@ def whole_records(root: str | Path, stage: str) -> dict[str, dict[str, Any]]:
 
     Raises ``StorageError`` for one that is damaged: what it vouched for is not known, and a reader would lack it.
     """
-    found: dict[str, dict[str, Any]] = {}
+    whole: dict[str, dict[str, Any]] = {}
     for unit in records(root, stage):
         path = record_path(root, stage, unit)
         try:
@@ -118,5 +118,5 @@ def whole_records(root: str | Path, stage: str) -> dict[str, dict[str, Any]]:
         except (OSError, ValueError) as error:
             raise StorageError(f"{path} is damaged ({error}): {REMEDY}") from error
         if record.get(NAME, f"{stage}/{unit}") == f"{stage}/{unit}":
-            found[unit] = record
-    return found
+            whole[unit] = record
+    return whole

@@ -49,11 +49,11 @@ def shaped(relation: duckdb.DuckDBPyRelation, text: bool) -> duckdb.DuckDBPyRela
 
 def distinct(names: list[str]) -> list[str]:
     """The names with ``_1``, ``_2`` ... behind those that were there before: x, x becomes x, x_1."""
-    found: list[str] = []
+    distinct_names: list[str] = []
     for name in names:
         candidates = (name, *(f"{name}_{i}" for i in range(1, len(names) + 1)))
-        found.append(next(c for c in candidates if c not in found and (c == name or c not in names)))
-    return found
+        distinct_names.append(next(c for c in candidates if c not in distinct_names and (c == name or c not in names)))
+    return distinct_names
 
 
 def quoted_text(text: str) -> str:

@@ -62,10 +62,10 @@ def refuse_unless_reading(connection: duckdb.DuckDBPyConnection, sql: str) -> No
 
 def _check_explained(connection: duckdb.DuckDBPyConnection, sql: str) -> None:
     """EXPLAIN ANALYZE runs what it explains."""
-    found = EXPLAIN.match(sql)
-    if found is None:
+    match = EXPLAIN.match(sql)
+    if match is None:
         raise StorageError(f"this EXPLAIN is not understood: {ALLOWED}")
-    refuse_unless_reading(connection, found[1])
+    refuse_unless_reading(connection, match[1])
 
 
 def _check_pivot(connection: duckdb.DuckDBPyConnection, sql: str, statement: str) -> None:
@@ -75,8 +75,8 @@ def _check_pivot(connection: duckdb.DuckDBPyConnection, sql: str, statement: str
     except duckdb.Error:
         raise StorageError(f"PIVOT may only be read: {ALLOWED}") from None
     words = set(re.findall(r"\w+", sql.lower()))
-    found = connection.execute("SELECT DISTINCT function_name FROM duckdb_functions() WHERE function_type = 'table'")
-    unfit = words & (WRITES | {name for (name,) in found.fetchall() if not _may_give_rows(name)})
+    rows = connection.execute("SELECT DISTINCT function_name FROM duckdb_functions() WHERE function_type = 'table'")
+    unfit = words & (WRITES | {name for (name,) in rows.fetchall() if not _may_give_rows(name)})
     if unfit:
         raise StorageError(f"a PIVOT cannot hold the word {min(unfit)!r}: {ALLOWED}")
 

@@ -33,8 +33,8 @@ def make_documents(facts: StoreFacts, compression: Compression) -> dict[str, byt
         # Zarr 3 reads its own consolidated metadata; the warning is about other implementations.
         warnings.simplefilter("ignore")
         zarr.consolidate_metadata(memory)
-    found = {name: made[name].to_bytes() for name in sorted(made)}
-    return {**{name: data for name, data in found.items() if name != DOCUMENT}, DOCUMENT: found[DOCUMENT]}
+    documents = {name: made[name].to_bytes() for name in sorted(made)}
+    return {**{name: data for name, data in documents.items() if name != DOCUMENT}, DOCUMENT: documents[DOCUMENT]}
 
 
 def _create_array(group: zarr.Group, site: Site, shape: Shape, facts: StoreFacts, compression: Compression) -> None:
@@ -74,11 +74,11 @@ def compression_of(root: str | Path, facts: StoreFacts) -> Compression | None:
     Without compression all shards of a site have one length, which no compressed one has; one may be cut short.
     """
     plain = make_documents(facts, "none")
-    found: Compression | None = None
+    compression: Compression | None = None
     for key in (site.path for site in facts.shapes):
         lengths = stored_bytes(json.loads(plain[f"{key}/{DOCUMENT}"]))
         for file in shard_files(store_path(root) / key):
             if file.stat().st_size in lengths:
                 return "none"
-            found = "zstd"
-    return found
+            compression = "zstd"
+    return compression

@@ -119,8 +119,8 @@ def _checked(path: Path) -> tuple[StoreFacts, dict[Site, Document]]:
     if arrays != {site.path for site in facts.shapes}:
         raise _Damage(f"the sites that {path / DOCUMENT} lists are not those it has copies of")
     of_sites = {site: copies[site.path] for site in facts.shapes}
-    for site, found in of_sites.items():
-        if not _agrees(found, facts, facts.shapes[site]):
+    for site, document in of_sites.items():
+        if not _agrees(document, facts, facts.shapes[site]):
             raise _Damage(f"{path / site.path / DOCUMENT} has another shape than {path / DOCUMENT} says")
     return facts, of_sites
 
@@ -135,14 +135,14 @@ def _agrees(found: Document, facts: StoreFacts, shape: Shape) -> bool:
 
 def _read(file: Path) -> Document:
     try:
-        found = json.loads(file.read_bytes())
+        document = json.loads(file.read_bytes())
     except OSError as error:
         raise _Damage(f"{file} cannot be read ({error.strerror})") from error
     except ValueError as error:
         raise _Damage(f"{file} is damaged ({error})") from error
-    if not isinstance(found, dict):
+    if not isinstance(document, dict):
         raise _Damage(f"{file} is damaged (it holds no metadata)")
-    return found
+    return document
 
 
 def stored_bytes(array: Document) -> range:

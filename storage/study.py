@@ -77,7 +77,7 @@ def read_study(root: str | Path) -> dict[str, Any]:
     path = Path(root) / "study.yaml"
     try:
         data = path.read_bytes()
-        found = yaml.safe_load(data.decode())
+        content = yaml.safe_load(data.decode())
     except (FileNotFoundError, NotADirectoryError) as error:
         raise StorageError(f"{root} is not a study folder (no study.yaml): give the --root of a run") from error
     except OSError as error:
@@ -86,13 +86,13 @@ def read_study(root: str | Path) -> dict[str, Any]:
         raise StorageError(f"{path} is damaged: {DAMAGED}") from error
     if not is_sealed(data):
         raise StorageError(f"{path} is damaged (its checksum is not its own): {DAMAGED}")
-    version = format_of(found.get(KEY), STUDY, path) if isinstance(found, dict) else FIRST
+    version = format_of(content.get(KEY), STUDY, path) if isinstance(content, dict) else FIRST
     if version > FIRST and not data.startswith(SEAL.encode()):
         raise StorageError(f"{path} is damaged (it lacks its checksum): {DAMAGED}")
-    if not isinstance(found, dict) or not isinstance(found.get("config"), dict):
+    if not isinstance(content, dict) or not isinstance(content.get("config"), dict):
         raise StorageError(f"{path} is damaged (no 'config'): {DAMAGED}")
-    found.pop(SEAL, None)
-    return found
+    content.pop(SEAL, None)
+    return content
 
 
 def kept_copy(root: str | Path) -> bytes | None:
@@ -197,13 +197,13 @@ def differences(old: Any, new: Any, prefix: str = "") -> Differences:
     """Dotted keys whose values differ -> (old, new). Execution settings are left out."""
     if not (isinstance(old, dict) and isinstance(new, dict)):
         return {} if old == new or (old != old and new != new) else {prefix.rstrip("."): (old, new)}
-    found: Differences = {}
+    differing: Differences = {}
     if prefix.rstrip(".") in ORDERED and list(old) != list(new) and set(old) == set(new):
-        found[prefix.rstrip(".")] = (list(old), list(new))
+        differing[prefix.rstrip(".")] = (list(old), list(new))
     for key in sorted(set(old) | set(new)):
         if prefix or key != EXECUTION_KEY:
-            found |= differences(old.get(key), new.get(key), f"{prefix}{key}.")
-    return found
+            differing |= differences(old.get(key), new.get(key), f"{prefix}{key}.")
+    return differing
 
 
 def shown(differing: Differences, most: int = SHOWN) -> str:

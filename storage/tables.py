@@ -142,16 +142,16 @@ def named_parts(root: str | Path, table: str) -> dict[Path, dict[str, Any]]:
     Raises ``StorageError`` for a damaged record: without it rows would be lacking and nothing would say so; and
     ``NewerFormat`` for a part that a newer version of the code has written.
     """
-    found = {}
+    named = {}
     for stage in WRITERS[table]:
         for record in whole_records(root, stage).values():
             if facts := record.get("tables", {}).get(table):
                 path = part_path(root, table, facts["part"])
                 format_of(facts.get(KEY), TABLE, path)
-                found[path] = facts
-    if table == "runs" and not found:
-        found = {path: {} for path in unrecorded_runs(root)}
-    return dict(sorted(found.items()))
+                named[path] = facts
+    if table == "runs" and not named:
+        named = {path: {} for path in unrecorded_runs(root)}
+    return dict(sorted(named.items()))
 
 
 def unrecorded_runs(root: str | Path) -> list[Path]:
@@ -180,11 +180,11 @@ def checked_parts(root: str | Path, table: str, filters: Filters | None = None) 
 
 
 def _check_parts(root: str | Path, table: str, filters: Filters | None) -> list[Path]:
-    found = {path: facts for path, facts in named_parts(root, table).items() if _may_hold(facts, filters or [])}
-    for path, facts in found.items():
+    wanted = {path: facts for path, facts in named_parts(root, table).items() if _may_hold(facts, filters or [])}
+    for path, facts in wanted.items():
         if "sha256" in facts:
             check(path, facts["sha256"])
-    return list(found)
+    return list(wanted)
 
 
 def _may_hold(facts: dict[str, Any], filters: Filters) -> bool:
@@ -235,12 +235,12 @@ def read_table(
     wanted = None if columns is None else list(dict.fromkeys([*columns, *KEYS[table]]))
     schema = SCHEMAS[table] if wanted is None else pa.schema([SCHEMAS[table].field(c) for c in wanted])
     batches = [b for b in scan_batches(root, table, wanted, filters) if b.num_rows]
-    found = pa.Table.from_batches(batches, schema=schema) if batches else schema.empty_table()
-    found = found.sort_by([(name, "ascending") for name in KEYS[table]])
-    return found if columns is None else found.select(columns)
+    rows = pa.Table.from_batches(batches, schema=schema) if batches else schema.empty_table()
+    rows = rows.sort_by([(name, "ascending") for name in KEYS[table]])
+    return rows if columns is None else rows.select(columns)
 
 
 def count_rows(root: str | Path, table: str) -> int:
     """Number of rows, as the records say; of parts from before records had it, as their footers do."""
-    found = named_parts(root, table)
-    return sum(facts["rows"] if "rows" in facts else pq.read_metadata(f).num_rows for f, facts in found.items())
+    named = named_parts(root, table)
+    return sum(facts["rows"] if "rows" in facts else pq.read_metadata(f).num_rows for f, facts in named.items())

@@ -35,17 +35,17 @@ def digest_of(path: str | Path) -> str:
 
 def stamp_of(path: str | Path) -> Stamp:
     """What changes when a file is replaced or written to. Raises ``OSError`` if it is not there."""
-    found = Path(path).stat()
-    return found.st_size, found.st_mtime_ns, found.st_ino
+    stat = Path(path).stat()
+    return stat.st_size, stat.st_mtime_ns, stat.st_ino
 
 
 def check(path: str | Path, digest: str) -> None:
     """Raise ``StorageError`` if the file is missing, cannot be read or is not the one that ``digest`` was taken of."""
     try:
-        found = _cached_digest(path)
+        taken = _cached_digest(path)
     except OSError as error:
         raise unreadable(path, error) from error
-    if found != digest:
+    if taken != digest:
         raise StorageError(f"{path} is damaged (its checksum is not the recorded one): {REMEDY}")
 
 

@@ -43,8 +43,8 @@ class Scorer:
         check_images(images)
         self._learn({text: text for text in texts})
         words = torch.stack([self._features[text] for text in texts])
-        found = [self._of_batch(batch, words) for batch in batches(images, self.settings.batch_size)]
-        return np.concatenate(found) if found else np.zeros((0, len(texts)), np.float32)
+        parts = [self._of_batch(batch, words) for batch in batches(images, self.settings.batch_size)]
+        return np.concatenate(parts) if parts else np.zeros((0, len(texts)), np.float32)
 
     def _of_batch(self, images: Sequence[Image], words: torch.Tensor) -> np.ndarray:
         model = self.loaded.model
@@ -89,7 +89,7 @@ class Regions:
         limit = self.loaded.model.config.text_config.max_position_embeddings
         refuse_long(self.loaded, {label: label for label in labels}, limit)
         pairs = list(zip(images, labels, strict=True))
-        return [found for batch in batches(pairs, self.settings.batch_size) for found in self._of_batch(batch)]
+        return [one for batch in batches(pairs, self.settings.batch_size) for one in self._of_batch(batch)]
 
     def _of_batch(self, pairs: Sequence[tuple[Image, str]]) -> list[np.ndarray]:
         # The whole image, squeezed to a square: a crop would leave its borders without a map.
@@ -146,8 +146,8 @@ class ClipSegOpinion:
         pairs = [(number, label) for number, of_image in enumerate(unions) for label in sorted(of_image)]
         maps = self.regions.maps([images[number] for number, _ in pairs], [label for _, label in pairs])
         scores = {
-            (number, label): mask_iou(unions[number][label], found > 0.5)
-            for (number, label), found in zip(pairs, maps, strict=True)
+            (number, label): mask_iou(unions[number][label], heat > 0.5)
+            for (number, label), heat in zip(pairs, maps, strict=True)
         }
         return [[scores[number, segment.label] for segment in of_image] for number, of_image in enumerate(segments)]
 

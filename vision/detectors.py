@@ -64,14 +64,14 @@ class GroundingDino:
         """Boxes of each image: thresholded, class-aware NMS, whole-image boxes dropped. Raises ``VisionError``."""
         check_images(images)
         jobs = [(n, chunk) for n, of_image in enumerate(tags) for chunk in self.chunks(of_image)]
-        found: list[list[Box]] = [[] for _ in images]
+        per_image: list[list[Box]] = [[] for _ in images]
         # Images of one shape only: in a mixed batch the padding would leak through the backbone's windows.
         for alike in grouped(jobs, lambda job: images[job[0]].shape):
             for batch in batches(alike, self.settings.batch_size):
                 given = self._run([images[n] for n, _ in batch], [chunk for _, chunk in batch])
                 for (n, _), boxes in zip(batch, given, strict=True):
-                    found[n] += boxes
-        return [suppress(boxes, self.settings.nms_iou) for boxes in found]
+                    per_image[n] += boxes
+        return [suppress(boxes, self.settings.nms_iou) for boxes in per_image]
 
     def tokens(self, label: str) -> list[int]:
         """Token ids of the label inside a prompt. Raises ``VisionError`` as ``check`` does."""
@@ -123,12 +123,12 @@ class GroundingDino:
             output = self.loaded.model(**{name: value.to(device) for name, value in inputs.items()})
         scores_BQT = numbers(output.logits.float().sigmoid(), self.loaded.name, "scores of boxes")
         boxes_BQ4 = numbers(output.pred_boxes, self.loaded.name, "boxes")
-        found = []
+        per_image = []
         for image, chunk, (_, spans), scores, boxes in zip(images, chunks, prompts, scores_BQT, boxes_BQ4, strict=True):
             best = np.stack([scores[:, first:last].max(1) for first, last in spans], 1)
             height, width = image.shape[:2]
-            found.append(boxes_above(best, boxes, (height, width), image, chunk, self.settings))
-        return found
+            per_image.append(boxes_above(best, boxes, (height, width), image, chunk, self.settings))
+        return per_image
 
     def _text(self, prompts: list[list[int]]) -> dict[str, torch.Tensor]:
         """Prompts padded at the end to one length; padding is masked, so it changes nothing."""
@@ -161,12 +161,12 @@ class Owlv2:
         """Boxes of each image: thresholded, class-aware NMS, whole-image boxes dropped. Raises ``VisionError``."""
         check_images(images)
         self._learn(sorted({tag.label for of_image in tags for tag in of_image} - set(self._queries)))
-        found: list[list[Box]] = [[] for _ in images]
+        per_image: list[list[Box]] = [[] for _ in images]
         for batch in batches([n for n, of_image in enumerate(tags) if of_image], self.settings.batch_size):
             given = self._run([images[n] for n in batch], [tags[n] for n in batch])
             for n, boxes in zip(batch, given, strict=True):
-                found[n] = suppress(boxes, self.settings.nms_iou)
-        return found
+                per_image[n] = suppress(boxes, self.settings.nms_iou)
+        return per_image
 
     def _learn(self, labels: list[str]) -> None:
         if not labels:
@@ -192,12 +192,12 @@ class Owlv2:
                 model.class_predictor(one[None], self._of_tags(of_image))[0][0]
                 for one, of_image in zip(features, tags, strict=True)
             ]
-        found = []
+        per_image = []
         for image, of_image, of_labels, boxes in zip(images, tags, logits, boxes_BQ4, strict=True):
             scores = numbers(of_labels.float().sigmoid(), self.loaded.name, "scores of boxes")
             side = max(image.shape[:2])  # the processor pads to a square at the bottom and the right
-            found.append(boxes_above(scores, boxes, (side, side), image, of_image, self.settings))
-        return found
+            per_image.append(boxes_above(scores, boxes, (side, side), image, of_image, self.settings))
+        return per_image
 
     def _of_tags(self, tags: list[Tag]) -> torch.Tensor:
         return torch.stack([self._queries[tag.label] for tag in tags])[None]

@@ -33,14 +33,14 @@ class MiniVision:
 
     def tag(self, images: list[Image], captions: list[str]) -> list[list[Tag]]:
         """Classes that own enough pixels, and the style if one is likely."""
-        found = []
+        tagged = []
         for classes, styles in zip(*self.probabilities(images), strict=True):
             tags = [Tag(label, self._confidence(classes, label)) for label in self._present(classes)]
             style = int(styles.argmax())
             if self.network.styles[style] != PLAIN and styles[style] >= self.settings.style_score:
                 tags.append(Tag(self.network.styles[style], float(styles[style])))
-            found.append(sorted(tags, key=lambda tag: (-tag.score, tag.label)))
-        return found
+            tagged.append(sorted(tags, key=lambda tag: (-tag.score, tag.label)))
+        return tagged
 
     def detect(self, images: list[Image], tags: list[list[Tag]]) -> list[list[Box]]:
         """Boxes of each tag's connected pieces; stuff and styles are one box."""
@@ -52,12 +52,12 @@ class MiniVision:
     def segment(self, images: list[Image], boxes: list[list[Box]]) -> list[list[Segment]]:
         """The box's pixels that belong to its class; a style is the whole image. Empty masks are dropped."""
         classes = self.probabilities(images)[0]
-        found = []
+        segmented = []
         for p, of_image in zip(classes, boxes, strict=True):
             segments = [s for s in (self._segment(p, box) for box in of_image) if s]
             kept = [s for s in segments if s.mask_score >= self.settings.min_score]
-            found.append(sorted(kept, key=lambda s: (s.label, s.xyxy)))
-        return found
+            segmented.append(sorted(kept, key=lambda s: (s.label, s.xyxy)))
+        return segmented
 
     def object_map(self, images: list[Image], label: str) -> np.ndarray:
         """Probability of the label at each pixel, float32 [B, 64, 64]."""
@@ -119,12 +119,12 @@ class SecondNetwork:
         classes, styles = scene_probabilities(
             self.network, images, self.settings.batch_size, f"vision.mini.second_path {self.settings.second_path!r}"
         )
-        found = []
+        confirmed = []
         for of_image, p, style in zip(segments, classes, styles, strict=True):
             look = self.network.styles[int(style.argmax())]
             scores = {label: self._score(label, mask, p, look) for label, mask in label_unions(of_image).items()}
-            found.append([scores[segment.label] for segment in of_image])
-        return found
+            confirmed.append([scores[segment.label] for segment in of_image])
+        return confirmed
 
     def _score(self, label: str, mask: np.ndarray, classes: np.ndarray, look: str) -> float:
         if label in self.network.styles:

@@ -160,7 +160,7 @@ class SceneNetwork(nn.Module):
         except (SafetensorError, OSError) as error:
             raise VisionError(f"{weights} is damaged ({error}): {REBUILD}") from error
         except RuntimeError as error:  # torch lists the tensors a line each, after a heading
-            found = "; ".join(line.strip() for line in str(error).splitlines()[1:])[:300]
-            raise VisionError(f"{weights} is damaged or does not fit its config.json ({found}): {REBUILD}") from error
+            reasons = "; ".join(line.strip() for line in str(error).splitlines()[1:])[:300]
+            raise VisionError(f"{weights} is damaged or does not fit its config.json ({reasons}): {REBUILD}") from error
         refuse_not_finite(str(weights), tensors.items(), REBUILD)
         return network.eval()

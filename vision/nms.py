@@ -23,11 +23,11 @@ def mask_iou(a: np.ndarray, b: np.ndarray) -> float:
 
 def label_unions(segments: list[Segment]) -> dict[str, np.ndarray]:
     """Label -> bool [H, W]: the pixels of all of an image's segments of that label."""
-    found: dict[str, np.ndarray] = {}
+    unions: dict[str, np.ndarray] = {}
     for segment in segments:
-        known = found.get(segment.label)
-        found[segment.label] = segment.mask if known is None else known | segment.mask
-    return found
+        known = unions.get(segment.label)
+        unions[segment.label] = segment.mask if known is None else known | segment.mask
+    return unions
 
 
 def suppress(boxes: list[Box], iou: float) -> list[Box]:

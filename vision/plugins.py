@@ -25,13 +25,13 @@ def load_plugin(group: str, name: str, field: str, own: Sequence[str]) -> Callab
     offers the name, if two do, or if its import fails.
     """
     offered = entry_points(group=group)
-    found = {(entry.value, entry.dist.name if entry.dist else "?"): entry for entry in offered.select(name=name)}
-    if not found:
+    entries = {(entry.value, entry.dist.name if entry.dist else "?"): entry for entry in offered.select(name=name)}
+    if not entries:
         raise VisionError(_unknown(group, name, field, sorted({*own, *offered.names})))
-    if len(found) > 1:
-        packages = " and ".join(sorted(package for _, package in found))
+    if len(entries) > 1:
+        packages = " and ".join(sorted(package for _, package in entries))
         raise VisionError(f"{field}: {packages} both offer {name!r} in [{group}]: uninstall one of them")
-    (entry,) = found.values()
+    (entry,) = entries.values()
     try:
         return entry.load()
     except Exception as error:  # whatever a foreign module does when it is imported

@@ -45,17 +45,17 @@ class BoxSegmenter(ABC):
     def segment(self, images: list[Image], boxes: list[list[Box]]) -> list[list[Segment]]:
         """Segments above the thresholds, near-identical ones of one label merged. Raises ``VisionError``."""
         check_images(images)
-        found: list[list[Segment]] = [[] for _ in images]
+        merged: list[list[Segment]] = [[] for _ in images]
         for batch in batches([n for n, of_image in enumerate(boxes) if of_image], self.settings.batch_size):
             given = self._of_batch([images[n] for n in batch], [boxes[n] for n in batch])
             for n, segments in zip(batch, given, strict=True):
-                found[n] = merge_masks(segments, self.settings.merge_iou)
-        return found
+                merged[n] = merge_masks(segments, self.settings.merge_iou)
+        return merged
 
     def _of_batch(self, images: list[Image], boxes: list[list[Box]]) -> list[list[Segment]]:
         with running(self.settings):
             embeddings = self.encode(images)
-        found: list[list[Segment]] = [[] for _ in images]
+        per_image: list[list[Segment]] = [[] for _ in images]
         step = self.settings.boxes_at_once
         for start in range(0, max(map(len, boxes)), step):
             rows = [n for n, of_image in enumerate(boxes) if len(of_image) > start]
@@ -63,8 +63,8 @@ class BoxSegmenter(ABC):
             logits, scores = self.decode(self.rows_of(embeddings, rows), [images[n] for n in rows], parts)
             for i, n in enumerate(rows):
                 masks = self.masks(logits[i, : len(parts[i])], images[n])
-                found[n] += self._kept(parts[i], masks, scores[i])
-        return found
+                per_image[n] += self._kept(parts[i], masks, scores[i])
+        return per_image
 
     def decode(self, embeddings: Any, images: list[Image], boxes: list[list[Box]]) -> tuple[torch.Tensor, np.ndarray]:
         """Mask logits float32 [B, N, h, w] on the CPU and predicted IoUs [B, N], N >= the largest count of boxes."""
@@ -127,8 +127,8 @@ class Sam(BoxSegmenter):
 
     def masks(self, logits: torch.Tensor, image: Image) -> np.ndarray:
         """Upsampled to the padded input, cut to the image's part, resized to the image, > 0."""
-        found = self.loaded.processor.post_process_masks([logits[None]], [image.shape[:2]], [self._resized(image)])
-        return found[0][0].numpy()
+        masks = self.loaded.processor.post_process_masks([logits[None]], [image.shape[:2]], [self._resized(image)])
+        return masks[0][0].numpy()
 
     def _resized(self, image: Image) -> tuple[int, int]:
         """Rows and columns of the image inside the model's input."""

@@ -67,13 +67,13 @@ class PluginTagger:
     def tag(self, images: list[Image], captions: list[str]) -> list[list[Tag]]:
         """The plug-in's tags. Raises ``VisionError`` if a list or a score is not what was promised."""
         check_images(images)
-        found = self.tagger.tag(images, captions)
-        if len(found) != len(images):
-            raise VisionError(f"tagger plug-in {self.name!r} gave {len(found)} lists for {len(images)} images: fix it")
-        for tag in (tag for of_image in found for tag in of_image):
+        lists = self.tagger.tag(images, captions)
+        if len(lists) != len(images):
+            raise VisionError(f"tagger plug-in {self.name!r} gave {len(lists)} lists for {len(images)} images: fix it")
+        for tag in (tag for of_image in lists for tag in of_image):
             if math.isnan(tag.score):
                 raise VisionError(f"tagger plug-in {self.name!r} gives NaN for the score of {tag.label!r}: fix it")
-        return found
+        return lists
 
 
 def load_tagger(settings: VisionSettings, vocabulary: Vocabulary) -> Tagger:
