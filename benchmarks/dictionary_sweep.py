@@ -20,7 +20,7 @@ from concepts.detector_scores import Target, score_method
 from sae.members import fold, members_of
 from sae.metrics import evaluate_all
 from sae.settings import SAESettings
-from sae.source import Normalised, measure
+from sae.source import Standardised, measure
 from sae.train import train
 from storage.site import Site
 from storage.vectors import VectorSource
@@ -87,7 +87,7 @@ def trained(study: Study, site: Site, change: dict[str, Any]) -> Iterator[tuple[
     statistics = measure(source)
     members = members_of(settings, source.d, study.config.seed)
     started = time.time()
-    result = train(Normalised(source, statistics), settings, members, study.config.seed)
+    result = train(Standardised(source, statistics), settings, members, study.config.seed)
     seconds = (time.time() - started) / len(members)
     saes = [fold(result.saes[member], statistics.mean, statistics.scale) for member in members]
     measured = evaluate_all(saes, source_of(study.at(site), "dictionary").chunks(), "cpu")

@@ -23,7 +23,7 @@ import torch
 from sae.members import Member, Stack
 from sae.memory import freed_memory_kept
 from sae.settings import SAESettings
-from sae.source import Normalised, measure
+from sae.source import Standardised, measure
 from sae.step import TrainState, train_step
 from sae.train import train
 from storage.activations import ActivationStore
@@ -105,7 +105,7 @@ def loader(options: argparse.Namespace, folder: Path) -> None:
         store.write_shard(site, shard, rng.normal(size=(stop - start, side, side, options.d)).astype(np.float16))
     source = VectorSource(store, site, 0, prompts, buffer_prompts=64)
     settings = SAESettings(k=(options.k,), batch_size=options.batch, precision="bfloat16", epochs=3)
-    data = Normalised(source, measure(source))
+    data = Standardised(source, measure(source))
     done = train(data, settings, [Member(options.k, options.n, 0)], seed=0)
     print(
         f"from the store: {done.steps} steps, {done.n_vectors / done.seconds:,.0f} vectors/s, "

@@ -38,7 +38,7 @@ def members_of(settings: SAESettings, d: int, seed: int) -> list[Member]:
 class Stack:
     """S SAEs of one width, trained as one: parameters float32, the encoder stored a row per latent.
 
-    ``W_enc`` [S * M, D], ``W_dec`` [S * M, D] (unit rows), ``b`` [S, D]. They work on normalised vectors: centred,
+    ``W_enc`` [S * M, D], ``W_dec`` [S * M, D] (unit rows), ``b`` [S, D]. They work on standardised vectors: centred,
     with mean square 1 a channel.
     """
 
@@ -54,7 +54,7 @@ class Stack:
                 )
         self.W_dec = torch.cat([_unit_rows(self.n, d, member.seed) for member in members]).to(device)
         self.W_enc = self.W_dec.clone()
-        self.b = torch.zeros(len(members), d, device=device)  # normalised vectors are centred
+        self.b = torch.zeros(len(members), d, device=device)  # standardised vectors are centred
         self.frozen_S = torch.tensor([member.frozen for member in members], device=device)
         for parameter in self.parameters():
             parameter.requires_grad_()
@@ -67,7 +67,7 @@ class Stack:
         return [self.W_enc, self.W_dec, self.b]
 
     def member(self, index: int, threshold: float | None = None) -> SAE:
-        """One SAE of the stack, for normalised vectors; with a threshold, a ``ThresholdSAE``."""
+        """One SAE of the stack, for standardised vectors; with a threshold, a ``ThresholdSAE``."""
         spec = self.members[index]
         rows = slice(index * self.n, (index + 1) * self.n)
         sae: SAE = TopKSAE(self.d, self.n, spec.k)
@@ -88,7 +88,7 @@ def _unit_rows(n: int, d: int, seed: int) -> Tensor:
 
 
 def untrained(d: int, member: Member) -> SAE:
-    """The control: a member as it is initialised, for normalised vectors, without a step of training."""
+    """The control: a member as it is initialised, for standardised vectors, without a step of training."""
     return Stack(d, [member]).member(0)
 
 

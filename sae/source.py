@@ -1,4 +1,4 @@
-"""Where vectors come from, their statistics from one streaming pass, and normalising by them."""
+"""Where vectors come from, their statistics from one streaming pass, and standardising by them."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class VectorSource(Protocol):
 
 
 class BatchSource(Protocol):
-    """What a training run reads: normalised batches, float32 [batch_size, d]."""
+    """What a training run reads: standardised batches, float32 [batch_size, d]."""
 
     d: int
 
@@ -139,7 +139,7 @@ def load_statistics(path: Path) -> Statistics | None:
         return None
 
 
-class Normalised:
+class Standardised:
     """(x - mean) * scale of a source's vectors: a ``BatchSource``."""
 
     def __init__(self, source: VectorSource, statistics: Statistics) -> None:
@@ -150,7 +150,7 @@ class Normalised:
         return self.source.n_vectors // batch_size
 
     def batches(self, batch_size: int, seed: int, epoch: int, skip: int = 0) -> Iterator[Tensor]:
-        """Normalised batches, float32 [batch_size, d]."""
+        """Standardised batches, float32 [batch_size, d]."""
         for batch in self.source.batches(batch_size, seed, epoch, skip):
             yield (torch.from_numpy(batch) - self.statistics.mean).mul_(self.statistics.scale)
 
@@ -163,7 +163,7 @@ class Normalised:
 class EqualShares:
     """Several sources as one, an equal share of every batch from each: what one SAE over all times trains on."""
 
-    def __init__(self, sources: list[Normalised]) -> None:
+    def __init__(self, sources: list[Standardised]) -> None:
         self.sources, self.d = sources, sources[0].d
 
     def _shares(self, batch_size: int) -> list[int]:

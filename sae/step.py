@@ -1,7 +1,7 @@
 """One training step of a stack of SAEs, and the state it changes. Nothing in it waits for the device.
 
 The loss of each SAE is the share of the vectors' variance that it leaves unexplained, plus AuxK. Vectors are
-normalised (mean square 1 a channel), so that share is |x - x_hat|^2 / D. SAEs of a stack do not influence each other:
+standardised (mean square 1 a channel), so that share is |x - x_hat|^2 / D. SAEs of a stack do not influence each other:
 their losses add up, and each one's gradient is clipped by its own norm.
 """
 
@@ -54,7 +54,7 @@ class TrainState:
 
 
 def train_step(state: TrainState, x_ND: Tensor, settings: SAESettings, lr: float) -> StepFigures:
-    """One step on normalised vectors [N, D]; the learning rate is the caller's."""
+    """One step on standardised vectors [N, D]; the learning rate is the caller's."""
     stack = state.stack
     if state.step % settings.dead_check_every == 0:
         state.look_for_dead(settings)

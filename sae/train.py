@@ -29,7 +29,7 @@ THRESHOLD_BATCHES = 32
 
 @dataclass(frozen=True)
 class Trained:
-    """SAEs for normalised vectors, in the members' order; steps and vectors seen by each; the training log.
+    """SAEs for standardised vectors, in the members' order; steps and vectors seen by each; the training log.
 
     ``waited`` is the share of this process's time that steps spent waiting for the loader, ``seconds`` that time.
     """
@@ -51,7 +51,7 @@ def train(
     on_progress: Callable[[int, int, History], None] | None = None,
     device: str = "cpu",
 ) -> Trained:
-    """Train the members on ``settings.epochs`` passes over normalised vectors; ``seed`` fixes the data's order.
+    """Train the members on ``settings.epochs`` passes over standardised vectors; ``seed`` fixes the data's order.
 
     With ``paths`` the run is checkpointed and continues what it finds there. ``on_progress(step, steps, history)`` is
     called at each row of the log. Raises ``SAEError`` if the source has fewer vectors than one batch, if a checkpoint

@@ -12,7 +12,7 @@ from sae.checkpoint import RunPaths
 from sae.io import save_sae
 from sae.members import Member, fold
 from sae.metrics import evaluate_all
-from sae.source import EqualShares, Normalised, Statistics
+from sae.source import EqualShares, Standardised, Statistics
 from sae.train import Trained, train
 from study.at import AtSite
 from study.paths import series_name, shared_folder, time_series
@@ -31,7 +31,7 @@ def train_shared(study: Study, block: str, conditioning: str, on_progress: Progr
     statistics = [site_statistics(here, source) for here, source in zip(sites, sources, strict=True)]
     members = shared_members(study, sites[0].channels)
     paths = shared_paths(study, block, conditioning, members)
-    data = EqualShares([Normalised(*pair) for pair in zip(sources, statistics, strict=True)])
+    data = EqualShares([Standardised(*pair) for pair in zip(sources, statistics, strict=True)])
     result = train(data, study.config.sae, members, study.config.seed, paths, on_progress, sites[0].device)
     measured = zip(sites, statistics, strict=True)
     rows = [row for here, known in measured for row in _save_and_measure(here, result, known, sites[0].device)]

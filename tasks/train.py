@@ -15,7 +15,7 @@ from sae.io import CONFIG, WEIGHTS, save_sae
 from sae.members import Member, fold, members_of, untrained
 from sae.metrics import Metrics, evaluate_all, stability
 from sae.model import SAE
-from sae.source import Normalised, Statistics, load_statistics, measure, save_statistics
+from sae.source import Standardised, Statistics, load_statistics, measure, save_statistics
 from sae.train import Trained, train
 from storage.site import Site
 from storage.vectors import VectorSource
@@ -63,7 +63,7 @@ def train_site(study: Study, site: Site, on_progress: Progress | None = None) ->
     statistics = site_statistics(here, source)
     members = members_of(study.config.sae, source.d, study.config.seed)
     paths = site_paths(here, members)
-    data, seed = Normalised(source, statistics), study.config.seed
+    data, seed = Standardised(source, statistics), study.config.seed
     result = train(data, study.config.sae, members, seed, paths, on_progress, here.device)
     found = {(kind_of(member), member): sae for member, sae in result.saes.items()}
     found |= {(UNTRAINED, m): untrained(source.d, m) for m in dictionaries(study, members)}

@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from sae.source import Normalised, measure
+from sae.source import Standardised, measure
 from sae.train import train
 
 
@@ -31,11 +31,11 @@ class Synthetic:
             yield self.x[order[i * batch_size : (i + 1) * batch_size]].numpy()
 
 
-def normalised(source):
+def standardised(source):
     """The source with its own statistics."""
-    return Normalised(source, measure(source))
+    return Standardised(source, measure(source))
 
 
 def train_on(source, settings, members, seed=0, paths=None, **more):
-    """``train`` on the normalised source."""
-    return train(normalised(source), settings, members, seed, paths, **more)
+    """``train`` on the standardised source."""
+    return train(standardised(source), settings, members, seed, paths, **more)

@@ -16,9 +16,9 @@ from sae.errors import SAEError
 from sae.members import Member, Stack, fold, members_of, untrained
 from sae.metrics import evaluate, stability
 from sae.settings import SAESettings
-from sae.source import EqualShares, Normalised, measure, prefetched
+from sae.source import EqualShares, Standardised, measure, prefetched
 from storage.errors import StorageError
-from tests.sae.synthetic import Synthetic, normalised, train_on
+from tests.sae.synthetic import Synthetic, standardised, train_on
 from tests.sae.train_slowly import MEMBERS, STEPS
 
 SETTINGS = SAESettings(k=(3,), batch_size=64, lr=3e-3, epochs=12, dead_after_vectors=500, aux_k=8, checkpoint_every=5)
@@ -67,7 +67,7 @@ def test_a_matryoshka_prefix_reconstructs_better_than_a_plain_one():
     scores = {}
     for shares in ((), (0.25, 1.0)):
         sae = train_on(source, SETTINGS.model_copy(update={"matryoshka": shares}), [member]).saes[member]
-        x = next(normalised(source).batches(3000, 1, 0))
+        x = next(standardised(source).batches(3000, 1, 0))
         values, latents = sae.encode(x)
         prefix = sae.decode(values * (latents < 16), latents)
         scores[shares] = float(1 - (x - prefix).square().sum() / x.square().sum())
@@ -90,7 +90,7 @@ def test_one_sae_over_several_sources_explains_each_of_them():
     member = Member(3, 32, 0)
     from sae.train import train
 
-    both = EqualShares([normalised(one), normalised(two)])
+    both = EqualShares([standardised(one), standardised(two)])
     sae = train(both, SETTINGS, [member], seed=0).saes[member]
     for source in (one, two):
         statistics = measure(source)
@@ -203,7 +203,7 @@ def test_a_loader_that_fails_fails_the_run_and_an_early_stop_ends_the_thread():
 
 def test_conditioning_centres_and_scales():
     source = Synthetic(16, 3000, 2)
-    x = torch.cat(list(Normalised(source, measure(source)).batches(500, 0, 0)))
+    x = torch.cat(list(Standardised(source, measure(source)).batches(500, 0, 0)))
     assert x.mean(0).abs().max() < 1e-5 and x.square().mean().item() == pytest.approx(1.0, rel=1e-4)
 
 
