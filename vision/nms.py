@@ -65,9 +65,10 @@ def _suppress_namesakes(boxes: list[Box], iou: float) -> list[Box]:
 
 def box_ious(a: np.ndarray, others: np.ndarray) -> np.ndarray:
     """IoU of one box [4] (x0, y0, x1, y1) with each of [N, 4]; 0 where both are empty."""
-    low, high = np.maximum(a[:2], others[:, :2]), np.minimum(a[2:], others[:, 2:])
-    inter = np.clip(high - low, 0, None).prod(1)
-    union = (a[2:] - a[:2]).prod() + (others[:, 2:] - others[:, :2]).prod(1) - inter
+    (low, high), corners = a.reshape(2, 2), others.reshape(-1, 2, 2)
+    lows, highs = corners[:, 0], corners[:, 1]
+    inter = np.clip(np.minimum(high, highs) - np.maximum(low, lows), 0, None).prod(1)
+    union = (high - low).prod() + (highs - lows).prod(1) - inter
     return np.divide(inter, union, out=np.zeros(len(others)), where=union > 0)
 
 

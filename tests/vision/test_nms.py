@@ -51,6 +51,8 @@ def test_box_iou_counts_pixels(a, others):
 def test_boxes_need_not_begin_at_the_corner_nor_be_square():
     box, others = np.array([2.0, 3.0, 6.0, 5.0]), np.array([[4.0, 4.0, 10.0, 6.0], [6.0, 3.0, 8.0, 5.0], [2, 3, 6, 5]])
     assert box_ious(box, others) == pytest.approx([2 / (8 + 12 - 2), 0, 1])  # overlapping, touching, the same
+    half = np.array([0.5, 0.5, 1.0, 1.5])  # an area of one half
+    assert box_ious(half, np.array([half, half - [0, 0, 0, 0.5]])).tolist() == [1.0, 0.5]
     assert box_ious(np.array([1.0, 1.0, 1.0, 9.0]), np.array([[1.0, 2.0, 1.0, 3.0]])).tolist() == [0.0]  # both empty
 
 
@@ -101,7 +103,7 @@ segments_drawn = st.lists(
         st.sampled_from(["cat", "dog"]),
         st.sampled_from([0.25, 0.5, 0.75]),
         st.integers(0, 9),
-        st.sets(st.integers(0, 7), min_size=1),
+        st.sets(st.integers(0, 7)),
     ),
     max_size=8,
     unique_by=lambda s: (s.label, s.xyxy),  # of equal rank the first given would come first
@@ -127,6 +129,12 @@ def test_what_has_grown_by_joining_is_what_later_ones_are_held_against():
     """Eleven pixels repeat the six that two have become, not the four of the first."""
     chain = [segment("cat", 1 - n / 10, (n, 0, n + 1, 1), *range(n)) for n in (4, 6, 11)]
     assert [s.mask.sum() for s in merge_masks(chain, 0.5)] == [11]
+
+
+def test_empty_masks_repeat_nothing():
+    empty = [segment("cat", 1 - n / 10, (n, 0, n + 1, 1)) for n in range(2)]
+    for iou in (0.0, 0.5):
+        assert [s.xyxy[0] for s in merge_masks(empty, iou)] == [0, 1]
 
 
 def test_equal_scores_rank_by_label_then_by_corners():
