@@ -12,9 +12,9 @@ INT32, INT64, FLOAT32, FLOAT64 = pa.int32(), pa.int64(), pa.float32(), pa.float6
 CI = "end of its 95 % interval"
 
 
-def column(name: str, kind: pa.DataType, means: str, null: bool = False) -> pa.Field:
+def column(name: str, dtype: pa.DataType, means: str, null: bool = False) -> pa.Field:
     """A column, its meaning in one sentence in its metadata; without ``null`` every row has a value."""
-    return pa.field(name, kind, nullable=null, metadata={b"description": means.encode()})
+    return pa.field(name, dtype, nullable=null, metadata={b"description": means.encode()})
 
 
 @dataclass(frozen=True)
