@@ -100,8 +100,8 @@ def test_codes_are_the_saes_own_by_image(study):
     assert [i for part in parts for i in part.ids] == list(range(44, 56))
     values, latents = sae.encode(torch.full((1, 4), 47.0))
     assert np.allclose(parts[0].values[3], values.detach().numpy()) and (parts[0].latents[3] == latents.numpy()).all()
-    with here.spooled(here.sae(), "style") as spooled:
-        assert [part.ids for part in spooled] == [part.ids for part in parts]
+    with here.codes_on_disk(here.sae(), "style") as stored:
+        assert [part.ids for part in stored] == [part.ids for part in parts]
 
 
 def test_an_sae_is_read_as_its_record_vouches_for_it(study):
