@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from flows.commands import parser
 from storage.schemas import SCHEMAS, WRITERS
-from study.config import load_config
+from study.config import StudyConfig, load_config
 from study.contradictions import refuse_contradictions
 from tests import glossary
 from tests.paths import ROOT
@@ -33,6 +33,24 @@ def test_no_word_is_defined_twice():
     words = [row[0] for row in glossary.rows() if row[0] not in ("word", "table", "---")]
     singles = [word.strip() for cell in words for word in cell.split(",")]
     assert len(singles) > 100 and len(singles) == len(set(singles))
+
+
+def test_settings_and_columns_of_the_glossary_exist():
+    page = (DOCS / "glossary.md").read_text()
+    dotted = {
+        name
+        for name in re.findall(r"`([a-z_]+\.[a-z_]+)", page)
+        if not name.endswith((".yaml", ".parquet", ".zarr", ".safetensors"))
+    }
+    tables = {f"{table}.{column}" for table, schema in SCHEMAS.items() for column in schema.names}
+    groups = {
+        f"{group}.{name}" for group, field in StudyConfig.model_fields.items() for name in _names(field.annotation)
+    }
+    assert len(dotted) > 30 and dotted - tables - groups - {"labels.assign_", "group.name"} == set()
+
+
+def _names(group: object) -> list[str]:
+    return list(getattr(group, "model_fields", {}))
 
 
 def test_every_command_stands_on_its_page():
