@@ -30,21 +30,22 @@ from vision.errors import VisionError
 from vision.settings import VisionSettings
 from vision.targets import refuse_unreachable
 
-PATH_FIELDS = (
-    "model.path",
-    "prompts.source",
-    "vision.mini.path",
-    "vision.mini.second_path",
-    "vision.vocabulary_file",
-    "vision.transformers.detector",
-    "vision.transformers.segmenter",
-    "vision.transformers.clip",
-    "vision.transformers.judge_clipseg",
-    "vision.transformers.judge_clip",
-    "vision.transformers.second_opinion",
-    "labels.word2vec_path",
-    "labels.hierarchy",
-)
+# Every setting that names files -> what lies there, by which its contents are identified (``study/identity.py``).
+PATH_FIELDS: dict[str, Literal["captions", "diffusion model", "vision model", "file"]] = {
+    "model.path": "diffusion model",
+    "prompts.source": "captions",
+    "vision.mini.path": "vision model",
+    "vision.mini.second_path": "vision model",
+    "vision.vocabulary_file": "file",
+    "vision.transformers.detector": "vision model",
+    "vision.transformers.segmenter": "vision model",
+    "vision.transformers.clip": "vision model",
+    "vision.transformers.judge_clipseg": "vision model",
+    "vision.transformers.judge_clip": "vision model",
+    "vision.transformers.second_opinion": "vision model",
+    "labels.word2vec_path": "file",
+    "labels.hierarchy": "file",
+}
 
 Conditioning = Literal["cond", "uncond"]
 

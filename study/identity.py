@@ -24,7 +24,6 @@ from vision.files import loaded_files as vision_files
 
 CONTENTS = "contents"  # in study.yaml: setting -> digest of what it names
 MODEL, SOURCE = "model.path", "prompts.source"
-FILES = ("vision.vocabulary_file", "labels.word2vec_path", "labels.hierarchy")
 
 
 class Named(NamedTuple):
@@ -47,14 +46,15 @@ def contents_of(config: StudyConfig) -> dict[str, str]:
 
 
 def _contents(field: str, path: str) -> str | None:
-    if field == SOURCE:
+    kind = PATH_FIELDS[field]
+    if kind == "captions":
         try:
             return tails_digest([Path(file) for file in source_files(path)])
         except (StorageError, OSError):
             return None
-    if field in FILES:
+    if kind == "file":
         return contents_digest({"": Path(path)}) if Path(path).is_file() else None
-    files_of = model_files if field == MODEL else vision_files
+    files_of = model_files if kind == "diffusion model" else vision_files
     files = files_of(path)
     return contents_digest(files) if files else None
 

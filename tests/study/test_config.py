@@ -1,6 +1,10 @@
-import pytest
+import re
+from typing import get_args
 
-from study.config import load_config
+import pytest
+from pydantic import BaseModel
+
+from study.config import PATH_FIELDS, StudyConfig, load_config
 from study.errors import StudyError
 from tests.paths import ROOT
 
@@ -84,3 +88,21 @@ def test_targets_and_windows_that_make_one_name_are_refused():
     given += ["vision.vocabulary=[a, a-b]", "interventions.objects=[a, a-b]", windows]
     with pytest.raises(StudyError, match="'a' in window 'b-c' and 'a-b' in 'c' would be written to one file"):
         load_config(ROOT / "configs" / "tiny.yaml", given)
+
+
+def _texts(model, prefix=""):
+    """Dotted name -> description of every setting that is a text."""
+    found = {}
+    for name, field in model.model_fields.items():
+        kinds = [field.annotation, *get_args(field.annotation)]
+        groups = [kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)]
+        if groups:
+            found |= _texts(groups[0], f"{prefix}{name}.")
+        elif str in kinds:
+            found[prefix + name] = field.description
+    return found
+
+
+def test_every_setting_that_says_it_names_files_is_among_those_whose_files_are_identified():
+    said = {name for name, text in _texts(StudyConfig).items() if re.search(r"\b(folder|file|hub id)\b", text, re.I)}
+    assert said - {"model.revision"} == set(PATH_FIELDS)  # which is of a hub id, and none
