@@ -1,5 +1,6 @@
-"""The types that a plug-in implements: see docs/vision.md for how a package offers them."""
+"""What a plug-in implements and raises: see docs/vision.md for how a package offers it."""
 
+from storage.errors import AtlasError
 from vision.types import Backend, Box, Detector, Judge, Opinion, Segment, Segmenter, Tag, Tagger
 
-__all__ = ["Backend", "Box", "Detector", "Judge", "Opinion", "Segment", "Segmenter", "Tag", "Tagger"]
+__all__ = ["AtlasError", "Backend", "Box", "Detector", "Judge", "Opinion", "Segment", "Segmenter", "Tag", "Tagger"]

@@ -201,6 +201,7 @@ def test_everything_can_be_shown_and_nothing_is_written(atlas, view, busiest, ti
 
 def test_plug_ins_implement_the_types_that_the_pipeline_asks_for():
     assert types.Backend is Backend and set(types.__all__) >= {"Tagger", "Detector", "Segmenter", "Judge"}
+    assert concept_atlas.AtlasError is types.AtlasError and issubclass(StudyError, types.AtlasError)
 
 
 @pytest.fixture(scope="module")
