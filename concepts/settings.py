@@ -13,7 +13,8 @@ REGIONS = ("top_left", "top_right", "bottom_left", "bottom_right")
 class LabelSettings(BaseModel):
     """From overlaps to labels. The first two fields are the paper's (section 3); the others define our rule.
 
-    ``hit_iou`` could once be set, to what ``n_hit50`` and ``paper_assigned`` do not mean; configurations still name it.
+    ``hit_iou`` could once be set, to what ``n_hit50`` and ``paper_assigned`` do not mean; configurations still name it,
+    and ``study.limits`` refuses any other value for a run.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -23,6 +24,8 @@ class LabelSettings(BaseModel):
     )
     hit_iou: float = Field(
         PAPER_IOU,
+        gt=0,
+        lt=1,
         description="IoU in one image above which the paper's rule takes a label: 0.5, as its columns say.",
     )
     assign_iou: float = Field(
@@ -69,16 +72,6 @@ class LabelSettings(BaseModel):
         ge=1,
         description="Quantile bins of a concept's activation, strongest first, that keep examples; ten: deciles.",
     )
-
-    @field_validator("hit_iou")
-    @classmethod
-    def _as_in_the_paper(cls, iou: float) -> float:
-        if iou != PAPER_IOU:
-            raise ValueError(
-                f"labels.hit_iou is the bar of the paper's rule, {PAPER_IOU}, by which `n_hit50` and `paper_assigned` "
-                "count: leave it out; the bar of our own rule is labels.assign_iou"
-            )
-        return iou
 
     @model_validator(mode="after")
     def _file_given(self) -> LabelSettings:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
+from concepts.settings import PAPER_IOU
 from diffusion.times import steps_in_window
 from study.errors import StudyError
 
@@ -76,6 +77,7 @@ def refuse_unworkable(config: Any, origin: str) -> None:
         _check_names(config)
         _check_sums(config)
         _check_windows(config)
+        _check_paper_rule(config)
     except ValueError as error:
         raise StudyError(f"{origin}: {error}") from error
 
@@ -125,6 +127,15 @@ def _check_sums(config: Any) -> None:
         raise ValueError(
             f"'sae.k', 'sae.expansion' and 'sae.seeds' make {saes} SAEs a site: the most is {MOST_SAES} (a site's are "
             "trained together, in memory)"
+        )
+
+
+def _check_paper_rule(config: Any) -> None:
+    """Folders of earlier versions may have another bar, and can be read."""
+    if config.labels.hit_iou != PAPER_IOU:
+        raise ValueError(
+            f"'labels.hit_iou' is {config.labels.hit_iou:g}, but the bar of the paper's rule, by which `n_hit50` and "
+            f"`paper_assigned` count, is {PAPER_IOU}: leave it out; the bar of our own rule is labels.assign_iou"
         )
 
 

@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-from pydantic import ValidationError
 
 from concepts.label_table import LabelTable, label_table, labels_met, taken, top_labels, worth_keeping
 from concepts.overlap import OverlapStats
@@ -94,13 +93,6 @@ def test_the_papers_rule_wants_an_iou_of_more_than_one_half(tree, hits):
         image(stats, number, {1: [0]}, tree=tree)
     row = row_of({}, stats)
     assert (row["n_hit50"], row["paper_assigned"]) == (hits, hits > 0)
-
-
-@pytest.mark.parametrize("iou", [0.49, 0.3, 0.51])
-def test_the_papers_bar_is_no_setting(iou):
-    assert LabelSettings(hit_iou=0.5) == LabelSettings()
-    with pytest.raises(ValidationError, match=r"labels.hit_iou is the bar of the paper's rule, 0.5, .*assign_iou"):
-        LabelSettings(hit_iou=iou)
 
 
 def test_one_hit_is_enough_for_the_papers_rule_and_a_rare_pair_has_its_lift():

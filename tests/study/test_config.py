@@ -4,8 +4,11 @@ from typing import get_args
 import pytest
 from pydantic import BaseModel
 
+from storage.study import open_study
 from study.config import PATH_FIELDS, StudyConfig, load_config
 from study.errors import StudyError
+from study.opening import recorded_study
+from study.status import status
 from tests.paths import ROOT
 
 CONFIGS = ("mini", "tiny", "sd14")
@@ -106,3 +109,15 @@ def _texts(model, prefix=""):
 def test_every_setting_that_says_it_names_files_is_among_those_whose_files_are_identified():
     said = {name for name, text in _texts(StudyConfig).items() if re.search(r"\b(folder|file|hub id)\b", text, re.I)}
     assert said - {"model.revision"} == set(PATH_FIELDS)  # which is of a hub id, and none
+
+
+@pytest.mark.parametrize("iou", [0.25, 0.75])
+def test_the_papers_bar_is_no_setting_of_a_run_but_a_folder_that_has_another_can_be_read(iou, tmp_path):
+    tiny = ROOT / "configs" / "tiny.yaml"
+    with pytest.raises(StudyError, match=r"'labels.hit_iou' is 0\.\d+, but the bar .* is 0.5.* labels.assign_iou"):
+        load_config(tiny, [f"labels.hit_iou={iou}"])
+    settings = load_config(tiny, ["labels.hit_iou=0.5"]).model_dump(mode="json")
+    settings["labels"]["hit_iou"] = iou
+    open_study(tmp_path, settings, {})
+    assert recorded_study(tmp_path).config.labels.hit_iou == iou
+    assert status(tmp_path)["done"]["label"] == 0
