@@ -4,11 +4,11 @@ from typing import get_args
 import pytest
 from pydantic import BaseModel
 
-from storage.study import open_study
 from study.config import PATH_FIELDS, StudyConfig, load_config
 from study.errors import StudyError
 from study.opening import recorded_study
 from study.status import status
+from tests.parts import open_study
 from tests.paths import ROOT
 
 CONFIGS = ("mini", "tiny", "sd14")
