@@ -1,1 +1,1 @@
-"""Floor 3: one module a stage, its unit of work as a plain function and its Prefect task beside it."""
+"""Floor 3: one module a stage, its work as a plain function; around them the one Prefect task, runner and progress."""
