@@ -219,3 +219,11 @@ def test_no_message_advises_deleting_anything(package):
     # Whoever follows such advice loses results; `concepts repair`, `concepts revise` or another --root is the way out.
     said = [text for file in (ROOT / package).rglob("*.py") for text in _said(ast.parse(file.read_text()))]
     assert said and [text for text in said if " " in text and re.search(r"\b(delete|rm -)", text, re.I)] == []
+
+
+def test_no_module_has_more_than_400_lines():
+    """A file that passes them is asking to be two."""
+    listed = subprocess.run(["git", "ls-files", "*.py"], cwd=ROOT, capture_output=True, text=True)
+    modules = listed.stdout.split() or [str(path) for path in ROOT.glob("*/*.py")]  # of a checkout without git
+    long = {name: lines for name in modules if (lines := len((ROOT / name).read_text().splitlines())) > 400}
+    assert long == {}
