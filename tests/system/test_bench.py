@@ -22,7 +22,7 @@ pytestmark = pytest.mark.system
 @pytest.fixture(scope="module")
 def truth_file(tmp_path_factory):
     path = tmp_path_factory.mktemp("truth") / "truth.parquet"
-    write_truth(path, 160, default_world())
+    write_truth(path, 80, default_world())
     return path
 
 
@@ -65,7 +65,7 @@ def test_a_second_run_scores_nothing_and_another_truth_everything(benched, launc
     record = benched / "done" / "bench" / "0.00" / "cond.json"
     facts = json.loads(record.read_text())["inputs"]
     other = tmp_path / "other.parquet"
-    write_truth(other, 120, default_world())
+    write_truth(other, 60, default_world())
     arguments = ("bench", "configs/tiny.yaml", "--root", str(benched), "--truth", str(other))
     assert launch(*arguments).returncode == 0
     changed = {f: f.stat().st_mtime_ns for f in (benched / "tables" / "bench").glob("*")}

@@ -62,7 +62,7 @@ def numbered(shards: int, _study: Study) -> dict:
 @pytest.mark.slow
 def test_what_a_killed_worker_had_finished_is_not_done_again(server, tmp_path):
     config = load_config(ROOT / "configs" / "tiny.yaml")
-    study, shards = Study(str(tmp_path), config, "hash"), 40
+    study, shards = Study(str(tmp_path), config, "hash"), 16
     killed = []
 
     def kill_one_when_half_is_done() -> None:

@@ -75,7 +75,7 @@ def test_thresholds_of_a_real_tagger_are_the_best_cuts(launch, tmp_path):
     group = {**{f: paths[f] for f in ("detector", "segmenter", "clip")}, "tagger": "zero-shot"}
     group |= {"judge_clip": paths["clip"], "judge_clipseg": paths["clipseg"]}
     settings = [f"vision.transformers={json.dumps(group)}", "vision.backend=transformers", f"vision.vocabulary={words}"]
-    settings.append("vision.mini=null")
+    settings += ["vision.mini=null", "sampling.steps=2"]
     flags = ["configs/tiny.yaml", "--root", str(root), *(part for s in settings for part in ("--set", s))]
     assert launch("collect", *flags).returncode == 0
     out = tmp_path / "words.tsv"

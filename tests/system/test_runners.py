@@ -25,7 +25,7 @@ ENDED = {"COMPLETED", "FAILED", "CRASHED"}
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1200)
 def test_a_dask_cluster_gives_the_same_tables_though_a_worker_is_killed(tiny_study, prefect_home, tmp_path):
     root = tmp_path / "dask"
     command = concepts("run", "configs/tiny.yaml", "--root", str(root), "--set", "run.task_runner=dask")
@@ -33,7 +33,7 @@ def test_a_dask_cluster_gives_the_same_tables_though_a_worker_is_killed(tiny_stu
     process = subprocess.Popen(command, cwd=ROOT, env=environment(prefect_home), stdout=log, stderr=log)
     try:
         # The first labelled dictionary: others are under way, and a worker holds one of them.
-        _wait(lambda: process.poll() is not None or list((root / "done" / "label").rglob("*.json")), 300, "no labels")
+        _wait(lambda: process.poll() is not None or list((root / "done" / "label").rglob("*.json")), 600, "no labels")
         workers = [p for p in psutil.Process(process.pid).children(recursive=True) if "spawn_main" in str(p.cmdline())]
         assert len(workers) >= 2, (tmp_path / "log").read_text()[-3000:]
         workers[0].kill()
@@ -129,7 +129,7 @@ def prefect_api(new_home):
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1200)
 def test_serve_without_a_server_has_its_own_and_an_interruption_leaves_nothing_behind(tmp_path):
     """From a folder with another ``tasks.py``, which no process of ours may run."""
     port, root, here = free_port(), tmp_path / "served", tmp_path / "here"
