@@ -89,4 +89,5 @@ def _command(arguments: tuple[str, ...], folder: str) -> None:
         sys.exit(main())
     finally:  # as Python does at its end, where ``multiprocessing`` leaves without
         threading._shutdown()
-        atexit._run_exitfuncs()
+        if "coverage" not in sys.modules:  # it has hooks of both processes there, and writes its counts without
+            atexit._run_exitfuncs()
