@@ -89,5 +89,5 @@ def _command(arguments: tuple[str, ...], folder: str) -> None:
         sys.exit(main())
     finally:  # as Python does at its end, where ``multiprocessing`` leaves without
         threading._shutdown()
-        if "coverage" not in sys.modules:  # it has hooks of both processes there, and writes its counts without
+        if "coverage" not in sys.modules:  # its hook there is the other process's; its own comes with the exit
             atexit._run_exitfuncs()

@@ -35,19 +35,6 @@ CONFIG = "configs/tiny.yaml"
 STRICTER = "vision.mini.min_score=0.97"
 
 
-@pytest.fixture(scope="module")
-def killed(forks, launch, tmp_path_factory):
-    """A study made from nothing by runs that are killed, each once the first record of another stage is there."""
-    root = tmp_path_factory.mktemp("killed") / "study"
-    command = ["run", CONFIG, "--root", str(root), "--set", STRICTER]
-    for stage in STAGES[1:-1]:
-        records = root / "done" / stage
-        kill_nine_once(lambda at=records: list(at.rglob("*.json")), command, forks, f"{stage} never began")
-    done = launch(*command)
-    assert done.returncode == 0, done.stderr
-    return root
-
-
 def stamps(root: Path) -> dict[str, dict[str, tuple[int, bytes]]]:
     """stage -> record -> (time of change, contents)."""
     return {
@@ -58,6 +45,17 @@ def stamps(root: Path) -> dict[str, dict[str, tuple[int, bytes]]]:
 
 def finished(root: Path) -> dict[str, int]:
     return status(root)["done"]
+
+
+def killed_in_every_stage(root: Path, launch, forks, setting: str) -> Path:
+    """A study made from nothing by runs that are killed, each once the first record of another stage is there."""
+    command = ["run", CONFIG, "--root", str(root), "--set", setting]
+    for stage in STAGES[1:-1]:
+        records = root / "done" / stage
+        kill_nine_once(lambda at=records: list(at.rglob("*.json")), command, forks, f"{stage} never began")
+    done = launch(*command)
+    assert done.returncode == 0, done.stderr
+    return root
 
 
 def test_every_record_has_its_stages_hash_and_the_declared_tables(tiny_study):
@@ -74,13 +72,9 @@ def test_every_record_has_its_stages_hash_and_the_declared_tables(tiny_study):
 
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
-def test_a_study_that_was_killed_in_every_stage_is_whole(killed):
-    assert finished(killed) == expected_units(killed) and verify(killed) == []
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(1200)
-def test_stricter_masks_redo_the_segments_and_what_reads_them(copy, killed, launch):
+def test_stricter_masks_redo_the_segments_and_give_the_tables_of_a_study_killed_in_every_stage(
+    copy, forks, launch, tmp_path
+):
     before, tables = stamps(copy), table_hashes(copy)
     dry = launch("revise", CONFIG, "--root", str(copy), "--set", STRICTER, "--dry-run")
     assert dry.returncode == 0 and "vision.mini.min_score: 0.5 -> 0.97" in dry.stdout
@@ -105,7 +99,8 @@ def test_stricter_masks_redo_the_segments_and_what_reads_them(copy, killed, laun
     assert redone == {"segment", "areas", "label", "layout", "calibrate", "intervene", "effects", "draw"}
     assert finished(copy) == expected_units(copy) and verify(copy) == []
 
-    # Made from nothing and killed in every stage, redone from another study, and never killed: the same tables.
+    killed = killed_in_every_stage(tmp_path / "killed", launch, forks, STRICTER)
+    assert finished(killed) == expected_units(killed) and verify(killed) == []
     assert table_hashes(copy) == table_hashes(killed)
     changed = {table for table, digest in table_hashes(copy).items() if digest != tables[table]}
     assert {"segments", "label_cells"} <= changed and not {"tags", "boxes", "sae_metrics", "cell_colours"} & changed
