@@ -143,7 +143,7 @@ def _said_that_all_is_done(options: argparse.Namespace, config: Any) -> bool:
 def _run_flow(options: argparse.Namespace) -> int:
     from flows.server import prefect_server, though_the_api_goes
     from flows.stages import FLOWS
-    from flows.study import study_flow
+    from flows.whole import study_flow
 
     flow = study_flow if options.command == "run" else FLOWS[options.command]
     with prefect_server(), progress_bars():

@@ -27,7 +27,7 @@ from flows.environment import CHECKOUT
 from flows.interrupts import end_if_told, farewell
 from flows.server import own_server, prefect_server
 from flows.stages import FLOWS
-from flows.study import study_flow
+from flows.whole import study_flow
 from study.stages import COMMANDS
 
 

@@ -27,7 +27,7 @@ from tests.paths import ROOT
 # What commands import by and by: every stage's work, and what that imports in its turn.
 HEAVY = [
     *dict.fromkeys(stage.work.partition(":")[0] for stage in STAGES.values()),
-    *("flows.cli", "flows.study", "flows.bench", "flows.check", "flows.server", "study.preflight", "study.inputs"),
+    *("flows.cli", "flows.whole", "flows.bench", "flows.check", "flows.server", "study.preflight", "study.inputs"),
     *("study.revise", "tasks.pages", "vision.mini", "matplotlib.backends.backend_agg", "contourpy"),
     *("prefect.flow_engine", "prefect.task_engine", "fastapi"),
 ]

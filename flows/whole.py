@@ -1,4 +1,7 @@
-"""The whole study: every command in order. Resumes what is there."""
+"""The whole study: every command in order. Resumes what is there.
+
+Not ``study.py``: Prefect loads the file that a deployment names under its bare name, which would stand for the room.
+"""
 
 from __future__ import annotations
 
