@@ -17,6 +17,7 @@ import os
 from itertools import groupby
 
 import pytest
+from hypothesis import settings
 
 for name, value in {
     "HF_HUB_OFFLINE": "1",
@@ -27,6 +28,9 @@ for name, value in {
     "OMP_NUM_THREADS": "1",
 }.items():
     os.environ.setdefault(name, value)
+# How long an example takes is the machine's affair; one that hangs is ended by the test's timeout.
+settings.register_profile("any machine", deadline=None)
+settings.load_profile("any machine")
 SECONDS = {"slow": 20.0, "system": 2.0}  # about what a test of a marker takes; of others next to nothing
 
 

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -32,16 +33,22 @@ def test_every_block_is_in_a_language_that_is_run():
     assert languages <= LANGUAGES
 
 
+@pytest.fixture(scope="module")
+def study(tiny_study, tmp_path_factory):
+    """A copy, since some of what is shown writes, and tests in other processes read the one of all."""
+    return shutil.copytree(tiny_study, tmp_path_factory.mktemp("documents") / "tiny")
+
+
 @pytest.mark.parametrize(("language", "code"), BLOCKS)
-def test_block_runs(language, code, tiny_study):
+def test_block_runs(language, code, study):
     if language == "sql":
-        query(tiny_study, code)
+        query(study, code)
     elif language == "python":
-        script = code.replace("runs/mini", str(tiny_study))
+        script = code.replace("runs/mini", str(study))
         subprocess.run([sys.executable, "-c", script], cwd=ROOT, check=True)
     else:
         path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-        command = code.replace("runs/mini", str(tiny_study)).replace("configs/mini", "configs/tiny")
+        command = code.replace("runs/mini", str(study)).replace("configs/mini", "configs/tiny")
         done = subprocess.run(
             ["bash", "-euc", command], cwd=ROOT, env=os.environ | {"PATH": path}, capture_output=True, text=True
         )
@@ -49,7 +56,7 @@ def test_block_runs(language, code, tiny_study):
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_a_notebook_runs_and_what_it_shows_was_run(path, tiny_study, monkeypatch):
+def test_a_notebook_runs_and_what_it_shows_was_run(path, study, monkeypatch):
     notebook = nbformat.read(path, as_version=4)
     cells = [cell for cell in notebook.cells if cell.cell_type == "code"]
     assert [cell.execution_count for cell in cells] == list(range(1, len(cells) + 1))  # from top to bottom, once
@@ -57,15 +64,15 @@ def test_a_notebook_runs_and_what_it_shows_was_run(path, tiny_study, monkeypatch
     assert not [output for output in outputs if output.output_type == "error" or output.get("name") == "stderr"]
     assert not re.search(r"(/home|/root|/tmp|/work|/Users)/", path.read_text(encoding="utf-8"))
     for cell in cells:
-        cell.source = cell.source.replace("../runs/mini", str(tiny_study))
+        cell.source = cell.source.replace("../runs/mini", str(study))
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     NotebookClient(notebook, timeout=300, kernel_name="python3").execute(cwd=str(path.parent))
     shown = [output for output in cells[-1].outputs if "image/png" in output.get("data", {})]
     assert shown, "the last cell draws a picture"
 
 
-def test_every_word_that_a_study_writes_is_in_the_glossary(tiny_study):
-    written = glossary.words_in(tiny_study)
+def test_every_word_that_a_study_writes_is_in_the_glossary(study):
+    written = glossary.words_in(study)
     assert {"dictionary", "shuffled_positions", "random_direction"} <= written <= glossary.defined()
 
 
