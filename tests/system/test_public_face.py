@@ -175,7 +175,7 @@ def test_the_dictionary_of_all_times_is_a_kind(atlas, tiny_study):
     for label in set(atlas.query(given)["label"].to_pylist()):
         cids = atlas.query(f"{given} and label = '{label}' order by iou_selection desc, cid")["cid"].to_pylist()
         assert shared.concepts(label)["cid"].to_pylist() == cids
-    with pytest.raises(StudyError, match="pages are of the dictionaries of single times"):
+    with pytest.raises(StudyError, match="examples and cards are of the dictionaries of single times"):
         shared.concept(0)
     with pytest.raises(StudyError, match="kind is 'frozen': give one of 'trained', 'shared'"):
         atlas.at("mid", 0, kind="frozen")
