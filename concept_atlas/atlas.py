@@ -100,13 +100,13 @@ class Atlas:
     def image(self, prompt_id: int) -> Image.Image:
         """An image of the study. Raises ``StudyError`` for one that was not kept: of the train split few are."""
         refuse_unknown_prompt(self._study, prompt_id)
-        found = images_of(self._study, prompt_id, prompt_id + 1)
-        if prompt_id not in found:
+        images = images_of(self._study, prompt_id, prompt_id + 1)
+        if prompt_id not in images:
             raise StudyError(
                 f"the image of prompt {prompt_id} was not kept: of the train split only the first are, unless "
                 "sampling.train_images asks for all"
             )
-        return Image.fromarray(found[prompt_id])
+        return Image.fromarray(images[prompt_id])
 
     def segments(self, prompt_id: int) -> dict[str, np.ndarray]:
         """Label -> bool [rows, columns] of the image's pixels, all its segments together; empty for no segment."""

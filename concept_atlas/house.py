@@ -46,16 +46,16 @@ class _Finder:
     ) -> ModuleSpec | None:
         if name.startswith(APART):
             room = name.removeprefix(APART)
-            found = PathFinder.find_spec(room, [str((BASE / room.replace(".", "/")).parent)])
+            spec = PathFinder.find_spec(room, [str((BASE / room.replace(".", "/")).parent)])
         elif name.startswith(OURS) and name != __name__:
-            found = PathFinder.find_spec(name, [str(Path(__file__).parent)])
+            spec = PathFinder.find_spec(name, [str(Path(__file__).parent)])
         else:
             return None
-        if found is None or found.origin is None:
+        if spec is None or spec.origin is None:
             return None
-        places = found.submodule_search_locations
+        places = spec.submodule_search_locations
         return importlib.util.spec_from_file_location(
-            name, found.origin, loader=_Loader(name, found.origin), submodule_search_locations=places
+            name, spec.origin, loader=_Loader(name, spec.origin), submodule_search_locations=places
         )
 
 
@@ -72,10 +72,10 @@ def _led_apart(
 ) -> Any:
     if level or name.partition(".")[0] not in ROOMS:
         return builtins.__import__(name, globals_, locals_, fromlist or (), level)
-    found = importlib.import_module(APART + name)
+    module = importlib.import_module(APART + name)
     if not fromlist:
         return sys.modules[APART + name.partition(".")[0]]
     for part in fromlist:
-        if not hasattr(found, part) and hasattr(found, "__path__"):
+        if not hasattr(module, part) and hasattr(module, "__path__"):
             importlib.import_module(f"{APART}{name}.{part}")
-    return found
+    return module

@@ -98,9 +98,9 @@ class SiteView:
             )
             for start, stop in ranges
         ]
-        found = dask.array.concatenate(blocks)
-        found.dimension_names = DIMENSIONS
-        return found
+        whole = dask.array.concatenate(blocks)
+        whole.dimension_names = DIMENSIONS
+        return whole
 
     @cached_property
     def sae(self) -> SAE:
@@ -133,8 +133,8 @@ class SiteView:
             return read_table(self._study.root, table, filters=self._filters)
         of_label: Filters = [*self._filters, ("kind", "==", self.kind), ("label", "==", label)]
         of_label.append(("assigned", "==", True))
-        found = read_table(self._study.root, "concept_labels", filters=of_label)
-        return found.sort_by([("iou_selection", "descending"), ("cid", "ascending")])
+        rows = read_table(self._study.root, "concept_labels", filters=of_label)
+        return rows.sort_by([("iou_selection", "descending"), ("cid", "ascending")])
 
     def concept(self, cid: int) -> Concept:
         """One concept of a site's own dictionary. Raises ``StudyError`` for a number that it does not have."""
@@ -181,8 +181,8 @@ class Concept:
     @property
     def labels(self) -> pa.Table:
         """Its rows of ``concept_labels``: those it was given first, then by the IoU of the half that gave them."""
-        found = read_table(self._study.root, "concept_labels", filters=[*self._filters, ("kind", "==", TRAINED)])
-        return found.sort_by([("assigned", "descending"), ("iou_selection", "descending"), ("label", "ascending")])
+        rows = read_table(self._study.root, "concept_labels", filters=[*self._filters, ("kind", "==", TRAINED)])
+        return rows.sort_by([("assigned", "descending"), ("iou_selection", "descending"), ("label", "ascending")])
 
     @property
     def examples(self) -> list[Example]:

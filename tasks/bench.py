@@ -71,15 +71,15 @@ def bench_time(study: Study, t: float, conditioning: str, inputs: BenchInputs) -
 def record_truth(study: Study, truth: Truth, t: float, conditioning: str) -> tuple[dict[Site, np.ndarray], float]:
     """Residual updates float16 [I, rows, columns, D] of the truth at every block, and the signal to noise."""
     record = SitesToRecord(dict(study.config.sites.blocks), (t,), (conditioning,))
-    found: dict[Site, list[np.ndarray]] = {}
+    parts: dict[Site, list[np.ndarray]] = {}
     with borrowed_model(study) as model:
         for i in range(0, len(truth.captions), IMAGES_AT_ONCE):
             at = slice(i, i + IMAGES_AT_ONCE)
             given = (truth.images[at], truth.captions[at], truth.seeds[at])
             for site, array in record_images(model, *given, study.config.sampling, record).items():
-                found.setdefault(site, []).append(array)
+                parts.setdefault(site, []).append(array)
         snr = signal_to_noise(model, t, study.config.sampling)
-    return {site: np.concatenate(arrays) for site, arrays in found.items()}, snr
+    return {site: np.concatenate(arrays) for site, arrays in parts.items()}, snr
 
 
 def bench_site(

@@ -79,8 +79,8 @@ def _filters(site: Site, k: int) -> Filters:
 
 def _known_site(root: str | Path, site: Site, k: int) -> Site:
     """The labelled site of that name, its ``t`` as the tables have it."""
-    found = read_table(root, "concepts", list(SITE), [("cid", "==", 0)]).to_pylist()
-    names = {unit_name(Site(r["block"], r["t"], r["conditioning"]), r["k"]): r for r in found}
+    labelled = read_table(root, "concepts", list(SITE), [("cid", "==", 0)]).to_pylist()
+    names = {unit_name(Site(r["block"], r["t"], r["conditioning"]), r["k"]): r for r in labelled}
     row = names.get(unit_name(site, k))
     if row is None:
         there = f"there are {', '.join(names)}: name one of them" if names else "run `concepts label` first"
@@ -116,12 +116,12 @@ def _examples(root: str | Path, of_concept: Filters) -> dict[int, list[MappedIma
             f"{root}: the tables 'images' and 'prompts' lack prompt {', '.join(missing[:5])}: run `concepts verify` on "
             "this folder, then collect again"
         )
-    found: dict[int, list[MappedImage]] = {}
+    examples: dict[int, list[MappedImage]] = {}
     for row in rows:
         heat = example_map(row)
         image = _decoded(root, row["prompt_id"], images[row["prompt_id"]])
-        found.setdefault(row["bin"], []).append(MappedImage(image, heat, caption_of[row["prompt_id"]]))
-    return found
+        examples.setdefault(row["bin"], []).append(MappedImage(image, heat, caption_of[row["prompt_id"]]))
+    return examples
 
 
 def _decoded(root: str | Path, prompt_id: int, data: bytes) -> np.ndarray:
@@ -169,9 +169,9 @@ def pick_cards(study: Study, n: int = 10) -> list[ConceptKey]:
     special = _special(concepts, labelled, study)
     chosen = dict.fromkeys(labelled[: n - min(n // 2, len(special))])
     for candidates in special:
-        found = next((key for key in candidates if key not in chosen), None)
-        if found is not None and len(chosen) < n:
-            chosen[found] = None
+        picked = next((key for key in candidates if key not in chosen), None)
+        if picked is not None and len(chosen) < n:
+            chosen[picked] = None
     chosen.update(dict.fromkeys(labelled))
     return list(chosen)[:n]
 

@@ -97,12 +97,12 @@ def _sample_all(study: Study, prompts: pa.Table) -> tuple[list[dict[str, Any]], 
             batch = prompts.slice(start, size)
             ids = batch["prompt_id"].to_pylist()
             kept = [row for row, prompt_id in enumerate(ids) if keeps_image(study, prompt_id)]
-            found = _sample_batch(study, model, batch, record, decode=bool(kept))
-            for site, part in found.activations.items():
+            samples = _sample_batch(study, model, batch, record, decode=bool(kept))
+            for site, part in samples.activations.items():
                 if site not in activations:
                     activations[site] = np.empty((len(prompts), *part.shape[1:]), part.dtype)
                 activations[site][start : start + len(part)] = part
-            rows += [_image_row(ids[row], found.images[row]) for row in kept]
+            rows += [_image_row(ids[row], samples.images[row]) for row in kept]
     return rows, activations
 
 

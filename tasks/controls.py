@@ -71,9 +71,9 @@ def fit_vectors(here: AtSite) -> np.ndarray:
     blocks = shard_blocks(*split_range(here.study, "train"), store.shard_size)
     count = min(len(blocks), max(FIT_SHARDS, -(-FIT_VECTORS // (store.shard_size * height * width))))
     rng = np.random.default_rng(here.study.config.seed)
-    found, wanted = [], FIT_VECTORS
+    drawn, wanted = [], FIT_VECTORS
     for left, at in zip(range(count, 0, -1), np.linspace(0, len(blocks) - 1, count).round().astype(int), strict=True):
         flat_ND = store.read(here.site, *blocks[at]).reshape(-1, here.channels)
-        found.append(flat_ND[rng.permutation(len(flat_ND))[: wanted // left]])
-        wanted -= len(found[-1])
-    return np.concatenate(found).astype(np.float32)
+        drawn.append(flat_ND[rng.permutation(len(flat_ND))[: wanted // left]])
+        wanted -= len(drawn[-1])
+    return np.concatenate(drawn).astype(np.float32)

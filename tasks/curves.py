@@ -23,10 +23,10 @@ BARS = "▁▂▃▄▅▆▇█"
 
 def train_site(study: Study, site: Site) -> dict[str, Any]:
     """Train and evaluate every SAE of a site, its curve in Prefect's UI and its cautions in the run's log."""
-    found = train.train_site(study, site, LiveCurves(study, site.path))
-    for caution in found["cautions"]:
+    summary = train.train_site(study, site, LiveCurves(study, site.path))
+    for caution in summary["cautions"]:
         get_run_logger().warning(caution)
-    return found
+    return summary
 
 
 def train_shared(study: Study, block: str, conditioning: str) -> dict[str, Any]:

@@ -132,7 +132,7 @@ def _followed(
 
 def shared_maps(study: Study, block: str, k: int, cids: list[int]) -> dict[int, dict[float, np.ndarray]]:
     """Maps of a few shared concepts over the dictionary split: cid -> t -> float32 [images, rows, columns]."""
-    found: dict[int, dict[float, np.ndarray]] = {cid: {} for cid in cids}
+    maps: dict[int, dict[float, np.ndarray]] = {cid: {} for cid in cids}
     for t in study.config.sites.times:
         here = study.at((block, t, "cond"), k)
         parts: dict[int, list[np.ndarray]] = {cid: [] for cid in cids}
@@ -140,8 +140,8 @@ def shared_maps(study: Study, block: str, k: int, cids: list[int]) -> dict[int, 
             for cid in cids:
                 parts[cid].append(np.where(latents == cid, values, 0.0).sum(-1).reshape(-1, *here.grid))
         for cid in cids:
-            found[cid][t] = np.concatenate(parts[cid])
-    return found
+            maps[cid][t] = np.concatenate(parts[cid])
+    return maps
 
 
 def _layout_scores(study: Study, path: Path) -> None:

@@ -15,7 +15,7 @@ STAGE = "effects"
 
 def summarise_effects(study: Study) -> dict[str, Any]:
     """Write ``intervention_effects`` from ``interventions``."""
-    found = read_table(study.root, "interventions", COLUMNS).to_pylist()
-    rows = effect_rows(found, study.config.interventions.bootstrap, study.config.seed)
+    edited = read_table(study.root, "interventions", COLUMNS).to_pylist()
+    rows = effect_rows(edited, study.config.interventions.bootstrap, study.config.seed)
     publish(study, STAGE, EFFECTS_UNIT, {"intervention_effects": rows})
     return {"rows": len(rows)}

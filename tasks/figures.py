@@ -30,17 +30,17 @@ class Drawn:
 
 def draw_all(study: Study) -> Drawn:
     """Draw every figure whose tables hold something, each with a record that vouches for its file."""
-    found = Drawn()
+    drawn = Drawn()
     for name, figure in FIGURES.items():
         path = Path(study.root) / "figures" / f"{name}.png"
         try:
             put_picture(study.root, FIGURE_STAGE, path, study.config_hash, partial(figure, study))
-            found.files.append(path)
+            drawn.files.append(path)
         except NothingToShow as reason:
-            found.left_out[name] = str(reason)
+            drawn.left_out[name] = str(reason)
         except Exception as error:  # whatever it is, the other figures can be drawn
-            found.failed[name] = error
-    return found
+            drawn.failed[name] = error
+    return drawn
 
 
 def draw_figures(study: Study) -> dict[str, Any]:

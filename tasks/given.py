@@ -24,10 +24,10 @@ def given_dictionaries(study: Study, arguments: list[str]) -> dict[str, tuple[st
     """``NAME=BLOCK/T/COND=FOLDER`` as name -> (site path, folder). Raises ``StudyError`` for one that does not fit."""
     sites = {site.path: site for site in study.config.sites_list()}
     scored = study.config.sites.conditionings[0]
-    found: dict[str, tuple[str, str]] = {}
+    given: dict[str, tuple[str, str]] = {}
     for argument in arguments:
         name, where, folder = _split(argument)
-        if name in found:
+        if name in given:
             raise StudyError(f"--dictionary {name} is given twice: give each a name of its own")
         if where not in sites:
             raise StudyError(f"--dictionary {name}: the study has no site {where!r}; it has {', '.join(sites)}")
@@ -38,8 +38,8 @@ def given_dictionaries(study: Study, arguments: list[str]) -> dict[str, tuple[st
         channels = store_of(study).shape(sites[where])[-1]
         _refuse_unfit_folder(name, Path(folder), channels)
         users_sae(name, Path(folder), channels)  # refused now, not after an hour
-        found[name] = (where, folder)
-    return found
+        given[name] = (where, folder)
+    return given
 
 
 def _split(argument: str) -> tuple[str, str, str]:

@@ -36,10 +36,10 @@ def objects_kept(
 
     A look is not among it: it is what a global edit is to change.
     """
-    judge, looks, found = backend_of(study).judge, looks_of(study), ObjectsKept(len(cases))
+    judge, looks, kept = backend_of(study).judge, looks_of(study), ObjectsKept(len(cases))
     for label in study_labels(study):
         named = [i for i, case in enumerate(cases) if label not in looks and mentions(case.caption, label)]
         if named:
             was, is_now = (judge.object_map([of[i] for i in named], label) for of in (before, images))
-            found.add(named, was, is_now)
-    return found.shares()
+            kept.add(named, was, is_now)
+    return kept.shares()

@@ -137,19 +137,19 @@ class Labelling:
 
     def _parents(self, table: LabelTable) -> list[str | None]:
         """The broader label of every concept that meets several labels which have one in common."""
-        found: list[str | None] = [None] * self.sae.n
+        parents: list[str | None] = [None] * self.sae.n
         if self.settings.hierarchy:
             hierarchy = load_hierarchy(self.settings.hierarchy, self.labels)
             for cid, labels in labels_met(table, self.settings).items():
-                found[cid] = common_parent(labels, hierarchy)
-        return found
+                parents[cid] = common_parent(labels, hierarchy)
+        return parents
 
 
 def _top_columns(table: LabelTable, n_concepts: int, names: tuple[str, ...]) -> dict[str, list[Any]]:
     """Some columns of each concept's top label; None for a concept without one."""
     top = top_labels(table)
-    found: dict[str, list[Any]] = {name: [None] * n_concepts for name in names}
+    columns: dict[str, list[Any]] = {name: [None] * n_concepts for name in names}
     for cid, row in top.items():
         for name in names:
-            found[name][cid] = table.columns[name][row]
-    return found
+            columns[name][cid] = table.columns[name][row]
+    return columns

@@ -34,9 +34,9 @@ def score_layout(study: Study, site: Site, k: int) -> dict[str, Any]:
     learning, cell_pixels = predictor.scored("dictionary"), predictor.cell_pixels
     fitted = fit_labels(learning, settings.fit_images, settings.min_images, cell_pixels)
     predicted = predict(predictor.scored("layout"), fitted, cell_pixels)
-    found = layout_rows(predicted, fitted, settings.min_images, settings.bootstrap, study.config.seed)
-    publish(study, "layout", here.name, {"layout_scores": [here.columns | row for row in found]})
-    labels = {row["label"] for row in found if row["threshold"] is not None}
+    rows = layout_rows(predicted, fitted, settings.min_images, settings.bootstrap, study.config.seed)
+    publish(study, "layout", here.name, {"layout_scores": [here.columns | row for row in rows]})
+    labels = {row["label"] for row in rows if row["threshold"] is not None}
     return {**here.columns, "labels": len(labels)}
 
 
@@ -56,8 +56,8 @@ class Predictor:
     def _label_columns(self) -> dict[str, np.ndarray]:
         names = ["cid", "label", "precision", "n_hit50"]
         filters = [*self.here.filters, ("kind", "==", TRAINED)]
-        found = read_table(self.here.study.root, "concept_labels", names, filters)
-        return {name: found[name].to_numpy(zero_copy_only=False) for name in names}
+        labels = read_table(self.here.study.root, "concept_labels", names, filters)
+        return {name: labels[name].to_numpy(zero_copy_only=False) for name in names}
 
     def scored(self, split: str) -> Iterator[Scored]:
         """Every (prompt, label) of a split that caption and segments both name, unless the label fills the image."""

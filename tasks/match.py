@@ -25,9 +25,9 @@ def match_times(study: Study, block: str, conditioning: str, k: int) -> dict[str
     for t_from, t_to in pairwise(times):
         for kind in kinds:
             first, second = (study.at((block, t, conditioning), k) for t in (t_from, t_to))
-            found = match_pair(first, second, kind)
+            matches = match_pair(first, second, kind)
             about = {"block": block, "conditioning": conditioning, "k": k, "kind": kind, "t_from": t_from, "t_to": t_to}
-            rows += [{**about, **row} for row in found]
+            rows += [{**about, **row} for row in matches]
     publish(study, "match", match_unit(block, conditioning, k), {"concept_matches": rows})
     return {"rows": len(rows)}
 

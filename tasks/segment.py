@@ -41,10 +41,10 @@ def tag_shard(study: Study, shard: int) -> dict[str, Any]:
     ids, images = _images(study, shard)
     captions = prompts_of(study, ids[0], ids[-1] + 1)["caption"].to_pylist()
     backend = backend_of(study)
-    found = backend.tagger.tag(images, [captions[i - ids[0]] for i in ids])
+    tags_of = backend.tagger.tag(images, [captions[i - ids[0]] for i in ids])
     rows = [
         {"prompt_id": prompt_id, "label": tag.label, "score": tag.score, "tagger": backend.name}
-        for prompt_id, tags in zip(ids, found, strict=True)
+        for prompt_id, tags in zip(ids, tags_of, strict=True)
         for tag in distinct(tags)
     ]
     return _publish(study, "tag", shard, ids, {"tags": rows})
@@ -54,7 +54,7 @@ def detect_shard(study: Study, shard: int) -> dict[str, Any]:
     """Boxes of the tagged labels in each image of the shard, as its part of ``boxes``."""
     ids, images = _images(study, shard)
     tags = _by_image(study, "tags", ids, lambda row: Tag(row["label"], row["score"]))
-    found = backend_of(study).detector.detect(images, [distinct(of_image) for of_image in tags])
+    boxes_of = backend_of(study).detector.detect(images, [distinct(of_image) for of_image in tags])
     rows = [
         {
             "prompt_id": prompt_id,
@@ -64,7 +64,7 @@ def detect_shard(study: Study, shard: int) -> dict[str, Any]:
             "tag_score": box.tag_score,
             "box": [float(v) for v in box.xyxy],
         }
-        for prompt_id, boxes in zip(ids, found, strict=True)
+        for prompt_id, boxes in zip(ids, boxes_of, strict=True)
         for number, box in enumerate(boxes)
     ]
     return _publish(study, "detect", shard, ids, {"boxes": rows})
@@ -80,14 +80,14 @@ def segment_shard(study: Study, shard: int) -> dict[str, Any]:
         study, "boxes", ids, lambda row: Box(row["label"], row["score"], row["tag_score"], tuple(row["box"]))
     )
     backend = backend_of(study)
-    found = backend.segmenter.segment(images, boxes)
+    segments_of = backend.segmenter.segment(images, boxes)
     opinion = backend.opinion
-    none: Opinions = [[None] * len(segments) for segments in found]
-    opinions: Opinions = opinion.confirm(images, found) if opinion else none
+    none: Opinions = [[None] * len(segments) for segments in segments_of]
+    opinions: Opinions = opinion.confirm(images, segments_of) if opinion else none
     grids = _grids(study, images[0])
     rows = [
         _row(prompt_id, number, segment, backend.name, grids) | {"second_opinion": second}
-        for prompt_id, segments, seconds in zip(ids, found, opinions, strict=True)
+        for prompt_id, segments, seconds in zip(ids, segments_of, opinions, strict=True)
         for number, (segment, second) in enumerate(zip(segments, seconds, strict=True))
     ]
     return _publish(study, "segment", shard, ids, {"segments": rows})
@@ -115,10 +115,10 @@ def _images(study: Study, shard: int) -> tuple[list[int], list[np.ndarray]]:
 
 def _by_image(study: Study, table: str, ids: list[int], read: Callable[[dict[str, Any]], T]) -> list[list[T]]:
     """The rows of each image, in the order of the table's key."""
-    found: dict[int, list[T]] = {prompt_id: [] for prompt_id in ids}
+    of_image: dict[int, list[T]] = {prompt_id: [] for prompt_id in ids}
     for row in read_shards(study, table, ids[0], ids[-1] + 1, splits=SEGMENTED_SPLITS).to_pylist():
-        found[row["prompt_id"]].append(read(row))
-    return list(found.values())
+        of_image[row["prompt_id"]].append(read(row))
+    return list(of_image.values())
 
 
 def _publish(study: Study, stage: str, shard: int, ids: list[int], tables: dict[str, Any]) -> dict[str, Any]:

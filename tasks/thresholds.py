@@ -35,9 +35,9 @@ def calibrate_thresholds(study: Study, output: Path, min_positives: int) -> list
         raise StudyError(f"{output} exists: name another file, so that no vocabulary is overwritten")
     labels = tagger.labels
     scores, present = _scores_and_presence(study, tagger)
-    found = fit_thresholds(scores, present, labels, min_positives)
-    write_vocabulary(output, labels, [one.threshold for one in found])
-    return found
+    fitted = fit_thresholds(scores, present, labels, min_positives)
+    write_vocabulary(output, labels, [one.threshold for one in fitted])
+    return fitted
 
 
 def _scores_and_presence(study: Study, tagger: ZeroShotTagger) -> tuple[np.ndarray, np.ndarray]:

@@ -65,11 +65,11 @@ def train_site(study: Study, site: Site, on_progress: Progress | None = None) ->
     paths = site_paths(here, members)
     data, seed = Standardised(source, statistics), study.config.seed
     result = train(data, study.config.sae, members, seed, paths, on_progress, here.device)
-    found = {(kind_of(member), member): sae for member, sae in result.saes.items()}
-    found |= {(UNTRAINED, m): untrained(source.d, m) for m in dictionaries(study, members)}
-    for sae in found.values():
+    saes = {(kind_of(member), member): sae for member, sae in result.saes.items()}
+    saes |= {(UNTRAINED, m): untrained(source.d, m) for m in dictionaries(study, members)}
+    for sae in saes.values():
         fold(sae, statistics.mean, statistics.scale)
-    rows = _save_and_measure(here, found, result, statistics)
+    rows = _save_and_measure(here, saes, result, statistics)
     for k in study.config.sae.k:
         _publish(study.at(site, k), [row for row in rows if row["k"] == k])
     discard(study, paths)
@@ -112,26 +112,26 @@ def kind_of(member: Member) -> str:
 
 
 def _save_and_measure(
-    here: AtSite, found: dict[tuple[str, Member], SAE], result: Trained, statistics: Statistics
+    here: AtSite, saes: dict[tuple[str, Member], SAE], result: Trained, statistics: Statistics
 ) -> list[dict[str, Any]]:
     """Held-out metrics of every SAE from one read, and its folder. Returns the rows of ``sae_metrics``."""
-    measured = evaluate_all(list(found.values()), source_of(here, "dictionary").chunks(), here.device)
+    measured = evaluate_all(list(saes.values()), source_of(here, "dictionary").chunks(), here.device)
     rows = []
-    for ((kind, member), sae), metrics in zip(found.items(), measured, strict=True):
+    for ((kind, member), sae), metrics in zip(saes.items(), measured, strict=True):
         folder = here.member_folder(member)
         save_sae(folder / UNTRAINED if kind == UNTRAINED else folder, sae, sae_metadata(here, kind, member.seed))
         trained = kind != UNTRAINED
         row = metrics_row(here.site, kind, member, statistics, metrics)
         row |= {"steps": result.steps if trained else 0, "n_train_vectors": result.n_vectors if trained else 0}
-        rows.append(row | {"stability": _stability(here.study, kind, member, sae, found)})
+        rows.append(row | {"stability": _stability(here.study, kind, member, sae, saes)})
     return rows
 
 
-def _stability(study: Study, kind: str, member: Member, sae: SAE, found: dict[tuple[str, Member], SAE]) -> float | None:
+def _stability(study: Study, kind: str, member: Member, sae: SAE, saes: dict[tuple[str, Member], SAE]) -> float | None:
     """Of a further seed: how well its concept vectors match those of the first seed."""
     if kind != TRAINED or member.seed == study.config.seed:
         return None
-    first = found[TRAINED, Member(member.k, member.n, study.config.seed)]
+    first = saes[TRAINED, Member(member.k, member.n, study.config.seed)]
     return stability(first.concept_vectors(), sae.concept_vectors())
 
 

@@ -50,13 +50,13 @@ class Truth:
         """bool [I, cells, L]: labels that cover at least half of a cell."""
         height, width = self.images.shape[1:3]
         cell = height * width / (grid[0] * grid[1])
-        found = np.zeros((len(self.labels), grid[0] * grid[1], len(keys)), bool)
+        covered = np.zeros((len(self.labels), grid[0] * grid[1], len(keys)), bool)
         for row, of_image in enumerate(self.labels):
             for column, key in enumerate(keys):
                 if key in of_image:
                     mask = of_image[key]
-                    found[row, :, column] = True if mask is None else cell_areas(mask, grid) >= cell / 2
-        return found
+                    covered[row, :, column] = True if mask is None else cell_areas(mask, grid) >= cell / 2
+        return covered
 
 
 def read_truth(path: Path) -> Truth:
@@ -94,7 +94,7 @@ def _read(path: Path) -> pa.Table:
 
 
 def _labels(path: Path, row: int, labels: list[dict[str, Any]], size: tuple[int, int]) -> dict[Key, np.ndarray | None]:
-    found: dict[Key, np.ndarray | None] = {}
+    masks: dict[Key, np.ndarray | None] = {}
     for label in labels:
         counts, shape = label["rle_counts"], label["rle_size"]
         try:
@@ -103,8 +103,8 @@ def _labels(path: Path, row: int, labels: list[dict[str, Any]], size: tuple[int,
             raise StudyError(f"{path}, row {row}, label {label['label']!r}: {error}: write the file again") from error
         if mask is not None and mask.shape != size:
             raise StudyError(f"{path}, row {row}, label {label['label']!r}: mask {mask.shape} on an image of {size}")
-        found[label["kind"], label["label"]] = mask
-    return found
+        masks[label["kind"], label["label"]] = mask
+    return masks
 
 
 def file_digest(path: Path) -> str:

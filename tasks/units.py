@@ -59,8 +59,8 @@ def make_units(study: Study, work: Work) -> dict[str, Any]:
     """Do a piece of work, or say what is there already."""
     if not undone(study, work.stage, work.units):
         return {"already_done": list(work.units)}
-    found: dict[str, Any] = named(work.stage.work)(study, **work.given)
-    return found
+    summary: dict[str, Any] = named(work.stage.work)(study, **work.given)
+    return summary
 
 
 def task_of(stage: Stage) -> Task[..., Any]:
