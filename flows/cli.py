@@ -136,7 +136,7 @@ def _said_that_all_is_done(options: argparse.Namespace, config: Any) -> bool:
 
     done = done_units(open_existing(options.root, config), options.command)
     for stage, units in (done or {}).items():
-        print(f"{stage}: nothing to do, {units} units are done")
+        print(f"{stage}: nothing to do, {units} {'unit is' if units == 1 else 'units are'} done")
     return done is not None
 
 
