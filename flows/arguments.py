@@ -53,8 +53,8 @@ class Parser(argparse.ArgumentParser):
 
     def _options(self) -> list[str]:
         """Every option of this parser and of its commands."""
-        found = {option for action in self._actions for option in action.option_strings}
+        options = {option for action in self._actions for option in action.option_strings}
         for action in self._actions:
             for below in action.choices.values() if isinstance(action, argparse._SubParsersAction) else ():
-                found.update(below._options())
-        return sorted(found)
+                options.update(below._options())
+        return sorted(options)

@@ -22,11 +22,11 @@ def outlook_lines(config: StudyConfig, root: Path | None) -> None:
     from study.inputs import check_inputs
     from study.outlook import outlook, refuse_no_room, told
 
-    found = outlook(config, check_inputs(config))
+    forecast = outlook(config, check_inputs(config))
     if root is not None:
-        refuse_no_room(root, found)
+        refuse_no_room(root, forecast)
     print(f"study {config.name}")
-    for line in told(found):
+    for line in told(forecast):
         print(line)
 
 

@@ -234,9 +234,9 @@ def _thresholds(options: argparse.Namespace) -> int:
     from tasks.thresholds import calibrate_thresholds
 
     study = open_existing(options.root, config)
-    found = calibrate_thresholds(study, options.out, options.min_positives)
-    own = [one for one in found if one.threshold is not None]
-    print(f"{options.out}: {len(own)} of {len(found)} labels have a threshold of their own")
+    thresholds = calibrate_thresholds(study, options.out, options.min_positives)
+    own = [one for one in thresholds if one.threshold is not None]
+    print(f"{options.out}: {len(own)} of {len(thresholds)} labels have a threshold of their own")
     return 0
 
 
@@ -258,16 +258,16 @@ def _status(options: argparse.Namespace) -> int:
     from storage.text import printable
     from study.status import status
 
-    found = status(options.dir)
-    print(printable(f"study {found['name']} in {options.dir} (configuration {found['config_hash']})"))
-    for stage, done in found["done"].items():
-        total = found["expected"][stage]
+    overview = status(options.dir)
+    print(printable(f"study {overview['name']} in {options.dir} (configuration {overview['config_hash']})"))
+    for stage, done in overview["done"].items():
+        total = overview["expected"][stage]
         state = "done" if done >= total else f"{total - done} missing"
         print(f"  {stage:<10} {done:>6} / {total:<6} {state}")
-    store = found["activations"]
+    store = overview["activations"]
     print(f"activations: {store['sites']} sites, {store['shards']} shards, {decimal(store['bytes'])}{_problem(store)}")
-    print(f"SAEs: {found['saes']}; figures: {len(found['figures'])}")
-    for table, facts in found["tables"].items():
+    print(f"SAEs: {overview['saes']}; figures: {len(overview['figures'])}")
+    for table, facts in overview["tables"].items():
         size = f"{facts['rows']:>9} rows  {decimal(facts['bytes']):>10}  {facts['parts']} parts"
         print(f"  {table:<17} {size}{_problem(facts)}")
     return 0

@@ -108,13 +108,13 @@ def run_command(study: Study, command: Command, **inputs: Any) -> dict[str, Any]
 
 def _chained(stages: list[Stage]) -> list[list[Stage]]:
     """Stages in runs of those that follow each other unit by unit: no shard waits for another's last step."""
-    found: list[list[Stage]] = []
+    chains: list[list[Stage]] = []
     for stage in stages:
-        if found and stage.after == {found[-1][-1].name: SAME}:
-            found[-1].append(stage)
+        if chains and stage.after == {chains[-1][-1].name: SAME}:
+            chains[-1].append(stage)
         else:
-            found.append([stage])
-    return found
+            chains.append([stage])
+    return chains
 
 
 def run_stages(study: Study, stages: list[Stage], runner: Runner, inputs: dict[str, Any] | None = None) -> int:

@@ -49,17 +49,17 @@ def stage_hashes(config: Config, versions: Mapping[str, int] | None = None) -> d
     plain = dict(config) if isinstance(config, Mapping) else config.model_dump(mode="json")
     plain = without_legacy(plain, ADDED)
     versions = stage_versions() if versions is None else versions
-    found: dict[str, str] = {}
+    hashes: dict[str, str] = {}
     for name, stage in STAGES.items():
         facts: dict[str, Any] = {
             "reads": {key: _value(plain, key) for key in stage.reads if key not in ADDED or _has(plain, key)},
             "order": [list(_value(plain, key) or ()) for key in ORDERED if reads(name, key)],
-            "after": {before: found[before] for before in stage.after},
+            "after": {before: hashes[before] for before in stage.after},
         }
         if versions.get(name, 1) > 1:
             facts["version"] = versions[name]
-        found[name] = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
-    return found
+        hashes[name] = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
+    return hashes
 
 
 def changed_stages(old: Config, new: Config, old_versions: Mapping[str, int] | None = None) -> list[str]:

@@ -41,8 +41,10 @@ def contents_of(config: StudyConfig) -> dict[str, str]:
     Raises ``DiffusionError`` for a model folder that is missing or not whole, ``StorageError`` for an unreadable file.
     """
     plain = config.model_dump(mode="json")
-    found = {field: _contents(field, value) for field in PATH_FIELDS if isinstance(value := _value(plain, field), str)}
-    return {field: digest for field, digest in found.items() if digest is not None}
+    digests = {
+        field: _contents(field, value) for field in PATH_FIELDS if isinstance(value := _value(plain, field), str)
+    }
+    return {field: digest for field, digest in digests.items() if digest is not None}
 
 
 def _contents(field: str, path: str) -> str | None:

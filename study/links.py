@@ -28,10 +28,10 @@ class Links:
         if stage in self._alike:
             return self._alike[stage]
         origins = [*STAGES[stage].after.items(), *STAGES[stage].too.items()]
-        found = frozenset(one for before, origin in origins for one in self._named(before, origin, stage, unit))
+        needed = frozenset(one for before, origin in origins for one in self._named(before, origin, stage, unit))
         if all(origin.alike for _, origin in origins):
-            self._alike[stage] = found
-        return found
+            self._alike[stage] = needed
+        return needed
 
     def _named(self, before: str, origin: Origin, stage: str, unit: str) -> Iterator[Unit]:
         earlier = self.units[before]
@@ -43,12 +43,12 @@ class Links:
 
         Nothing follows from the plan: it is drawn again from the same captions, or refused (``tasks.collect.plan``).
         """
-        found = set(units)
-        if any(stage == FIGURE_STAGE for stage, _ in found):
-            found.add(DRAWN)
+        affected = set(units)
+        if any(stage == FIGURE_STAGE for stage, _ in affected):
+            affected.add(DRAWN)
         for stage in STAGES:
             for unit in self.units[stage]:
-                if not (found - {PLAN}).isdisjoint(self.needs(stage, unit)):
-                    found.add((stage, unit))
+                if not (affected - {PLAN}).isdisjoint(self.needs(stage, unit)):
+                    affected.add((stage, unit))
         order = list(STAGES)
-        return sorted(found, key=lambda u: (order.index(u[0]) if u[0] in order else len(order), u))
+        return sorted(affected, key=lambda u: (order.index(u[0]) if u[0] in order else len(order), u))

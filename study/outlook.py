@@ -87,24 +87,24 @@ def _shown_of_train(config: StudyConfig) -> int:
 
 def edits_of(config: StudyConfig) -> int:
     """At most so many edited images are kept in the tables: every case by concepts and by each control."""
-    edits, found = config.interventions, 0
+    edits, images = config.interventions, 0
     for kind, targets in zip(KINDS, (edits.objects, edits.styles), strict=True):
         regions = len(REGIONS) if kind == "spatial" else 1
         prompts = min(edits.prompts_per_target, config.prompts.splits["style"])
-        found += len(EDITED) * len(targets) * len(edits.windows) * prompts * regions
-    return found
+        images += len(EDITED) * len(targets) * len(edits.windows) * prompts * regions
+    return images
 
 
 def trial_edits_of(config: StudyConfig) -> int:
     """At most so many images are edited to choose the strengths, and not kept."""
-    edits, found = config.interventions, 0
+    edits, images = config.interventions, 0
     for targets, strengths in (
         (edits.objects, edits.spatial_strengths),
         (edits.styles, edits.global_strengths),
     ):
         if len(strengths) > 1:
-            found += 2 * len(targets) * len(edits.windows) * len(strengths) * edits.calibration_images
-    return found
+            images += 2 * len(targets) * len(edits.windows) * len(strengths) * edits.calibration_images
+    return images
 
 
 def _saes(config: StudyConfig, facts: Facts) -> tuple[int, int, int]:
@@ -138,32 +138,30 @@ def _channels(facts: Facts, block: str) -> int:
     return facts.shapes[block][2]
 
 
-def told(found: Outlook) -> list[str]:
+def told(forecast: Outlook) -> list[str]:
     """The outlook in lines for a terminal."""
+    checkpoints = decimal(forecast.checkpoint_bytes)
     rows = [
-        ("collect", f"{found.prompts:,} prompts in {found.shards:,} shards, {found.sites} sites of each"),
-        ("train", f"{found.saes:,} SAEs, controls included"),
-        ("label", f"{found.segmented:,} images to segment, {found.dictionaries} dictionaries to label"),
-        ("intervene", f"at most {found.edits:,} edited images"),
-        ("activations", decimal(found.activation_bytes)),
-        (
-            "SAEs",
-            f"{decimal(found.sae_bytes)}, and {decimal(found.checkpoint_bytes)} of checkpoints while they are trained",
-        ),
-        ("images", f"at most {decimal(found.image_bytes)}"),
+        ("collect", f"{forecast.prompts:,} prompts in {forecast.shards:,} shards, {forecast.sites} sites of each"),
+        ("train", f"{forecast.saes:,} SAEs, controls included"),
+        ("label", f"{forecast.segmented:,} images to segment, {forecast.dictionaries} dictionaries to label"),
+        ("intervene", f"at most {forecast.edits:,} edited images"),
+        ("activations", decimal(forecast.activation_bytes)),
+        ("SAEs", f"{decimal(forecast.sae_bytes)}, and {checkpoints} of checkpoints while they are trained"),
+        ("images", f"at most {decimal(forecast.image_bytes)}"),
     ]
     return [f"{name:<12} {what}" for name, what in rows]
 
 
-def refuse_no_room(root: Path, found: Outlook) -> None:
+def refuse_no_room(root: Path, forecast: Outlook) -> None:
     """Raise ``StudyError`` if the disk that ``root`` is to lie on has less room than the study will take."""
     above = root.absolute()
     while not above.exists() and above != above.parent:
         above = above.parent
     free = shutil.disk_usage(above).free
-    if found.bytes > free:
+    if forecast.bytes > free:
         raise StudyError(
-            f"--root {root}: the study takes up to {decimal(found.bytes, precision=2)}, and the disk has "
+            f"--root {root}: the study takes up to {decimal(forecast.bytes, precision=2)}, and the disk has "
             f"{decimal(free, precision=2)} left: choose another disk, fewer prompts (prompts.splits) or fewer sites"
         )
 

@@ -95,9 +95,9 @@ def _annotating(backend: Backend, images: list[np.ndarray]) -> float:
 
     def annotated() -> None:
         boxes = backend.detector.detect(images, backend.tagger.tag(images, [CAPTION] * len(images)))
-        found = backend.segmenter.segment(images, boxes)
+        segments = backend.segmenter.segment(images, boxes)
         if backend.opinion:
-            backend.opinion.confirm(images, found)
+            backend.opinion.confirm(images, segments)
 
     annotated()
     return _timed(annotated)[0] / len(images)
@@ -148,5 +148,5 @@ def _encoded(sae: SAE, x_ND: torch.Tensor) -> float:
 
 def _timed(work: Callable[[], T]) -> tuple[float, T]:
     start = time.perf_counter()
-    found = work()
-    return time.perf_counter() - start, found
+    result = work()
+    return time.perf_counter() - start, result

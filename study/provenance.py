@@ -34,13 +34,13 @@ def provenance_of(contents: dict[str, str], threads: int | None) -> dict[str, An
 
 def versions() -> dict[str, str]:
     """Installed versions of the packages that can change a number, and Python's own."""
-    found = {"python": platform.python_version()}
+    version_of = {"python": platform.python_version()}
     for name in PACKAGES:
         try:
-            found[name] = metadata.version(name)
+            version_of[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
-            found[name] = "not installed as a package"
-    return found
+            version_of[name] = "not installed as a package"
+    return version_of
 
 
 @functools.cache

@@ -71,10 +71,10 @@ def read_shards(
     if not files:
         return SCHEMAS[table].empty_table().select(wanted)
     try:
-        found = open_parts(table, files).to_table(columns=keyed, filter=pq.filters_to_expression(within))
+        rows = open_parts(table, files).to_table(columns=keyed, filter=pq.filters_to_expression(within))
     except (pa.ArrowInvalid, OSError) as error:
         raise StudyError(f"a part of {files[0].parent} cannot be read ({error}): run `concepts verify`") from error
-    return found.sort_by([(name, "ascending") for name in KEYS[table]]).select(wanted)
+    return rows.sort_by([(name, "ascending") for name in KEYS[table]]).select(wanted)
 
 
 def _shard_part(study: Study, table: str, shard: int) -> Path:

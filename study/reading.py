@@ -41,9 +41,9 @@ def images_by_id(study: Study, prompt_ids: list[int]) -> dict[int, np.ndarray]:
     return _decoded(study, read_table(study.root, "images", filters=[("prompt_id", "in", prompt_ids)]))
 
 
-def _decoded(study: Study, found: pa.Table) -> dict[int, np.ndarray]:
+def _decoded(study: Study, rows: pa.Table) -> dict[int, np.ndarray]:
     images = {}
-    for prompt_id, data in zip(found["prompt_id"].to_pylist(), found["image"].to_pylist(), strict=True):
+    for prompt_id, data in zip(rows["prompt_id"].to_pylist(), rows["image"].to_pylist(), strict=True):
         try:
             images[prompt_id] = decode_png(data)
         except OSError as error:
@@ -60,9 +60,9 @@ def label_areas(study: Study, start: int, stop: int, grid: Grid) -> dict[int, di
 
     An image without segments is left out.
     """
-    found = _at_grid(study, "label_cells", start, stop, grid, ["prompt_id", "label", "cells", "pixels"])
-    ids, labels = found["prompt_id"].to_pylist(), found["label"].to_pylist()
-    cells, pixels = (found[name].combine_chunks() for name in ("cells", "pixels"))
+    rows = _at_grid(study, "label_cells", start, stop, grid, ["prompt_id", "label", "cells", "pixels"])
+    ids, labels = rows["prompt_id"].to_pylist(), rows["label"].to_pylist()
+    cells, pixels = (rows[name].combine_chunks() for name in ("cells", "pixels"))
     offsets = cells.offsets.to_numpy()
     all_cells, all_pixels = cells.values.to_numpy(), pixels.values.to_numpy()
     areas: dict[int, dict[str, np.ndarray]] = {}
@@ -74,10 +74,10 @@ def label_areas(study: Study, start: int, stop: int, grid: Grid) -> dict[int, di
 
 def cell_colours(study: Study, start: int, stop: int, grid: Grid) -> dict[int, np.ndarray]:
     """prompt id -> uint8 [cells, 3], mean colour of each cell, for start <= prompt_id < stop."""
-    found = _at_grid(study, "cell_colours", start, stop, grid, ["prompt_id", "rgb"])
+    rows = _at_grid(study, "cell_colours", start, stop, grid, ["prompt_id", "rgb"])
     return {
         prompt_id: np.frombuffer(rgb, np.uint8).reshape(-1, 3)
-        for prompt_id, rgb in zip(found["prompt_id"].to_pylist(), found["rgb"].to_pylist(), strict=True)
+        for prompt_id, rgb in zip(rows["prompt_id"].to_pylist(), rows["rgb"].to_pylist(), strict=True)
     }
 
 
@@ -100,11 +100,11 @@ def _at_grid(study: Study, table: str, start: int, stop: int, grid: Grid, column
 def study_labels(study: Study) -> list[str]:
     """Every label that occurs in the segments of the dictionary split, sorted."""
     start, stop = split_range(study, "dictionary")
-    found: set[str] = set()
+    labels: set[str] = set()
     filters = [("prompt_id", ">=", start), ("prompt_id", "<", stop)]
     for batch in scan_batches(study.root, "segments", ["label"], filters):
-        found.update(batch.column("label").unique().to_pylist())
-    return sorted(found)
+        labels.update(batch.column("label").unique().to_pylist())
+    return sorted(labels)
 
 
 def image_area(study: Study) -> int:

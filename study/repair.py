@@ -45,7 +45,7 @@ class Plan:
 
     def told(self) -> list[str]:
         """What was found and what is done about it, in lines."""
-        found = [str(damage) for damage in self.report.damage]
+        damage_lines = [str(damage) for damage in self.report.damage]
         aside = [f"{path} is moved aside: a file of ours belongs there" for path in self.aside]
         stages = dict.fromkeys(stage for stage, _ in self.forgotten)
         units = {stage: [unit for s, unit in self.forgotten if s == stage] for stage in stages}
@@ -54,7 +54,7 @@ class Plan:
             forgotten.insert(
                 0, f"{len(self.damaged)} damaged units, with what followed {len(self.forgotten)}, to redo:"
             )
-        return [*found, *self.lines, *aside, *forgotten] or ["everything recorded is whole: nothing to repair"]
+        return [*damage_lines, *self.lines, *aside, *forgotten] or ["everything recorded is whole: nothing to repair"]
 
 
 def plan_repair(root: str | Path, units: list[str] | None = None) -> Plan:
@@ -186,14 +186,14 @@ def _rewrite_store(root: Path, plan: Plan) -> None:
 
 def _in_the_way(root: Path, report: Report) -> list[Path]:
     """Folders where a file of ours belongs, and files where a folder does: neither can be written over."""
-    found = []
+    paths = []
     for damage in report.damage:
         path = root / damage.path
         if damage.path != "activations.zarr" and path.is_dir() and not path.is_symlink():
-            found.append(path)
+            paths.append(path)
         folders = [root / above for above in path.relative_to(root).parents[:-1]]
-        found += [above for above in folders if os.path.lexists(above) and not above.is_dir()]
-    return sorted(set(found))
+        paths += [above for above in folders if os.path.lexists(above) and not above.is_dir()]
+    return sorted(set(paths))
 
 
 def _shortened(names: list[str], most: int = 8) -> str:

@@ -211,8 +211,8 @@ def _stale_weights(study: Study) -> list[Path]:
         expected |= {home / f"k{k}" for home in homes for k in study.config.sae.k}
     places = [*(site.folder for site in sites), *homes]
     marks = (WEIGHTS, CONFIG, CHECKPOINT)
-    found = {path.parent for place in places for mark in marks for path in place.rglob(mark)}
-    return sorted(found - expected)
+    folders = {path.parent for place in places for mark in marks for path in place.rglob(mark)}
+    return sorted(folders - expected)
 
 
 def _sae_folders(at: AtSite) -> Iterator[Path]:

@@ -21,8 +21,8 @@ R = TypeVar("R")
 def recorded_threads(known: dict[str, Any]) -> int | None:
     """The number that a study was begun with; of the first format, the one its configuration named, if it did."""
     named = (known["config"].get("run") or {}).get("torch_threads")
-    found = known.get(THREADS, named)
-    return found if isinstance(found, int) else None
+    threads = known.get(THREADS, named)
+    return threads if isinstance(threads, int) else None
 
 
 def with_recorded_threads(root: object, config: StudyConfig, known: dict[str, Any]) -> StudyConfig:
@@ -30,15 +30,15 @@ def with_recorded_threads(root: object, config: StudyConfig, known: dict[str, An
 
     Raises ``StudyError`` if it names another.
     """
-    found, asked = recorded_threads(known), config.run.torch_threads
-    if found is None or asked == found:
+    recorded, asked = recorded_threads(known), config.run.torch_threads
+    if recorded is None or asked == recorded:
         return config
     if asked is not None:
         raise StudyError(
-            f"{root} was begun with {found} threads an operation, on which the last bits of results depend, and "
-            f"run.torch_threads is {asked}: give --set run.torch_threads={found}"
+            f"{root} was begun with {recorded} threads an operation, on which the last bits of results depend, and "
+            f"run.torch_threads is {asked}: give --set run.torch_threads={recorded}"
         )
-    return _with_threads(config, found)
+    return _with_threads(config, recorded)
 
 
 def with_own_threads(config: StudyConfig) -> StudyConfig:

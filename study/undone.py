@@ -26,13 +26,13 @@ def done_units(study: Study, command: str) -> dict[str, int] | None:
         read_documents(study.root)
     except NoStoreError:  # not planned yet, or killed while it was
         return None
-    found: dict[str, int] = {}
+    counts: dict[str, int] = {}
     for name in COMMANDS if command == "run" else (command,):
         stages = {stage.name: list(stage.units(study)) for stage in stages_of(name)}
         if not all(is_finished(study, stage, units) for stage, units in stages.items()):
             return None
-        found[name] = sum(map(len, stages.values()))
-    return found
+        counts[name] = sum(map(len, stages.values()))
+    return counts
 
 
 def undone(study: Study, stage: Stage, units: Collection[str]) -> list[str]:

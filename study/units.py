@@ -94,15 +94,15 @@ def matches(study: Study) -> Units:
 def calibrations(study: Study) -> Units:
     """A unit a (kind, window) for kinds that have targets, and more than one strength to choose from."""
     kinds = [kind for kind in KINDS if targets_of(study, kind) and len(strengths_of(study, kind)) > 1]
-    found = [Calibration(kind, window) for kind in kinds for window in study.config.interventions.windows]
-    return {one.name: {"calibration": one} for one in found}
+    planned = [Calibration(kind, window) for kind in kinds for window in study.config.interventions.windows]
+    return {one.name: {"calibration": one} for one in planned}
 
 
 def edits(study: Study) -> Units:
     """A unit a (kind, target, window), windows innermost."""
     windows = study.config.interventions.windows
-    found = [PlannedEdit(kind, target, w) for kind in KINDS for target in targets_of(study, kind) for w in windows]
-    return {edit.name: {"edit": edit} for edit in found}
+    planned = [PlannedEdit(kind, target, w) for kind in KINDS for target in targets_of(study, kind) for w in windows]
+    return {edit.name: {"edit": edit} for edit in planned}
 
 
 def all_effects(_study: Study) -> Units:

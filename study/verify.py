@@ -125,8 +125,8 @@ def _study(root: Path, report: Report) -> dict[str, Any] | None:
 def copied_study(root: Path) -> dict[str, Any] | None:
     """What a damaged study.yaml said, from its copy among the records."""
     copied = kept_copy(root)
-    found = yaml.safe_load(copied) if copied is not None else None
-    return found if isinstance(found, dict) and isinstance(found.get("config"), dict) else None
+    known = yaml.safe_load(copied) if copied is not None else None
+    return known if isinstance(known, dict) and isinstance(known.get("config"), dict) else None
 
 
 def _check_copy(root: Path, report: Report) -> None:
@@ -169,11 +169,11 @@ def _is_unit(stage: str, unit: str, report: Report) -> bool:
 
 def _vouched(report: Report) -> dict[str, list[tuple[str, Unit]]]:
     """Path below the root -> the digests that records name for it, and whose records."""
-    found: dict[str, list[tuple[str, Unit]]] = {}
+    vouched: dict[str, list[tuple[str, Unit]]] = {}
     for unit, record in report.records.items():
         for path, digest in _named_by(unit, record):
-            found.setdefault(path, []).append((digest, unit))
-    return found
+            vouched.setdefault(path, []).append((digest, unit))
+    return vouched
 
 
 def _named_by(unit: Unit, record: dict[str, Any]) -> Iterator[tuple[str, str]]:
@@ -189,11 +189,11 @@ def _named_by(unit: Unit, record: dict[str, Any]) -> Iterator[tuple[str, str]]:
 
 def _check_files(root: Path, vouched: dict[str, list[tuple[str, Unit]]], report: Report) -> None:
     with ThreadPoolExecutor(THREADS) as pool:
-        found = dict(zip(vouched, pool.map(lambda name: _digest(root / name), vouched), strict=True))
+        sums = dict(zip(vouched, pool.map(lambda name: _digest(root / name), vouched), strict=True))
     for name, named in vouched.items():
-        units = tuple(unit for digest, unit in named if digest != found[name])
+        units = tuple(unit for digest, unit in named if digest != sums[name])
         if units:
-            what = found[name] if found[name].startswith("is ") else "is damaged: its checksum is not the recorded one"
+            what = sums[name] if sums[name].startswith("is ") else "is damaged: its checksum is not the recorded one"
             report.damage.append(Damage(name, what, units))
 
 
