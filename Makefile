@@ -4,8 +4,9 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
 BIN := .venv/bin
 ROOMS := concept_atlas flows tasks study storage diffusion sae vision concepts figures miniature
 
-LONGER := tests/diffusion/test_folders.py tests/flows/test_environment.py tests/miniature/test_world.py \
-	tests/sae/test_training.py tests/study/test_identity.py tests/system/test_wrong_inputs.py tests/test_infrastructure.py \
+LONGER := tests/benchmarks/test_full_size.py tests/diffusion/test_folders.py tests/flows/test_environment.py \
+	tests/flows/test_interrupts.py tests/miniature/test_world.py tests/sae/test_step.py tests/sae/test_training.py \
+	tests/study/test_identity.py tests/study/test_verify.py tests/system/test_wrong_inputs.py tests/test_infrastructure.py \
 	tests/vision/test_transformers_backend.py
 
 .PHONY: demo test test-fast coverage test-lowest test-compose lint compose clean
@@ -20,9 +21,9 @@ test: .venv/ready
 
 # The inner loop. It leaves out the tests marked `system` (those of whole studies, real servers, workers and clusters: most
 # of tests/system), those marked `slow` (whole trainings, kills, every harm to every file), and the modules in LONGER,
-# whose many tests load models or start Python each time.
+# whose many tests load models or start Python each time. Two processes: more would import torch for too little.
 test-fast: .venv/ready
-	$(BIN)/python -m pytest -m "not system and not slow" $(LONGER:%=--ignore=%)
+	$(BIN)/python -m pytest -n 2 -m "not system and not slow" $(LONGER:%=--ignore=%)
 
 # Lines and branches that the tests run, those of the processes they start included (what is killed leaves no count).
 # First the share of each room, then every file; it takes about twice the time of `make test`.
