@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-from storage.declaring import BOOL, FLOAT64, INT32, INT64, SITE, SITE_KEY, TEXT, Table, column, common
+from storage.declaring import BOOL, CONCEPT, FLOAT64, INT32, INT64, SITE, SITE_KEY, TEXT, Table, column, common
 
 TABLES = (
     Table(
@@ -97,13 +97,7 @@ TABLES = (
         writers=("label",),
         columns=(
             *SITE,
-            common("cid"),
-            common("alive"),
-            common("density"),
-            common("act_mean"),
-            common("act_max"),
-            common("n_images"),
-            common("top_label", null=True),
+            *CONCEPT,
             column(
                 "iou",
                 FLOAT64,

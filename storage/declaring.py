@@ -101,3 +101,7 @@ def common(name: str, null: bool = False) -> pa.Field:
 
 SITE_KEY = ("block", "t", "conditioning", "k")
 SITE = tuple(common(name) for name in SITE_KEY)
+CONCEPT = (
+    *(common(name) for name in ("cid", "alive", "density", "act_mean", "act_max", "n_images")),
+    common("top_label", null=True),
+)
