@@ -1,6 +1,6 @@
 """Revising a study's settings: what follows from the change is redone, everything else stays, and a kill is resumed.
 
-A study of the stricter masks is made here from nothing, too, by runs of which each is killed in another stage. That the
+A study of the last settings is made here from nothing, too, by runs of which each is killed in another stage. That the
 revised study has the very same tables is asked once, and answers for both.
 """
 
@@ -33,6 +33,7 @@ STAGES = [stage.name for stage in stages_of("run")]
 pytestmark = pytest.mark.system
 CONFIG = "configs/tiny.yaml"
 STRICTER = "vision.mini.min_score=0.97"
+FEWER = ["sae.across_time=false", "sae.frozen_control=false", "sae.seeds=1", "interventions.styles=[]"]
 
 
 def stamps(root: Path) -> dict[str, dict[str, tuple[int, bytes]]]:
@@ -47,15 +48,14 @@ def finished(root: Path) -> dict[str, int]:
     return status(root)["done"]
 
 
-def killed_in_every_stage(root: Path, launch, forks, setting: str) -> Path:
+def killed_in_every_stage(root: Path, launch, forks, settings: list[str]) -> None:
     """A study made from nothing by runs that are killed, each once the first record of another stage is there."""
-    command = ["run", CONFIG, "--root", str(root), "--set", setting]
+    command = ["run", CONFIG, "--root", str(root), *settings]
     for stage in STAGES[1:-1]:
         records = root / "done" / stage
         kill_nine_once(lambda at=records: list(at.rglob("*.json")), command, forks, f"{stage} never began")
     done = launch(*command)
     assert done.returncode == 0, done.stderr
-    return root
 
 
 def test_every_record_has_its_stages_hash_and_the_declared_tables(tiny_study):
@@ -72,7 +72,7 @@ def test_every_record_has_its_stages_hash_and_the_declared_tables(tiny_study):
 
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
-def test_stricter_masks_redo_the_segments_and_give_the_tables_of_a_study_killed_in_every_stage(
+def test_stricter_masks_redo_the_segments_and_fewer_saes_then_give_the_tables_of_a_study_killed_in_every_stage(
     copy, forks, launch, tmp_path
 ):
     before, tables = stamps(copy), table_hashes(copy)
@@ -99,11 +99,17 @@ def test_stricter_masks_redo_the_segments_and_give_the_tables_of_a_study_killed_
     assert redone == {"segment", "areas", "label", "layout", "calibrate", "intervene", "effects", "draw"}
     assert finished(copy) == expected_units(copy) and verify(copy) == []
 
-    killed = killed_in_every_stage(tmp_path / "killed", launch, forks, STRICTER)
-    assert finished(killed) == expected_units(killed) and verify(killed) == []
-    assert table_hashes(copy) == table_hashes(killed)
     changed = {table for table, digest in table_hashes(copy).items() if digest != tables[table]}
     assert {"segments", "label_cells"} <= changed and not {"tags", "boxes", "sae_metrics", "cell_colours"} & changed
+
+    killed, settings = tmp_path / "killed", [part for one in (STRICTER, *FEWER[1:]) for part in ("--set", one)]
+    assert launch("revise", CONFIG, "--root", str(copy), *settings).returncode == 0
+    done = launch("run", CONFIG, "--root", str(copy), *settings)
+    assert done.returncode == 0, done.stderr[-3000:]
+    killed_in_every_stage(killed, launch, forks, settings)
+    assert table_hashes(copy) == table_hashes(killed) and verify(copy) == verify(killed) == []
+    weights = [sorted(str(p.relative_to(r)) for p in (r / "saes").rglob("*.safetensors")) for r in (copy, killed)]
+    assert weights[0] == weights[1]
 
 
 @pytest.mark.slow
@@ -134,9 +140,6 @@ def test_back_again_is_the_study_it_was(copy, launch):
     assert done.returncode == 0 and "nothing to revise" in done.stdout
 
 
-FEWER = ["sae.across_time=false", "sae.frozen_control=false", "sae.seeds=1", "interventions.styles=[]"]
-
-
 @pytest.mark.parametrize("moment", [None, "study.revise._clear", "shutil.rmtree", "study.revise.end_revision"])
 def test_what_has_no_unit_any_more_goes_though_the_revision_is_killed(copy, launch, monkeypatch, moment):
     settings = [part for setting in FEWER for part in ("--set", setting)]
@@ -153,20 +156,6 @@ def test_what_has_no_unit_any_more_goes_though_the_revision_is_killed(copy, laun
     assert query(copy, "select distinct kind from interventions").to_pylist() == [{"kind": "spatial"}]
     assert not list((copy / "saes").rglob("checkpoint.json")) and not list((copy / "saes").rglob("seed1"))
     assert records(copy, "train") == [] and verify(copy) == []  # the old settings' weights are gone, so they are undone
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(1200)
-def test_fewer_saes_give_the_tables_of_a_fresh_study(copy, launch, tmp_path):
-    settings = [part for setting in FEWER for part in ("--set", setting)]
-    assert launch("revise", CONFIG, "--root", str(copy), *settings).returncode == 0
-    fresh = tmp_path / "fresh"
-    for root in (copy, fresh):
-        done = launch("run", CONFIG, "--root", str(root), *settings)
-        assert done.returncode == 0, done.stderr[-3000:]
-    assert table_hashes(copy) == table_hashes(fresh) and verify(copy) == []
-    weights = [sorted(str(p.relative_to(r)) for p in (r / "saes").rglob("*.safetensors")) for r in (copy, fresh)]
-    assert weights[0] == weights[1]
 
 
 def test_records_of_the_whole_configuration_are_carried_over(copy, launch):
