@@ -31,7 +31,7 @@ for name, value in {
 # How long an example takes is the machine's affair; one that hangs is ended by the test's timeout.
 settings.register_profile("any machine", deadline=None)
 settings.load_profile("any machine")
-SECONDS = {"slow": 20.0, "system": 2.0}  # about what a test of a marker takes; of others next to nothing
+SECONDS = {"slow": 20.0, "system": 2.0}  # about what a test of a marker takes, unless the marker says more itself
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -62,5 +62,8 @@ def parts(items: list[pytest.Item], processes: int) -> list[list[pytest.Item]]:
 
 
 def seconds(item: pytest.Item) -> float:
-    """About what a test takes, by its markers."""
-    return max((SECONDS[mark.name] for mark in item.iter_markers() if mark.name in SECONDS), default=0.0)
+    """About what a test takes, by its markers: ``slow`` may give a number, as in ``slow(150)``."""
+    return max(
+        (float(*mark.args or (SECONDS[mark.name],)) for mark in item.iter_markers() if mark.name in SECONDS),
+        default=0.0,
+    )

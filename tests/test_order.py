@@ -14,9 +14,11 @@ class Item:
     path: Path
     number: int
     marks: tuple[str, ...] = field(default=())
+    said: tuple[int, ...] = ()  # what the marker ``slow`` is given
 
     def iter_markers(self):
-        return [SimpleNamespace(name=name) for name in ("parametrize", *self.marks)]
+        marks = [SimpleNamespace(name=name, args=()) for name in ("parametrize", *self.marks)]
+        return [*marks, SimpleNamespace(name="slow", args=self.said)] if self.said else marks
 
 
 def module(name, count, *marks):
@@ -46,3 +48,10 @@ def test_a_test_takes_what_its_slowest_marker_says():
     assert seconds(Item(Path("a"), 0)) == 0.0
     assert seconds(Item(Path("a"), 0, ("system",))) == SECONDS["system"]
     assert seconds(Item(Path("a"), 0, ("system", "slow"))) == SECONDS["slow"] > SECONDS["system"]
+    assert seconds(Item(Path("a"), 0, ("system",), said=(150,))) == 150.0
+
+
+def test_a_module_of_one_very_long_test_comes_before_one_of_many_long_ones():
+    very = [Item(Path("very"), 0, ("system",), said=(150,))]
+    dealt = parts([*module("many", 4, "slow"), *very, *module("quick", 9)], 2)
+    assert [part[0].path.name for part in dealt] == ["very", "many"]

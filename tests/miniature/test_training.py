@@ -77,7 +77,7 @@ def hashes(folder):
     }
 
 
-@pytest.mark.slow
+@pytest.mark.slow(35)
 def test_a_short_rebuild_gives_the_same_bytes_and_its_damage_is_named(tmp_path, capsys):
     for name in "ab":
         assert (

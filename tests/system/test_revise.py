@@ -70,7 +70,7 @@ def test_every_record_has_its_stages_hash_and_the_declared_tables(tiny_study):
             assert sorted(record["tables"]) == sorted(DECLARED[stage].tables), stage
 
 
-@pytest.mark.slow
+@pytest.mark.slow(140)
 @pytest.mark.timeout(1200)
 def test_stricter_masks_redo_the_segments_and_fewer_saes_then_give_the_tables_of_a_study_killed_in_every_stage(
     copy, forks, launch, tmp_path
@@ -112,7 +112,7 @@ def test_stricter_masks_redo_the_segments_and_fewer_saes_then_give_the_tables_of
     assert weights[0] == weights[1]
 
 
-@pytest.mark.slow
+@pytest.mark.slow(30)
 def test_a_bar_of_the_labels_touches_no_image_and_killed_runs_resume(copy, launch, forks):
     before = stamps(copy)
     settings = ["--root", str(copy), "--set", "labels.assign_iou=0.1"]

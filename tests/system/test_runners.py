@@ -25,7 +25,7 @@ pytestmark = pytest.mark.system
 ENDED = {"COMPLETED", "FAILED", "CRASHED"}
 
 
-@pytest.mark.slow
+@pytest.mark.slow(90)
 @pytest.mark.timeout(1200)
 def test_a_dask_cluster_gives_the_same_tables_though_a_worker_is_killed(tiny_study, copy, prefect_home, tmp_path):
     """All but the sampling and the finding, which are by far the slowest and are a shard's work like the segmenting."""
@@ -134,7 +134,7 @@ def prefect_api(new_home):
         _stop(process)
 
 
-@pytest.mark.slow
+@pytest.mark.slow(45)
 @pytest.mark.timeout(1200)
 def test_serve_without_a_server_has_its_own_and_an_interruption_leaves_nothing_behind(tmp_path):
     """From a folder with another ``tasks.py``, which no process of ours may run."""
@@ -183,7 +183,7 @@ def _states_in(database: Path) -> dict[str, str]:
         }
 
 
-@pytest.mark.slow
+@pytest.mark.slow(35)
 def test_a_worker_runs_what_prefect_yaml_deploys(prefect_api, tmp_path):
     url, variables = prefect_api
     variables |= {"PREFECT_WORKER_QUERY_SECONDS": "1"}
