@@ -79,7 +79,7 @@ def trained(study: Study, site: Site, change: dict[str, Any]) -> Iterator[tuple[
     """(what was changed, SAE in raw units, k, width, seconds and explained variance) of each member of a change."""
     share = change.get("prompts", 1.0)
     settings = SAESettings.model_validate(
-        {**study.config.sae.model_dump(), "seeds": 1, "frozen_control": False}
+        {**study.config.sae.model_dump(), "seeds": 1, "frozen_control": False, "controls": ()}
         | {key: value for key, value in change.items() if key != "prompts"}
     )
     start, stop = split_range(study, "train")

@@ -3,23 +3,31 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import sqrt
 
 import torch
 from torch import Tensor
 
 from sae.errors import SAEError
+from sae.kinds import FROZEN, FROZEN_ENCODER, SOFT_FROZEN, TRAINED
 from sae.model import SAE, ThresholdSAE, TopKSAE
 from sae.settings import SAESettings
+
+NEAREST = 0.8  # the cosine to its start below which no decoder row of a soft-frozen SAE goes
 
 
 @dataclass(frozen=True)
 class Member:
-    """One SAE of a site: ``n`` latents, ``k`` on, initialised from ``seed``; ``frozen`` keeps the decoder so."""
+    """One SAE of a site: ``n`` latents, ``k`` on, initialised from ``seed``; its ``kind`` says what may move.
+
+    ``trained``: everything. ``frozen``: all but the decoder. ``soft_frozen``: everything, but each decoder row only as
+    far as a cosine of 0.8 to its start (arXiv 2602.14111). ``frozen_encoder``: the decoder alone.
+    """
 
     k: int
     n: int
     seed: int
-    frozen: bool = False
+    kind: str = TRAINED
 
 
 def members_of(settings: SAESettings, d: int, seed: int) -> list[Member]:
@@ -30,16 +38,15 @@ def members_of(settings: SAESettings, d: int, seed: int) -> list[Member]:
         for expansion in settings.expansion
         for k in settings.k
     ]
-    if settings.frozen_control:
-        members += [Member(k, settings.expansion[0] * d, seed, frozen=True) for k in settings.k]
-    return members
+    kinds = (*([FROZEN] if settings.frozen_control else []), *settings.controls)
+    return members + [Member(k, settings.expansion[0] * d, seed, kind) for kind in kinds for k in settings.k]
 
 
 class Stack:
     """S SAEs of one width, trained as one: parameters float32, the encoder stored a row per latent.
 
     ``W_enc`` [S * M, D], ``W_dec`` [S * M, D] (unit rows), ``b`` [S, D]. They work on standardised vectors: centred,
-    with mean square 1 a channel.
+    with mean square 1 a channel. ``start`` [S * M, D] is the decoder as it was drawn; no step changes it.
     """
 
     def __init__(self, d: int, members: list[Member], device: str | torch.device = "cpu") -> None:
@@ -53,9 +60,10 @@ class Stack:
                     f"sae.k is {member.k} but the SAE has only {self.n} latents: lower k or raise sae.expansion"
                 )
         self.W_dec = torch.cat([_unit_rows(self.n, d, member.seed) for member in members]).to(device)
-        self.W_enc = self.W_dec.clone()
+        self.W_enc, self.start = self.W_dec.clone(), self.W_dec.clone()
         self.b = torch.zeros(len(members), d, device=device)  # standardised vectors are centred
-        self.frozen_S = torch.tensor([member.frozen for member in members], device=device)
+        self.frozen_S = torch.tensor([member.kind == FROZEN for member in members], device=device)
+        self.frozen_encoder_S = torch.tensor([member.kind == FROZEN_ENCODER for member in members], device=device)
         for parameter in self.parameters():
             parameter.requires_grad_()
 
@@ -66,10 +74,22 @@ class Stack:
         """Encoder, decoder, bias."""
         return [self.W_enc, self.W_dec, self.b]
 
+    @torch.no_grad()
+    def keep_near_start(self) -> None:
+        """Bring decoder rows of soft-frozen members that have gone too far back onto the cone round their start."""
+        for index, member in enumerate(self.members):
+            if member.kind == SOFT_FROZEN:
+                rows = self.rows(index)
+                self.W_dec[rows] = onto_cone(self.W_dec[rows], self.start[rows])
+
+    def rows(self, index: int) -> slice:
+        """Where the latents of one SAE are in the stacked weights."""
+        return slice(index * self.n, (index + 1) * self.n)
+
     def member(self, index: int, threshold: float | None = None) -> SAE:
         """One SAE of the stack, for standardised vectors; with a threshold, a ``ThresholdSAE``."""
         spec = self.members[index]
-        rows = slice(index * self.n, (index + 1) * self.n)
+        rows = self.rows(index)
         sae: SAE = TopKSAE(self.d, self.n, spec.k)
         if threshold is not None:
             sae = ThresholdSAE(self.d, self.n, spec.k)
@@ -85,6 +105,18 @@ def _unit_rows(n: int, d: int, seed: int) -> Tensor:
     """Random unit concept vectors [n, d]; the encoder starts as their transpose (notes of Gao et al. 2024)."""
     rows = torch.randn(n, d, generator=torch.Generator().manual_seed(seed))
     return rows / rows.norm(dim=1, keepdim=True)
+
+
+def onto_cone(rows_MD: Tensor, start_MD: Tensor) -> Tensor:
+    """Unit rows [M, D], those with a cosine below 0.8 to their start replaced by the nearest unit row that has 0.8.
+
+    That is 0.8 start + 0.6 of the unit vector along the row's part orthogonal to its start. Rows nearer are returned
+    bit for bit; nothing here waits for the device.
+    """
+    cosine_M1 = torch.linalg.vecdot(rows_MD, start_MD)[:, None]
+    across_MD = rows_MD - cosine_M1 * start_MD
+    across_MD = across_MD / across_MD.norm(dim=1, keepdim=True).clamp_min(1e-12)
+    return torch.where(cosine_M1 < NEAREST, NEAREST * start_MD + sqrt(1 - NEAREST**2) * across_MD, rows_MD)
 
 
 def untrained(d: int, member: Member) -> SAE:

@@ -40,6 +40,13 @@ class SAESettings(BaseModel):
         description="Also train each k of the first expansion with its decoder left as initialised: what an encoder "
         "alone achieves with random directions.",
     )
+    controls: tuple[Literal["soft_frozen", "frozen_encoder"], ...] = Field(
+        (),
+        description="Further controls of each k of the first expansion, of the first seed. soft_frozen: everything "
+        "trains, but no concept vector goes below a cosine of 0.8 to its random start (arXiv 2602.14111): what learnt "
+        "directions add. frozen_encoder: the decoder alone trains: what a learnt encoder adds. Each costs one more "
+        "SAE of the stack: its training, labels, layouts and rows of the bench.",
+    )
     across_time: bool = Field(
         False,
         description="Also train one SAE per (block, conditioning, k) on all times together, so that a CID means the "
@@ -95,6 +102,13 @@ class SAESettings(BaseModel):
         if not values or min(values) < 1 or len(set(values)) != len(values):
             raise ValueError(f"sae.{info.field_name} must be distinct positive numbers, got {list(values)}")
         return values
+
+    @field_validator("controls")
+    @classmethod
+    def _named_once(cls, kinds: tuple[str, ...]) -> tuple[str, ...]:
+        if len(set(kinds)) != len(kinds):
+            raise ValueError(f"sae.controls names a control twice: {list(kinds)}")
+        return kinds
 
     @field_validator("matryoshka")
     @classmethod

@@ -72,6 +72,7 @@ def train_step(state: TrainState, x_ND: Tensor, settings: SAESettings, lr: float
     state.optimizer.zero_grad(set_to_none=True)
     with torch.no_grad():
         stack.W_dec.div_(stack.W_dec.norm(dim=1, keepdim=True).clamp_min_(1e-12))
+        stack.keep_near_start()
         l0_S = _count_firing(state, chosen, values_E, len(x_ND))
     state.step += 1
     return StepFigures(_squares(error_SND, len(stack)) / x_ND.numel(), aux_S.detach(), l0_S, norm_S)
@@ -143,12 +144,15 @@ def shape_gradients(stack: Stack, clip: float) -> Tensor:
     along_M = torch.linalg.vecdot(dec, stack.W_dec)
     square_S = (_squares(dec, stacked) - along_M.view(stacked, -1).square().sum(1)).clamp_min_(0)
     square_S.masked_fill_(stack.frozen_S, 0)
-    norm_S = (square_S + _squares(enc, stacked) + bias.square().sum(1)).sqrt()
+    enc_S = _squares(enc, stacked).masked_fill_(stack.frozen_encoder_S, 0)
+    bias_S = bias.square().sum(1).masked_fill_(stack.frozen_encoder_S, 0)
+    norm_S = (square_S + enc_S + bias_S).sqrt()
     factor_S = (clip / norm_S.clamp_min(1e-12)).clamp_max(1.0)
     of_decoder_M = factor_S.masked_fill(stack.frozen_S, 0).repeat_interleave(stack.n, output_size=len(dec))
     dec.mul_(of_decoder_M[:, None]).addcmul_(stack.W_dec, (-along_M * of_decoder_M)[:, None])
-    enc.view(stacked, -1).mul_(factor_S[:, None])
-    bias.mul_(factor_S[:, None])
+    of_encoder_S = factor_S.masked_fill(stack.frozen_encoder_S, 0)
+    enc.view(stacked, -1).mul_(of_encoder_S[:, None])
+    bias.mul_(of_encoder_S[:, None])
     return norm_S
 
 

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from sae.checkpoint import History, RunPaths, load_checkpoint, save_checkpoint, write_log
 from sae.errors import SAEError
+from sae.kinds import TRAINED
 from sae.members import Member, Stack
 from sae.memory import freed_memory_kept
 from sae.model import SAE
@@ -167,10 +168,12 @@ class _Run:
 
 def _identity(settings: SAESettings, members: list[Member], seed: int, source: BatchSource) -> dict[str, object]:
     """What a checkpoint must agree with to be resumed."""
-    kept = settings.model_dump(mode="json", exclude={"k", "expansion", "seeds", "frozen_control", "checkpoint_every"})
+    kept = settings.model_dump(
+        mode="json", exclude={"k", "expansion", "seeds", "frozen_control", "controls", "checkpoint_every"}
+    )
     if kept["buffer_gb"] is None:
         del kept["buffer_gb"]  # checkpoints from before the setting do not name it
-    named = [f"k={m.k} n={m.n} seed={m.seed}{' frozen' if m.frozen else ''}" for m in members]
+    named = [f"k={m.k} n={m.n} seed={m.seed}{'' if m.kind == TRAINED else f' {m.kind}'}" for m in members]
     return {**kept, "members": named, "seed": seed, "data": source.digest()}
 
 

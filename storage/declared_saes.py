@@ -19,7 +19,9 @@ TABLES = (
             column(
                 "kind",
                 TEXT,
-                "trained, untrained (as initialised), frozen (only the encoder trained) or shared (of all times).",
+                "trained, untrained (as initialised), frozen (only the encoder trained), soft_frozen (concept vectors "
+                "kept within a cosine of 0.8 of their start), frozen_encoder (only the decoder trained) or shared (of "
+                "all times).",
             ),
             column("explained_variance", FLOAT64, "1 - fvu, at most 1, over the dictionary split."),
             column(

@@ -25,7 +25,7 @@ from study.devices import device_of
 from study.errors import StudyError
 from study.paths import split_range, unit_name
 from study.reading import cell_colours, label_areas
-from study.saes import FROZEN, SHARED, TRAINED
+from study.saes import SHARED, TRAINED
 from study.store import store_of
 from study.study import Study
 
@@ -81,13 +81,13 @@ class AtSite:
         return cell_colours(self.study, start, stop, self.grid)
 
     def member_folder(self, member: Member) -> Path:
-        """``k<k>/`` for a dictionary; below it ``x<expansion>``, ``seed<seed>`` and ``frozen`` for the others."""
+        """``k<k>/`` for a dictionary; below it ``x<expansion>``, ``seed<seed>`` and a control's kind for the others."""
         folder = self.folder / f"k{member.k}"
         if member.n != self.study.config.sae.expansion[0] * self.channels:
             folder = folder / f"x{member.n // self.channels}"
         if member.seed != self.study.config.seed:
             folder = folder / f"seed{member.seed}"
-        return folder / FROZEN if member.frozen else folder
+        return folder if member.kind == TRAINED else folder / member.kind
 
 
 class Dictionary(AtSite):

@@ -26,6 +26,7 @@ APART = ("name", "run")  # a study's name and how it is executed change no resul
 ADDED: dict[str, Any] = {
     "sampling.train_images": True,
     "sae.buffer_gb": None,
+    "sae.controls": [],  # a list, as study.yaml has it
     "interventions.spatial_block": None,
     "interventions.global_block": None,
 }

@@ -166,7 +166,7 @@ _STAGES = (
         "train",
         "tasks.curves:train_site",
         units.saes_by_site,
-        reads=(*_TRAINING, "sae.seeds", "sae.frozen_control"),
+        reads=(*_TRAINING, "sae.seeds", "sae.frozen_control", "sae.controls"),
         after={"collect": of_splits("train", "dictionary")},
         replaces=True,
     ),

@@ -10,6 +10,7 @@ from prefect import get_run_logger
 from prefect.artifacts import create_markdown_artifact
 
 from sae.checkpoint import History
+from sae.kinds import TRAINED
 from sae.members import Member
 from storage.site import Site
 from study.errors import StudyError
@@ -59,8 +60,8 @@ def artifact_key(name: str) -> str:
 
 
 def member_name(member: Member) -> str:
-    """``k10``, with width, seed and ``frozen`` where it takes them to tell members apart."""
-    return f"k{member.k} n{member.n} seed{member.seed}" + (" frozen" if member.frozen else "")
+    """``k10 n256 seed0``, and a control's kind."""
+    return f"k{member.k} n{member.n} seed{member.seed}" + ("" if member.kind == TRAINED else f" {member.kind}")
 
 
 def curve_markdown(name: str, step: int, total: int, history: History) -> str:

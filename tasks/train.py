@@ -1,7 +1,7 @@
 """Training: every SAE of a site from one read of its activations, with metrics and controls.
 
-A site's members are its dictionaries (one a k), further widths and seeds, and the frozen controls; they are trained
-stacked. The untrained control needs no step.
+A site's members are its dictionaries (one a k), further widths and seeds, and the controls that train with a part held
+at its start; they are trained stacked. The untrained control needs no step.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from study.paths import (
     unit_name,
 )
 from study.publish import lacking, publish
-from study.saes import FROZEN, SHARED, TRAINED, UNTRAINED
+from study.saes import SHARED, TRAINED, UNTRAINED
 from study.study import Study
 
 LOG, STATISTICS = "log.jsonl", "statistics.safetensors"
@@ -65,7 +65,7 @@ def train_site(study: Study, site: Site, on_progress: Progress | None = None) ->
     paths = site_paths(here, members)
     data, seed = Standardised(source, statistics), study.config.seed
     result = train(data, study.config.sae, members, seed, paths, on_progress, here.device)
-    saes = {(kind_of(member), member): sae for member, sae in result.saes.items()}
+    saes = {(member.kind, member): sae for member, sae in result.saes.items()}
     saes |= {(UNTRAINED, m): untrained(source.d, m) for m in dictionaries(study, members)}
     for sae in saes.values():
         fold(sae, statistics.mean, statistics.scale)
@@ -103,12 +103,7 @@ def sweep_checkpoints(study: Study) -> None:
 def dictionaries(study: Study, members: list[Member]) -> list[Member]:
     """The members that later stages use: first width, first seed, trained."""
     width = members[0].n  # members_of lists the dictionaries first
-    return [m for m in members if (m.n, m.seed, m.frozen) == (width, study.config.seed, False)]
-
-
-def kind_of(member: Member) -> str:
-    """The ``kind`` of a trained member's rows."""
-    return FROZEN if member.frozen else TRAINED
+    return [m for m in members if (m.n, m.seed, m.kind) == (width, study.config.seed, TRAINED)]
 
 
 def _save_and_measure(

@@ -9,13 +9,14 @@ import torch
 class DenseReference:
     """One SAE in training. Weights [D, M], [M, D], [D]; ``since_fired`` [M] counts vectors."""
 
-    def __init__(self, w_enc, w_dec, b, k, settings, frozen=False):
+    def __init__(self, w_enc, w_dec, b, k, settings, kind="trained"):
         self.params = [torch.nn.Parameter(p.detach().clone()) for p in (w_enc, w_dec, b)]
-        self.k, self.settings, self.frozen = k, settings, frozen
+        self.k, self.settings, self.kind = k, settings, kind
+        self.start = w_dec.detach().clone()
         self.adam = torch.optim.Adam(self.params, lr=1.0, eps=settings.adam_eps, fused=False, foreach=False)
         self.since_fired = torch.zeros(w_dec.shape[0], dtype=torch.int64)
         self.dead_at_look = torch.zeros(w_dec.shape[0], dtype=torch.bool)
-        self.steps = self.steps_with_dead = 0
+        self.steps = self.steps_with_dead = self.brought_back = 0
 
     def codes(self, pre):
         if self.settings.variant == "topk":
@@ -45,12 +46,18 @@ class DenseReference:
         loss.backward()
         with torch.no_grad():
             w_dec.grad -= (w_dec.grad * w_dec).sum(1, keepdim=True) * w_dec
-            if self.frozen:
-                w_dec.grad.zero_()
+            for held in {"frozen": [w_dec], "frozen_encoder": [w_enc, b]}.get(self.kind, []):
+                held.grad.zero_()
             torch.nn.utils.clip_grad_norm_(self.params, self.settings.clip)
             self.adam.param_groups[0]["lr"] = lr
             self.adam.step()
             w_dec /= w_dec.norm(dim=1, keepdim=True)
+            for row, start in zip(w_dec, self.start, strict=True):
+                cosine = row @ start
+                if self.kind == "soft_frozen" and cosine < 0.8:
+                    across = row - cosine * start
+                    row.copy_(0.8 * start + 0.6 * across / across.norm())
+                    self.brought_back += 1
             self.since_fired += len(x)
             self.since_fired[(z > 0).any(0)] = 0
         self.steps += 1

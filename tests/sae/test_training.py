@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 
 from sae.checkpoint import RunPaths
 from sae.errors import SAEError
+from sae.kinds import FROZEN
 from sae.members import Member, Stack, fold, members_of, untrained
 from sae.metrics import evaluate, stability
 from sae.settings import SAESettings
@@ -41,7 +42,7 @@ def place(folder, members):
 @pytest.mark.slow
 def test_training_beats_both_controls_and_recovers_directions():
     source = Synthetic(16, 6000, seed=0)
-    trained, frozen = Member(3, 32, 0), Member(3, 32, 0, frozen=True)
+    trained, frozen = Member(3, 32, 0), Member(3, 32, 0, FROZEN)
     saes = train_on(source, SETTINGS, [trained, frozen]).saes
     learned = torch.nn.functional.normalize(saes[trained].concept_vectors(), dim=1)
     assert (learned @ source.dictionary.T).max(0).values.median() > 0.9
@@ -74,12 +75,15 @@ def test_a_matryoshka_prefix_reconstructs_better_than_a_plain_one():
     assert scores[0.25, 1.0] > scores[()] + 0.1, scores
 
 
-def test_the_members_of_a_site_are_every_k_width_and_seed_and_the_frozen_controls():
-    settings = SAESettings(k=(10, 20), expansion=(4, 8), seeds=2)
+def test_the_members_of_a_site_are_every_k_width_and_seed_and_the_controls():
+    controls = ("frozen_encoder", "soft_frozen")
+    settings = SAESettings(k=(10, 20), expansion=(4, 8), seeds=2, controls=controls)
     members = members_of(settings, d=32, seed=7)
-    assert len(members) == 2 * 2 * 2 + 2 and len(set(members)) == len(members)
+    assert len(members) == 2 * 2 * 2 + 3 * 2 and len(set(members)) == len(members)
     assert members[:2] == [Member(10, 128, 7), Member(20, 128, 7)]
-    assert {m.seed for m in members} == {7, 8} and [m.k for m in members if m.frozen] == [10, 20]
+    assert {m.seed for m in members} == {7, 8} and [m.k for m in members if m.kind == FROZEN] == [10, 20]
+    for kind in controls:
+        assert [m for m in members if m.kind == kind] == [Member(10, 128, 7, kind), Member(20, 128, 7, kind)]
     assert SAESettings(expansion=4).expansion == (4,)
 
 
@@ -174,6 +178,8 @@ class TestBadInput:
             ({"k": [0]}, "sae.k must be distinct positive"),
             ({"k": [4, 4]}, "sae.k must be distinct positive"),
             ({"expansion": []}, "sae.expansion must be distinct positive"),
+            ({"controls": ["soft_frozen", "soft_frozen"]}, "names a control twice"),
+            ({"controls": ["untrained"]}, "soft_frozen"),
             ({"matryoshka": [0.5, 0.25, 1]}, "must ascend"),
             ({"matryoshka": [0.5]}, "must ascend"),
             ({"warmup_fraction": 0.6, "decay_fraction": 0.6}, "no plateau"),

@@ -73,7 +73,9 @@ def test_the_names_and_folders_are_those_of_the_contract(study):
         (Member(4, 8, 0), "k4"),
         (Member(8, 32, 0), "k8/x8"),
         (Member(4, 8, 1), "k4/seed1"),
-        (Member(4, 32, 2, frozen=True), "k4/x8/seed2/frozen"),
+        (Member(4, 32, 2, "frozen"), "k4/x8/seed2/frozen"),
+        (Member(4, 8, 0, "soft_frozen"), "k4/soft_frozen"),
+        (Member(4, 8, 0, "frozen_encoder"), "k4/frozen_encoder"),
     ],
 )
 def test_every_member_has_a_folder_of_its_own(study, member, below):

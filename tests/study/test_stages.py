@@ -180,7 +180,7 @@ def study_from_before(root, key):
 
 
 # Values of settings whose default is the legacy value.
-OTHER = {"interventions.spatial_block": "up", "interventions.global_block": "up"}
+OTHER = {"interventions.spatial_block": "up", "interventions.global_block": "up", "sae.controls": ["soft_frozen"]}
 
 
 @pytest.mark.parametrize("key", hashes.ADDED)

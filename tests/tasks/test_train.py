@@ -28,6 +28,7 @@ from tasks.units import works_of
 from tests.paths import ROOT
 
 SHAPE, PROMPTS = (4, 4, 16), 56
+CONTROLS = "[soft_frozen, frozen_encoder]"
 
 
 def study(root, *overrides, batch_size=32):
@@ -52,7 +53,7 @@ def study(root, *overrides, batch_size=32):
 
 @pytest.fixture
 def made(tmp_path):
-    return study(tmp_path, "sae.k=[2, 4]", "sae.expansion=[2, 3]", "sae.epochs=8")
+    return study(tmp_path, "sae.k=[2, 4]", "sae.expansion=[2, 3]", "sae.epochs=8", f"sae.controls={CONTROLS}")
 
 
 def test_a_site_gives_every_sae_its_folder_and_its_row(made):
@@ -60,16 +61,19 @@ def test_a_site_gives_every_sae_its_folder_and_its_row(made):
     train_site(made, site)
     folder = made.at(site).folder
     found = {str(p.parent.relative_to(folder)) for p in folder.rglob("cfg.json")}
-    per_k = {"", "/untrained", "/frozen", "/seed1", "/x3", "/x3/seed1"}
+    per_k = {"", "/untrained", "/frozen", "/soft_frozen", "/frozen_encoder", "/seed1", "/x3", "/x3/seed1"}
     assert found == {f"k{k}{tail}" for k in (2, 4) for tail in per_k}
     rows = read_table(made.root, "sae_metrics").to_pylist()
     assert len(rows) == len(found)
     by = {(r["k"], r["expansion"], r["seed"], r["kind"]): r for r in rows}
     for k in (2, 4):
         trained, frozen, untrained = (by[k, 2, 0, kind] for kind in ("trained", "frozen", "untrained"))
+        soft, encoder = (by[k, 2, 0, kind] for kind in ("soft_frozen", "frozen_encoder"))
         assert trained["explained_variance"] > frozen["explained_variance"] > untrained["explained_variance"]
         assert trained["l0"] <= k and trained["stability"] is None and 0 < by[k, 2, 1, "trained"]["stability"] < 1
         assert sum(trained["density_histogram"]) == round((1 - trained["dead_fraction"]) * 32)
+        assert trained["explained_variance"] > encoder["explained_variance"] > untrained["explained_variance"]
+        assert frozen["explained_variance"] < soft["explained_variance"] and soft["stability"] is None
         assert untrained["steps"] == 0 and trained["steps"] == frozen["steps"] > 0
     statistics = load_statistics(folder / "statistics.safetensors")
     assert statistics.n_vectors == 16 * 16 and statistics.gamma > 1
@@ -108,7 +112,7 @@ def test_checkpoints_go_when_their_saes_are_published_or_stay_on_request(made):
     site = ("mid", 1.0, "cond")
     train_site(keeping(made), site)
     kept = checkpoints(made)
-    assert [p.name for p in kept].count("checkpoint.json") == 1 and len(kept) == 1 + 10  # one a member
+    assert [p.name for p in kept].count("checkpoint.json") == 1 and len(kept) == 1 + 14  # one a member
     sweep_checkpoints(keeping(made))
     assert checkpoints(made) == kept
     record_path(made.root, "train", "mid/1.00/cond/k4").unlink()
@@ -169,7 +173,7 @@ def test_the_curve_shows_every_sae_and_its_last_row(made, monkeypatch):
     train_site(made, ("mid", 1.0, "cond"), curves.LiveCurves(made, "mid/1.00/cond"))
     key, text = shown[-1]
     assert key == "train-mid-100-cond"
-    for member in (Member(2, 32, 0), Member(4, 32, 0, frozen=True), Member(2, 48, 1)):
+    for member in (Member(2, 32, 0), Member(4, 32, 0, "frozen"), Member(2, 48, 1)):
         assert f"### {curves.member_name(member)}" in text
     assert "step 64 of 64" in text and "| 64 |" in text
 
