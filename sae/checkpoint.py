@@ -39,14 +39,27 @@ class RunPaths:
     folders: Mapping[Member, Path]
 
 
-def save_checkpoint(paths: RunPaths, states: list[TrainState], history: History, identity: dict[str, Any]) -> None:
+@dataclass(frozen=True)
+class Kept:
+    """What a checkpoint holds of the run besides its states: the axes it works in, float32 [D, D], if not channels."""
+
+    axes: Tensor | None
+
+
+def save_checkpoint(
+    paths: RunPaths,
+    states: list[TrainState],
+    history: History,
+    identity: dict[str, Any],
+    axes: Tensor | None = None,
+) -> None:
     """Write every SAE's state, commit, then remove what the commit before named."""
     step = states[0].step
     digests = {}
     for state in states:
         tensors = _tensors(state)
         for index, member in enumerate(state.stack.members):
-            data = save(_part(tensors, state, index))
+            data = save(_part(tensors, state, index) | ({} if axes is None else {"axes": axes}))
             path = _tensor_file(paths, member, step)
             digests[_named(paths, path)] = hashlib.sha256(data).hexdigest()
             write_atomic(path, data)
@@ -63,14 +76,16 @@ def save_checkpoint(paths: RunPaths, states: list[TrainState], history: History,
                 old.unlink()
 
 
-def load_checkpoint(paths: RunPaths, states: list[TrainState], history: History, identity: dict[str, Any]) -> bool:
-    """Fill states and history from the last commit; False, and nothing changed, if there is none.
+def load_checkpoint(
+    paths: RunPaths, states: list[TrainState], history: History, identity: dict[str, Any]
+) -> Kept | None:
+    """Fill states and history from the last commit; None, and nothing changed, if there is none.
 
     The commit vouches for every tensor file, and for itself. Raises ``SAEError`` if the checkpoint is of another
     configuration or damaged.
     """
     if not paths.commit.exists():
-        return False
+        return None
     remedy = "run `concepts repair` on the study, which has this site trained from the start"
     try:
         facts = read_commit(paths.commit)
@@ -88,11 +103,12 @@ def load_checkpoint(paths: RunPaths, states: list[TrainState], history: History,
             f"the checkpoint {paths.commit} is of another configuration ({named}): move it away to train this site "
             "from the start"
         )
+    axes = [file.pop("axes", None) for file in files.values()]
     for state in states:
         _restore(state, [files[member] for member in state.stack.members], step)
     for member, (_, kept) in zip(history, rows, strict=True):
         history[member] = kept
-    return True
+    return Kept(axes[0])
 
 
 def _named(paths: RunPaths, path: Path) -> str:

@@ -49,7 +49,9 @@ class Stack:
     with mean square 1 a channel. ``start`` [S * M, D] is the decoder as it was drawn; no step changes it.
     """
 
-    def __init__(self, d: int, members: list[Member], device: str | torch.device = "cpu") -> None:
+    def __init__(
+        self, d: int, members: list[Member], device: str | torch.device = "cpu", encoder_start: float = 1.0
+    ) -> None:
         widths = {member.n for member in members}
         if len(widths) != 1:
             raise ValueError(f"a stack holds SAEs of one width, got {sorted(widths)}")
@@ -61,6 +63,9 @@ class Stack:
                 )
         self.W_dec = torch.cat([_unit_rows(self.n, d, member.seed) for member in members]).to(device)
         self.W_enc, self.start = self.W_dec.clone(), self.W_dec.clone()
+        for index, member in enumerate(members):
+            if member.kind != FROZEN_ENCODER:  # which could never grow to the length that unit concept vectors need
+                self.W_enc[self.rows(index)] *= encoder_start
         self.b = torch.zeros(len(members), d, device=device)  # standardised vectors are centred
         self.frozen_S = torch.tensor([member.kind == FROZEN for member in members], device=device)
         self.frozen_encoder_S = torch.tensor([member.kind == FROZEN_ENCODER for member in members], device=device)
@@ -73,6 +78,12 @@ class Stack:
     def parameters(self) -> list[Tensor]:
         """Encoder, decoder, bias."""
         return [self.W_enc, self.W_dec, self.b]
+
+    @torch.no_grad()
+    def turn(self, axes_DD: Tensor, start_only: bool = False) -> None:
+        """Express the start and, unless they are so already, all weights in other axes: D unit rows."""
+        for tensor in (self.start, *([] if start_only else self.parameters())):
+            tensor.copy_(tensor @ axes_DD.T)
 
     @torch.no_grad()
     def keep_near_start(self) -> None:
@@ -119,8 +130,17 @@ def onto_cone(rows_MD: Tensor, start_MD: Tensor) -> Tensor:
     return torch.where(cosine_M1 < NEAREST, NEAREST * start_MD + sqrt(1 - NEAREST**2) * across_MD, rows_MD)
 
 
+@torch.no_grad()
+def turned_back(sae: SAE, axes_DD: Tensor) -> SAE:
+    """An SAE of x expressed in ``axes_DD`` (unit rows) turned, in place, into one of x itself. Returns it."""
+    sae.W_enc.copy_(axes_DD.T @ sae.W_enc)
+    sae.W_dec.copy_(sae.W_dec @ axes_DD)
+    sae.b_dec.copy_(sae.b_dec @ axes_DD)
+    return sae
+
+
 def untrained(d: int, member: Member) -> SAE:
-    """The control: a member as it is initialised, for standardised vectors, without a step of training."""
+    """The control: the decoder as it is drawn, read by its transpose, for standardised vectors, without a step."""
     return Stack(d, [member]).member(0)
 
 

@@ -68,6 +68,29 @@ class SAESettings(BaseModel):
     batch_size: int = Field(4096, ge=1, description="Vectors a step, mixed across images.")
     lr: float = Field(1e-4, gt=0, description="Adam's learning rate at its plateau.")
     epochs: int = Field(1, ge=1, description="Passes over the train split; the paper's one is enough at 200k prompts.")
+    vectors: int | None = Field(
+        None,
+        ge=1,
+        description="Vectors of each site that an SAE sees, in as many passes as that takes: blocks of different size "
+        "then train equally long. Empty: `epochs` passes, whatever they hold.",
+    )
+    axes: Literal["channels", "principal"] = Field(
+        "channels",
+        description="Axes that Adam's step sizes belong to. principal: the principal axes of the first 32,768 vectors; "
+        "the same SAEs are possible, but directions of little variance no longer wait for those of much. On the "
+        "miniature fewer latents die and dictionaries leave their start sooner (docs/bench.md). channels: the usual.",
+    )
+    encoder_start: float = Field(
+        1.0,
+        gt=0,
+        description="Length of the encoder's rows at the start, where they are the decoder's. On the miniature two "
+        "seeds agree better below 1, where directions grow from what the vectors share before they compete.",
+    )
+    adam_betas: tuple[float, float] = Field(
+        (0.9, 0.999),
+        description="How slowly Adam forgets gradients and their squares. A run of a few hundred steps is over before "
+        "0.999 has forgotten its first ones; 0.99 suits it.",
+    )
     warmup_fraction: float = Field(0.05, ge=0, lt=1, description="Share of the steps with a rising learning rate.")
     decay_fraction: float = Field(0.2, ge=0, lt=1, description="Share of the steps, at the end, with a linear decay.")
     clip: float = Field(1.0, gt=0, description="Largest norm of one SAE's gradient; the loss is the share unexplained.")
@@ -90,6 +113,10 @@ class SAESettings(BaseModel):
         "the hardware multiplies bfloat16 (GPUs, recent server CPUs), slower elsewhere.",
     )
     checkpoint_every: int = Field(500, ge=1, description="Steps between checkpoints; a kill loses at most these.")
+
+    def steps(self, per_epoch: int, sites: int = 1) -> int:
+        """Steps of a run of ``per_epoch`` a pass: ``epochs`` passes, or as many as show ``vectors`` of each site."""
+        return self.epochs * per_epoch if self.vectors is None else max(1, self.vectors * sites // self.batch_size)
 
     @field_validator("expansion", mode="before")
     @classmethod
@@ -118,6 +145,21 @@ class SAESettings(BaseModel):
                 f"sae.matryoshka must ascend from above 0 to 1, such as [0.0625, 0.25, 1], got {list(shares)}"
             )
         return shares
+
+    @field_validator("adam_betas")
+    @classmethod
+    def _betas(cls, betas: tuple[float, float]) -> tuple[float, float]:
+        if not all(0 <= beta < 1 for beta in betas):
+            raise ValueError(f"sae.adam_betas must be two numbers from 0 to below 1, got {list(betas)}")
+        return betas
+
+    @model_validator(mode="after")
+    def _one_length(self) -> SAESettings:
+        if self.vectors is not None and self.epochs != 1:
+            raise ValueError(
+                f"sae.vectors {self.vectors} and sae.epochs {self.epochs} both say how long to train: leave one out"
+            )
+        return self
 
     @model_validator(mode="after")
     def _schedule_fits(self) -> SAESettings:

@@ -39,9 +39,10 @@ class VectorSource(Protocol):
 
 
 class BatchSource(Protocol):
-    """What a training run reads: standardised batches, float32 [batch_size, d]."""
+    """What a training run reads: standardised batches, float32 [batch_size, d], of so many sites together."""
 
     d: int
+    sites: int
 
     def n_batches(self, batch_size: int) -> int:
         """Whole batches in one epoch."""
@@ -142,6 +143,8 @@ def load_statistics(path: Path) -> Statistics | None:
 class Standardised:
     """(x - mean) * scale of a source's vectors: a ``BatchSource``."""
 
+    sites = 1
+
     def __init__(self, source: VectorSource, statistics: Statistics) -> None:
         self.source, self.statistics, self.d = source, statistics, source.d
 
@@ -164,7 +167,7 @@ class EqualShares:
     """Several sources as one, an equal share of every batch from each: what one SAE over all times trains on."""
 
     def __init__(self, sources: list[Standardised]) -> None:
-        self.sources, self.d = sources, sources[0].d
+        self.sources, self.d, self.sites = sources, sources[0].d, len(sources)
 
     def _shares(self, batch_size: int) -> list[int]:
         count = len(self.sources)

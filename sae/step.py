@@ -40,8 +40,9 @@ class TrainState:
 
     def __init__(self, stack: Stack, settings: SAESettings) -> None:
         self.stack = stack
-        fused = torch.optim.Adam(stack.parameters(), lr=settings.lr, eps=settings.adam_eps, fused=True)
-        self.optimizer = fused
+        self.optimizer = torch.optim.Adam(
+            stack.parameters(), lr=settings.lr, betas=settings.adam_betas, eps=settings.adam_eps, fused=True
+        )
         device = stack.W_enc.device
         self.since_fired = torch.zeros(len(stack) * stack.n, dtype=torch.int64, device=device)
         self.dead = [torch.empty(0, dtype=torch.int64, device=device) for _ in stack.members]

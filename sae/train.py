@@ -9,14 +9,16 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import count, islice
 
 import torch
 from torch import Tensor
 
+from sae.axes import axes_of
 from sae.checkpoint import History, RunPaths, load_checkpoint, save_checkpoint, write_log
 from sae.errors import SAEError
 from sae.kinds import TRAINED
-from sae.members import Member, Stack
+from sae.members import Member, Stack, turned_back
 from sae.memory import freed_memory_kept
 from sae.model import SAE
 from sae.selection import batch_thresholds
@@ -26,6 +28,14 @@ from sae.step import StepFigures, TrainState, train_step
 
 LOG_POINTS = 100  # rows of a training log, whatever the number of steps
 THRESHOLD_BATCHES = 32
+# Settings that came later -> the value under which everything is as it was before.
+LEGACY = {
+    "buffer_gb": None,
+    "vectors": None,
+    "axes": "channels",
+    "encoder_start": 1.0,
+    "adam_betas": [0.9, 0.999],
+}
 
 
 @dataclass(frozen=True)
@@ -52,7 +62,7 @@ def train(
     on_progress: Callable[[int, int, History], None] | None = None,
     device: str = "cpu",
 ) -> Trained:
-    """Train the members on ``settings.epochs`` passes over standardised vectors; ``seed`` fixes the data's order.
+    """Train the members on standardised vectors; ``seed`` fixes the data's order, the settings how many are seen.
 
     With ``paths`` the run is checkpointed and continues what it finds there. ``on_progress(step, steps, history)`` is
     called at each row of the log. Raises ``SAEError`` if the source has fewer vectors than one batch, if a checkpoint
@@ -67,22 +77,16 @@ def train(
     run = _Run(source, settings, members, seed, paths, device)
     clock = _Clock()
     with freed_memory_kept():
-        for batch in clock.watch(prefetched(_batches_from(source, settings, seed, run.step, per_epoch))):
-            run.advance(batch.to(device, non_blocking=True), per_epoch * settings.epochs, on_progress)
+        for batch in clock.watch(prefetched(run.batches())):
+            run.advance(batch.to(device, non_blocking=True), on_progress)
     return Trained(
-        saes=run.finished(per_epoch),
+        saes=run.finished(),
         steps=run.step,
         n_vectors=run.step * settings.batch_size,
         history=run.history,
         seconds=clock.total,
         waited=clock.waited / max(clock.total, 1e-9),
     )
-
-
-def _batches_from(source: BatchSource, settings: SAESettings, seed: int, step: int, per_epoch: int) -> Iterator[Tensor]:
-    for epoch in range(step // per_epoch, settings.epochs):
-        skip = step % per_epoch if epoch == step // per_epoch else 0
-        yield from source.batches(settings.batch_size, seed, epoch, skip)
 
 
 def learning_rate(settings: SAESettings, step: int, total: int) -> float:
@@ -107,21 +111,43 @@ class _Run:
         device: str,
     ) -> None:
         widths = sorted({member.n for member in members})
-        stacks = [Stack(source.d, [m for m in members if m.n == width], device) for width in widths]
+        stacks = [
+            Stack(source.d, [m for m in members if m.n == width], device, settings.encoder_start) for width in widths
+        ]
         self.source, self.settings, self.members, self.seed = source, settings, members, seed
+        self.per_epoch = source.n_batches(settings.batch_size)
+        self.total = settings.steps(self.per_epoch, source.sites)
         self.states = [TrainState(stack, settings) for stack in stacks]
         self.history: History = {member: [] for member in members}
         self.paths = paths
         self.identity = _identity(settings, members, seed, source)
-        if paths:
-            load_checkpoint(paths, self.states, self.history, self.identity)
+        kept = load_checkpoint(paths, self.states, self.history, self.identity) if paths else None
+        self.axes = kept.axes if kept else axes_of(source, settings, seed)
+        if self.axes is not None:
+            for stack in stacks:
+                stack.turn(self.axes.to(device), start_only=bool(kept))
 
     @property
     def step(self) -> int:
         return self.states[0].step
 
-    def advance(self, x_ND: Tensor, total: int, on_progress: Callable[[int, int, History], None] | None) -> None:
+    def batches(self) -> Iterator[Tensor]:
+        """What is left of the run, pass after pass, in its axes."""
+        return islice(self._passes(*divmod(self.step, self.per_epoch)), self.total - self.step)
+
+    def _passes(self, first: int, skip: int) -> Iterator[Tensor]:
+        for epoch in count(first):
+            for batch in self.source.batches(self.settings.batch_size, self.seed, epoch, skip):
+                yield self.turned(batch)
+            skip = 0
+
+    def turned(self, x_ND: Tensor) -> Tensor:
+        """Standardised vectors in the axes that the run works in."""
+        return x_ND if self.axes is None else x_ND @ self.axes.T
+
+    def advance(self, x_ND: Tensor, on_progress: Callable[[int, int, History], None] | None) -> None:
         """One step of every stack, then the log and the checkpoint when they are due."""
+        total = self.total
         lr = learning_rate(self.settings, self.step, total)
         figures = [train_step(state, x_ND, self.settings, lr) for state in self.states]
         last = self.step == total
@@ -130,7 +156,7 @@ class _Run:
             if on_progress:
                 on_progress(self.step, total, self.history)
         if self.paths and (self.step % self.settings.checkpoint_every == 0 or last):
-            save_checkpoint(self.paths, self.states, self.history, self.identity)
+            save_checkpoint(self.paths, self.states, self.history, self.identity, self.axes)
             for member, rows in self.history.items():
                 write_log(self.paths.folders[member] / "log.jsonl", rows)
 
@@ -144,25 +170,27 @@ class _Run:
                 dead = len(state.dead[s]) / member.n
                 self.history[member].append({"step": self.step, "lr": lr, **row, "dead_fraction": dead})
 
-    def finished(self, per_epoch: int) -> dict[Member, SAE]:
-        """The trained SAEs in the members' order."""
+    def finished(self) -> dict[Member, SAE]:
+        """The trained SAEs in the members' order, of standardised vectors in their channels."""
         made = {}
         for state in self.states:
-            thresholds = self._thresholds(state.stack, per_epoch)
+            thresholds = self._thresholds(state.stack)
             for s, member in enumerate(state.stack.members):
-                made[member] = state.stack.member(s, thresholds[s])
+                sae = state.stack.member(s, thresholds[s])
+                made[member] = sae if self.axes is None else turned_back(sae, self.axes)
         return {member: made[member] for member in self.members}
 
     @torch.no_grad()
-    def _thresholds(self, stack: Stack, per_epoch: int) -> list[float] | list[None]:
+    def _thresholds(self, stack: Stack) -> list[float] | list[None]:
         """BatchTopK's threshold at inference: the mean, over batches, of the one that lets k a vector through."""
         if self.settings.variant != "batchtopk":
             return [None] * len(stack)
         lowest = []
-        count = min(THRESHOLD_BATCHES, per_epoch)
-        batches = self.source.batches(self.settings.batch_size, self.seed, self.settings.epochs)
-        for _, batch in zip(range(count), batches, strict=False):
-            lowest.append(batch_thresholds(stack, batch.to(stack.W_enc.device), self.settings.precision))
+        unused = -(-self.total // self.per_epoch)  # the first pass whose order no step has seen
+        batches = self.source.batches(self.settings.batch_size, self.seed, unused)
+        for batch in islice(batches, THRESHOLD_BATCHES):
+            there = self.turned(batch).to(stack.W_enc.device)
+            lowest.append(batch_thresholds(stack, there, self.settings.precision))
         return torch.stack(lowest).mean(0).clamp_min(0).tolist()
 
 
@@ -171,8 +199,9 @@ def _identity(settings: SAESettings, members: list[Member], seed: int, source: B
     kept = settings.model_dump(
         mode="json", exclude={"k", "expansion", "seeds", "frozen_control", "controls", "checkpoint_every"}
     )
-    if kept["buffer_gb"] is None:
-        del kept["buffer_gb"]  # checkpoints from before the setting do not name it
+    for name, legacy in LEGACY.items():  # checkpoints from before a setting do not name it
+        if kept[name] == legacy:
+            del kept[name]
     named = [f"k={m.k} n={m.n} seed={m.seed}{'' if m.kind == TRAINED else f' {m.kind}'}" for m in members]
     return {**kept, "members": named, "seed": seed, "data": source.digest()}
 

@@ -26,6 +26,10 @@ APART = ("name", "run")  # a study's name and how it is executed change no resul
 ADDED: dict[str, Any] = {
     "sampling.train_images": True,
     "sae.buffer_gb": None,
+    "sae.vectors": None,
+    "sae.axes": "channels",
+    "sae.encoder_start": 1.0,
+    "sae.adam_betas": [0.9, 0.999],
     "sae.controls": [],  # a list, as study.yaml has it
     "interventions.spatial_block": None,
     "interventions.global_block": None,

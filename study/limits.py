@@ -45,6 +45,8 @@ LIMITS = {
     "sae.buffer_gb": Limit(10_000, "no machine has more memory to give"),
     "sae.lr": Limit(1, "Adam moves every weight by about that much a step"),
     "sae.epochs": Limit(100_000, "each is a pass over all activations"),
+    "sae.vectors": Limit(10**15, "no study has as many vectors"),
+    "sae.encoder_start": Limit(1000, "every latent would begin with codes a thousand times too large"),
     "sae.dead_after_vectors": Limit(10**15, "no study has as many vectors"),
     "vision.mini.batch_size": Limit(65_536, IN_MEMORY),
     "vision.transformers.batch_size": Limit(4096, IN_MEMORY),

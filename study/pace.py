@@ -108,7 +108,7 @@ def _training(config: StudyConfig, facts: Facts, device: str) -> float:
     sae, seconds = config.sae, 0.0
     sites = len(config.sites.times) * len(config.sites.conditionings)
     for rows, columns, channels in facts.shapes.values():
-        steps = sae.epochs * config.prompts.splits["train"] * rows * columns // sae.batch_size
+        steps = sae.steps(config.prompts.splits["train"] * rows * columns // sae.batch_size)
         members = members_of(sae, channels, config.seed)
         by_width = {n: [m for m in members if m.n == n] for n in {member.n for member in members}}
         seconds += sites * steps * sum(_step(config, channels, group, device) for group in by_width.values())

@@ -121,7 +121,7 @@ _TRAINING = _below(
     "sae",
     *("variant", "matryoshka", "k", "expansion", "batch_size", "lr", "epochs", "warmup_fraction", "decay_fraction"),
     *("clip", "aux_alpha", "aux_k", "dead_after_vectors", "dead_check_every", "adam_eps", "precision"),
-    *("checkpoint_every", "buffer_gb"),
+    *("checkpoint_every", "buffer_gb", "vectors", "axes", "encoder_start", "adam_betas"),
 )
 _VISION = (  # of every step that runs a vision model
     *("vision.backend", "vision.plugin", "vision.mini.path", "vision.mini.batch_size"),

@@ -20,7 +20,9 @@ from sae.members import Member
 from sae.settings import SAESettings
 from tests.sae.synthetic import Synthetic, train_on
 
-SETTINGS = SAESettings(k=(3, 5), batch_size=64, lr=3e-3, epochs=3, dead_after_vectors=500, checkpoint_every=7)
+SETTINGS = SAESettings(
+    k=(3, 5), batch_size=64, lr=3e-3, vectors=9600, axes="principal", dead_after_vectors=500, checkpoint_every=7
+)
 HELD = [Member(3, 32, 0, kind) for kind in (FROZEN, SOFT_FROZEN, FROZEN_ENCODER)]
 MEMBERS = [Member(3, 32, 0), Member(5, 32, 0), Member(3, 64, 0), *HELD]
 STEPS = 150
