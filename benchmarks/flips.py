@@ -29,7 +29,7 @@ from storage.study import read_study
 from storage.tables import read_table
 from study.opening import recorded_study
 from study.repair import plan_repair, repair
-from study.saes import SHARED, TRAINED
+from study.saes import HELD, SHARED, TRAINED
 from study.store import store_of
 from study.study import Study
 from study.verify import inspect_study
@@ -100,7 +100,7 @@ def reader_of(study: Study, name: str) -> Callable[[], Any] | None:
 
 def _weights(study: Study, site: AnySite, below: list[str]) -> Any:
     k, kind = int(below[0][1:]), (below[1] if len(below) > 1 else TRAINED)
-    if kind not in ("untrained", "frozen", SHARED, TRAINED):
+    if kind not in ("untrained", *HELD, SHARED, TRAINED):
         return None  # of a further seed: no stage reads it
     return {key: value.tolist() for key, value in study.at(site, k).sae(kind).state_dict().items()}
 

@@ -17,7 +17,8 @@ CONTROLS = {  # of the column ``control``: what it is called, and its colour
     "random_direction": ("random direction", RED),
     "unedited": ("unedited", GREY),
 }
-KIND_STYLES = {"trained": "-o", "shared": "--s", "frozen": "-.+", "untrained": ":x"}
+CONTROL_STYLES = {"frozen": "-.+", "soft_frozen": "-.^", "frozen_encoder": ":d", "untrained": ":x"}
+KIND_STYLES = {"trained": "-o", "shared": "--s", **CONTROL_STYLES}
 LAYOUT_METHODS = ("concepts", "evidence", "posterior", "position", "shuffled")
 
 
@@ -57,7 +58,7 @@ def explained_variance(rows: list[dict[str, Any]], path: Path) -> Path:
                     for r in rows
                     if (r["conditioning"], r["block"], r["k"], r["kind"]) == (conditioning, block, k, kind)
                 )
-                colour = COLOURS[i % len(COLOURS)] if kind in ("trained", "shared") else GREY
+                colour = GREY if kind in CONTROL_STYLES else COLOURS[i % len(COLOURS)]
                 if line:
                     axis.plot(*zip(*line, strict=True), style, color=colour, ms=4, label=f"k={k}, {kind}")
         axis.set_title(f"{conditioning} {block}")

@@ -89,8 +89,8 @@ TABLES = (
             column(
                 "kind",
                 TEXT,
-                "Which dictionary the concept is of: trained, untrained, frozen, shared, shuffled_decoder, neurons, "
-                "pca or shuffled_positions.",
+                "Which dictionary the concept is of: trained, untrained, frozen, soft_frozen, frozen_encoder, shared, "
+                "shuffled_decoder, neurons, pca or shuffled_positions.",
             ),
             common("cid"),
             common("label"),
@@ -177,8 +177,8 @@ TABLES = (
             column(
                 "kind",
                 TEXT,
-                "Which dictionary: trained, shared, or a control (untrained, frozen, shuffled_decoder, neurons, pca, "
-                "shuffled_positions).",
+                "Which dictionary: trained, shared, or a control (untrained, frozen, soft_frozen, frozen_encoder, "
+                "shuffled_decoder, neurons, pca, shuffled_positions).",
             ),
             column("n_concepts", INT64, "Concepts of the dictionary."),
             column("n_alive", INT64, "Concepts that fire at least once."),
@@ -245,11 +245,17 @@ TABLES = (
     ),
     Table(
         "layout_scores",
-        "How well each label's mask is predicted from one site's codes, beside baselines.",
-        key=(*SITE_KEY, "label", "method"),
+        "How well each label's mask is predicted from one site's codes, beside baselines and controls.",
+        key=(*SITE_KEY, "kind", "label", "method"),
         writers=("layout",),
         columns=(
             *SITE,
+            column(
+                "kind",
+                TEXT,
+                "Whose codes and labels: trained, or those of a control (untrained, frozen, soft_frozen, "
+                "frozen_encoder). position reads neither and stands under trained alone.",
+            ),
             column("label", TEXT, "The label; * is the mean over labels."),
             column(
                 "method",

@@ -137,8 +137,8 @@ TABLES = (
             column(
                 "method",
                 TEXT,
-                "Dictionary or baseline: trained, shared, frozen, untrained, shuffled_decoder, neurons, pca, ica, nmf, "
-                "probe (the supervised ceiling) or the name of yours.",
+                "Dictionary or baseline: trained, shared, frozen, soft_frozen, frozen_encoder, untrained, "
+                "shuffled_decoder, neurons, pca, ica, nmf, probe (the supervised ceiling) or the name of yours.",
             ),
             column("scope", TEXT, "image: is the label in the image; cell: does it cover half of a grid cell."),
             column("kind", TEXT, "Kind of the label, e.g. object, parent or colour; * is all kinds."),

@@ -30,7 +30,7 @@ from vision.types import Backend
 
 T = TypeVar("T")
 CAPTION = "a house and a tree"
-CONTROLS = 5  # encoders that labelling passes the dictionary split through, besides the trained one
+CONTROLS = 5  # encoders that labelling passes the dictionary split through, besides the trained one and sae.controls
 FEW, MORE = 2, 4  # steps of the two samples whose difference is the cost of a step
 
 
@@ -138,7 +138,7 @@ def _encoding(config: StudyConfig, facts: Facts, device: str) -> float:
             sae = Stack(channels, [Member(k, config.sae.expansion[0] * channels, 0)], device).member(0)
             x_ND = torch.randn(rows * columns, channels).to(device)
             one = _timed(partial(_encoded, sae, x_ND))[0]
-            seconds += sites * images * one * (1 + CONTROLS)
+            seconds += sites * images * one * (1 + CONTROLS + len(config.sae.controls))
     return seconds
 
 

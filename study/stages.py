@@ -246,6 +246,7 @@ _STAGES = (
         reads=("layout",),
         after={"label": SAME},
         too={"areas": of_splits(*units.SEGMENTED_SPLITS), "collect": of_splits("layout")},
+        version=2,  # by each control, too: the column kind
     ),
     Stage(
         "calibrate",

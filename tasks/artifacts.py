@@ -41,7 +41,7 @@ def label_artifacts(study: Study) -> dict[str, Any]:
 
 
 def layout_artifacts(study: Study) -> dict[str, Any]:
-    """Pooled layout IoU of every site and method."""
+    """Pooled layout IoU of every site and method, by the dictionary and by its controls."""
     rows = read_table(study.root, "layout_scores", filters=[("label", "==", ALL_LABELS)]).to_pylist()
     _table("layout-scores", rows, "Layout IoU, mean over labels, with 95 % intervals")
     return {}

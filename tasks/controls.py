@@ -4,11 +4,13 @@ Each is an SAE of the trained one's sparsity, so that everything after encoding 
 
 ``untrained``         the SAE as it is drawn, before a step of training
 ``frozen``            trained with its decoder held at random directions (if ``sae.frozen_control`` keeps one)
+``soft_frozen``       trained with each concept vector held near its start (if ``sae.controls`` names it)
+``frozen_encoder``    trained with its encoder held as it was drawn (likewise)
 ``shuffled_decoder``  the trained concept vectors, each with its entries shuffled over the channels, as a tied encoder
 ``neurons``           the block's channels, both signs
 ``pca``               principal directions of the training vectors, both signs
 
-A sixth, ``shuffled_positions``, keeps the trained codes and moves the masks' cells; it is in ``concepts.overlap_pass``.
+One more, ``shuffled_positions``, keeps the trained codes and moves the masks' cells (``concepts.overlap_pass``).
 """
 
 from __future__ import annotations
@@ -27,7 +29,7 @@ from sae.model import SAE
 from storage.vectors import shard_blocks
 from study.at import AtSite, Dictionary
 from study.paths import split_range
-from study.saes import FROZEN, UNTRAINED
+from study.saes import HELD, UNTRAINED
 
 FIT_VECTORS, FIT_SHARDS = 30_000, 8  # a mean and principal directions do not gain from more
 FITS_KEPT = 8  # sites whose fit a process remembers, 6.6 MB each at the paper's width
@@ -35,9 +37,9 @@ FITS_KEPT = 8  # sites whose fit a process remembers, 6.6 MB each at the paper's
 
 def control_encoders(here: Dictionary, sae: SAE) -> Iterator[tuple[str, SAE]]:
     """Every control of one trained SAE by name, each made when it is asked for."""
-    yield UNTRAINED, here.sae(UNTRAINED)
-    if here.has(FROZEN):
-        yield FROZEN, here.sae(FROZEN)
+    for kind in (UNTRAINED, *HELD):
+        if here.has(kind):
+            yield kind, here.sae(kind)
     yield SHUFFLED_DECODER, shuffled_decoder(sae, here.k, here.study.config.seed)
     mean_D, principal_DD = classical_fit(here)
     origin = Path(here.site.path)

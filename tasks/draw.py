@@ -20,7 +20,7 @@ from storage.tables import read_table
 from study.at import Dictionary
 from study.paths import split_range
 from study.reading import images_of, label_masks, prompts_of
-from study.saes import SHARED
+from study.saes import SHARED, TRAINED
 from study.study import Study
 from tasks.layout import Predictor
 
@@ -145,8 +145,8 @@ def shared_maps(study: Study, block: str, k: int, cids: list[int]) -> dict[int, 
 
 
 def _layout_scores(study: Study, path: Path) -> None:
-    k = study.config.sae.k[0]
-    rows = read_table(study.root, "layout_scores", filters=[("label", "==", ALL_LABELS), ("k", "==", k)]).to_pylist()
+    filters = [("kind", "==", TRAINED), ("label", "==", ALL_LABELS), ("k", "==", study.config.sae.k[0])]
+    rows = read_table(study.root, "layout_scores", filters=filters).to_pylist()
     if not rows:
         raise NothingToShow("no label is in enough images of the layout split to be scored")
     draw.layout_scores(rows, path)
@@ -177,7 +177,7 @@ def _layouts(study: Study, path: Path) -> None:
 
 
 def _thresholds(here: Dictionary) -> dict[str, float]:
-    filters = [*here.filters, ("method", "==", "evidence"), ("label", "!=", ALL_LABELS)]
+    filters = [*here.filters, ("kind", "==", TRAINED), ("method", "==", "evidence"), ("label", "!=", ALL_LABELS)]
     rows = read_table(here.study.root, "layout_scores", filters=filters).to_pylist()
     return {row["label"]: row["threshold"] for row in rows}
 

@@ -27,12 +27,12 @@ from study.at import Dictionary
 from study.embedder import label_vectors
 from study.publish import publish
 from study.reading import study_labels
-from study.saes import FROZEN, SHARED, TRAINED, UNTRAINED
+from study.saes import HELD, SHARED, TRAINED, UNTRAINED
 from study.study import Study
 from tasks.controls import control_encoders
 from tasks.overlaps import overlap_sums
 
-WHOLE = (TRAINED, SHARED, UNTRAINED, FROZEN)  # of the other controls only what a rule takes is kept
+WHOLE = (TRAINED, SHARED, UNTRAINED, *HELD)  # of the other controls only what a rule takes is kept
 
 
 def label_concepts(study: Study, site: Site, k: int) -> dict[str, Any]:

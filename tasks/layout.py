@@ -1,6 +1,7 @@
-"""Layout: predict where each label of a prompt will be, from one site's codes, beside baselines and a control.
+"""Layout: predict where each label of a prompt will be, from one site's codes, beside baselines and controls.
 
-What the methods are, and their arithmetic, is in ``concepts.layout``.
+What the methods are, and their arithmetic, is in ``concepts.layout``. All of them are scored with the dictionary, and
+those that read codes again with each control that the study trained, and its own labels.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from concepts.embeddings import centre
-from concepts.layout import Scored, Scorer, fit_labels, layout_rows, predict
+from concepts.layout import BASELINE, Scored, Scorer, fit_labels, layout_rows, predict
 from storage.site import Site
 from storage.tables import read_table
 from study.at import Dictionary
@@ -19,9 +20,11 @@ from study.embedder import label_vectors
 from study.paths import split_range
 from study.publish import publish
 from study.reading import image_area, prompts_of, study_labels
-from study.saes import TRAINED
+from study.saes import HELD, TRAINED, UNTRAINED
 from study.study import Study
 from vision.words import mentions
+
+KINDS = (TRAINED, *HELD, UNTRAINED)  # of which labelling keeps every pair of concept and label that a method reads
 
 
 def score_layout(study: Study, site: Site, k: int) -> dict[str, Any]:
@@ -30,22 +33,28 @@ def score_layout(study: Study, site: Site, k: int) -> dict[str, Any]:
     Only labels that the caption names are predicted, as in the paper.
     """
     here = study.at(site, k)
-    settings, predictor = study.config.layout, Predictor(here)
-    learning, cell_pixels = predictor.scored("dictionary"), predictor.cell_pixels
-    fitted = fit_labels(learning, settings.fit_images, settings.min_images, cell_pixels)
-    predicted = predict(predictor.scored("layout"), fitted, cell_pixels)
-    rows = layout_rows(predicted, fitted, settings.min_images, settings.bootstrap, study.config.seed)
+    rows = [row for kind in KINDS if here.has(kind) for row in kind_rows(here, kind)]
     publish(study, "layout", here.name, {"layout_scores": [here.columns | row for row in rows]})
     labels = {row["label"] for row in rows if row["threshold"] is not None}
     return {**here.columns, "labels": len(labels)}
 
 
-class Predictor:
-    """What a study holds about one (site, k) for predicting layouts."""
+def kind_rows(here: Dictionary, kind: str) -> list[dict[str, Any]]:
+    """The rows of one kind of SAE. The position's, which read no SAE and are the same for all, stand under trained."""
+    settings, predictor = here.study.config.layout, Predictor(here, kind)
+    learning, cell_pixels = predictor.scored("dictionary"), predictor.cell_pixels
+    fitted = fit_labels(learning, settings.fit_images, settings.min_images, cell_pixels)
+    predicted = predict(predictor.scored("layout"), fitted, cell_pixels)
+    rows = layout_rows(predicted, fitted, settings.min_images, settings.bootstrap, here.study.config.seed)
+    return [{"kind": kind, **row} for row in rows if kind == TRAINED or row["method"] != BASELINE]
 
-    def __init__(self, here: Dictionary) -> None:
-        self.here, study = here, here.study
-        self.sae = here.sae()
+
+class Predictor:
+    """What a study holds about one (site, k) for predicting layouts, by its dictionary or by a control."""
+
+    def __init__(self, here: Dictionary, kind: str = TRAINED) -> None:
+        self.here, self.kind, study = here, kind, here.study
+        self.sae = here.sae(kind)
         labels = study_labels(study)
         self.image_area = image_area(study)
         self.cell_pixels = self.image_area // (here.grid[0] * here.grid[1])
@@ -55,7 +64,7 @@ class Predictor:
 
     def _label_columns(self) -> dict[str, np.ndarray]:
         names = ["cid", "label", "precision", "n_hit50"]
-        filters = [*self.here.filters, ("kind", "==", TRAINED)]
+        filters = [*self.here.filters, ("kind", "==", self.kind)]
         labels = read_table(self.here.study.root, "concept_labels", names, filters)
         return {name: labels[name].to_numpy(zero_copy_only=False) for name in names}
 

@@ -15,10 +15,11 @@ from sae.io import load_sae
 from sae.model import SAE
 from study.at import Dictionary
 from study.errors import StudyError
-from study.saes import FROZEN, SHARED, TRAINED, UNTRAINED
+from study.saes import HELD, SHARED, TRAINED, UNTRAINED
 from tasks.controls import fit_vectors
 
-METHODS = (TRAINED, SHARED, FROZEN, UNTRAINED, SHUFFLED_DECODER, NEURONS, PCA, ICA, NMF, PROBE)
+OURS = (TRAINED, SHARED, *HELD, UNTRAINED)
+METHODS = (*OURS, SHUFFLED_DECODER, NEURONS, PCA, ICA, NMF, PROBE)
 
 
 def dictionaries(here: Dictionary, given: dict[str, tuple[str, str]]) -> Iterator[tuple[str, Encode]]:
@@ -26,7 +27,7 @@ def dictionaries(here: Dictionary, given: dict[str, tuple[str, str]]) -> Iterato
 
     ``given`` maps a name to (site path, folder). Raises ``StudyError`` for one that does not fit the site.
     """
-    for kind in (TRAINED, SHARED, FROZEN, UNTRAINED):
+    for kind in OURS:
         if here.has(kind):
             yield kind, sae_features(here.sae(kind))
     seed = here.study.config.seed

@@ -22,7 +22,13 @@ def metrics(value):
         {"block": b, "t": t, "conditioning": "cond", "k": 10, "kind": kind, "explained_variance": value * share}
         for b in ("mid", "up")
         for t in (1.0, 0.5, 0.0)
-        for kind, share in (("trained", 1.0), ("shared", 0.9), ("frozen", 0.5), ("untrained", 0.3))
+        for kind, share in (
+            ("trained", 1.0),
+            ("shared", 0.9),
+            ("frozen", 0.5),
+            ("soft_frozen", 0.7),
+            ("untrained", 0.3),
+        )
     ]
 
 

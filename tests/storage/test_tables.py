@@ -21,6 +21,7 @@ def score(label: str, iou: float, method: str = "concepts") -> dict:
         "t": 1.0,
         "conditioning": "cond",
         "k": 10,
+        "kind": "trained",
         "label": label,
         "method": method,
         "threshold": None,
@@ -215,10 +216,10 @@ def test_columns_and_constants_become_the_rows_that_a_list_would():
     """With a NaN of a column of numbers, but no other value, as null."""
     iou = np.array([0.25, np.nan, -0.0])
     columns = {"n": np.array([3, 1, 2]), "label": ["a", "b", "c"], "iou": iou, "threshold": [None, 0.5, 1.0]}
-    constants = {"method": "concepts", "k": 10, "block": "mid", "t": 0.5, "conditioning": "cond"}
+    constants = {"method": "concepts", "k": 10, "block": "mid", "t": 0.5, "conditioning": "cond", "kind": "trained"}
     table = as_table("layout_scores", columns, {**constants, "iou_ci_low": 0.0, "iou_ci_high": 1.0})
     assert table.schema == SCHEMAS["layout_scores"]
-    shared = {"block": "mid", "t": 0.5, "conditioning": "cond", "k": 10, "method": "concepts"}
+    shared = {"block": "mid", "t": 0.5, "conditioning": "cond", "k": 10, "kind": "trained", "method": "concepts"}
     ends = {"iou_ci_low": 0.0, "iou_ci_high": 1.0}
     expected = [
         {**shared, "label": "a", "threshold": None, "iou": 0.25, **ends, "n": 3},

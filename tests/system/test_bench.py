@@ -11,6 +11,7 @@ from miniature.settings import default_world
 from miniature.truth import write_truth
 from storage.tables import read_table
 from study.errors import StudyError
+from study.saes import HELD
 from study.verify import verify
 from tasks.truth import read_truth
 from tests import glossary
@@ -44,7 +45,7 @@ def test_every_method_is_scored_at_every_site_and_the_table_is_whole(benched):
     sites = {(row["block"], row["t"]) for row in rows}
     assert sites == {("mid", 1.0), ("mid", 0.0), ("up", 1.0), ("up", 0.0)}
     methods = {row["method"] for row in rows}
-    assert methods >= {"trained", "shared", "frozen", "untrained", "neurons", "pca", "ica", "nmf", "probe", "mine"}
+    assert methods >= {"trained", "shared", *HELD, "untrained", "neurons", "pca", "ica", "nmf", "probe", "mine"}
     for row in rows:
         assert 0 <= row["precision_ci_low"] <= row["precision"] <= row["precision_ci_high"] <= 1
         assert 0 <= row["recall_ci_low"] <= row["recall"] <= row["recall_ci_high"] <= 1

@@ -28,7 +28,6 @@ from tasks.units import works_of
 from tests.paths import ROOT
 
 SHAPE, PROMPTS = (4, 4, 16), 56
-CONTROLS = "[soft_frozen, frozen_encoder]"
 
 
 def study(root, *overrides, batch_size=32):
@@ -53,7 +52,7 @@ def study(root, *overrides, batch_size=32):
 
 @pytest.fixture
 def made(tmp_path):
-    return study(tmp_path, "sae.k=[2, 4]", "sae.expansion=[2, 3]", "sae.epochs=8", f"sae.controls={CONTROLS}")
+    return study(tmp_path, "sae.k=[2, 4]", "sae.expansion=[2, 3]", "sae.epochs=8")
 
 
 def test_a_site_gives_every_sae_its_folder_and_its_row(made):
