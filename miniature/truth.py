@@ -128,11 +128,15 @@ def main(arguments: list[str] | None = None) -> int:
     """Command line of the module."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--scenes", type=int, default=1200)
+    parser.add_argument(
+        "--first", type=int, default=FIRST_SCENE, help="seed of the first scene: others for choosing by"
+    )
     parser.add_argument("--out", type=Path, default=Path("runs/truth.parquet"))
     parser.add_argument("--world", type=Path, help="a world file; without it miniature/world.yaml")
     options = parser.parse_args(arguments)
     try:
-        write_truth(options.out, options.scenes, load_world(options.world) if options.world else default_world())
+        world = load_world(options.world) if options.world else default_world()
+        write_truth(options.out, options.scenes, world, options.first)
     except WorldError as error:
         print(f"miniature.truth: {error}", file=sys.stderr)
         return 2
