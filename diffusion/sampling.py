@@ -56,6 +56,10 @@ class Samples:
     activations: dict[Site, np.ndarray] = field(default_factory=dict)
 
 
+# (captions and seeds of a batch, the first step that an edit changes) -> its latents there
+Beginnings = dict[tuple[Any, ...], Tensor]
+
+
 @torch.inference_mode()
 def sample(
     model: DiffusionModel,
@@ -65,11 +69,13 @@ def sample(
     record: SitesToRecord | None = None,
     edits: Sequence[Edit] = (),
     decode: bool = True,
+    beginnings: Beginnings | None = None,
 ) -> Samples:
     """Sample one image per (caption, seed). The noise of an image depends on its seed alone, not on its batch.
 
     Rows with one caption and one seed are sampled once up to the first step that an edit changes: the edits of a late
-    window in many places cost little more than the window itself.
+    window in many places cost little more than the window itself. Given ``beginnings``, the same batch edited again
+    by the same model and settings, as with another strength, starts from what the first run left there.
 
     Raises ``DiffusionError`` on a block that does not exist or a value that is not finite.
     """
@@ -83,9 +89,14 @@ def sample(
     set_steps(scheduler, settings.steps)
     hooks = Hooks(record, settings.steps)
     parting = min((step for step in range(settings.steps) for e in edits if e.active(step, settings.steps)), default=0)
+    known = beginnings if beginnings is not None and not record else {}  # what is recorded has to be passed through
+    batch, begin = (*captions, *seeds, parting), 0
+    if batch in known:
+        latents, begin = known[batch], parting
     with hooks.attached(model, edits):
-        for step, timestep in enumerate(scheduler.timesteps):
+        for step, timestep in enumerate(scheduler.timesteps[begin:], begin):
             if step == parting:
+                known[batch] = latents
                 latents, text = latents[row_of], guidance_states(model, captions)
                 hooks.expand(row_of)
             hooks.step = step

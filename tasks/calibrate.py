@@ -12,6 +12,7 @@ from typing import Any
 from concepts.cases import CONCEPTS, RANDOM
 from concepts.settings import REGIONS
 from concepts.strengths import best_strength, trial_columns
+from diffusion.sampling import Beginnings
 from storage.records import read_record
 from study.publish import publish
 from study.study import Study
@@ -40,10 +41,10 @@ def _try_strengths(study: Study, calibration: Calibration, target: str) -> list[
     if not cases or not cids:
         return []
     before = originals_of(study, cases)
-    rows = []
+    rows, beginnings = [], Beginnings()
     for strength in strengths_of(study, edit.kind):
         outcomes, of_random = (
-            score(study, edit, cases, Editor(study, edit, cids, strength, control).run(cases), before)
+            score(study, edit, cases, Editor(study, edit, cids, strength, control, beginnings).run(cases), before)
             for control in (CONCEPTS, RANDOM)
         )
         tried = {"kind": edit.kind, "window": edit.window, "target": target, "strength": strength}

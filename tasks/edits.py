@@ -11,7 +11,7 @@ from concepts.effects import region_mask
 from concepts.interventions import ConceptEdit, rms_norm
 from diffusion.errors import NotFiniteError
 from diffusion.model import DiffusionModel
-from diffusion.sampling import Edit, sample
+from diffusion.sampling import Beginnings, Edit, sample
 from storage.prompts import hashed_seed
 from storage.tables import read_table
 from study.at import AtSite, Dictionary
@@ -70,10 +70,21 @@ def direction_seed(study: Study, edit: PlannedEdit, case: Case) -> int:
 
 
 class Editor:
-    """Samples cases with one edit: a target's concepts or, as the control, random directions of the same norms."""
+    """Samples cases with one edit: a target's concepts or, as the control, random directions of the same norms.
 
-    def __init__(self, study: Study, planned: PlannedEdit, cids: list[int], strength: float, control: str) -> None:
-        self.study, self.planned = study, planned
+    Editors that are given the same ``beginnings`` share what lies before the window, case by case.
+    """
+
+    def __init__(
+        self,
+        study: Study,
+        planned: PlannedEdit,
+        cids: list[int],
+        strength: float,
+        control: str,
+        beginnings: Beginnings | None = None,
+    ) -> None:
+        self.study, self.planned, self.beginnings = study, planned, beginnings
         self.here = dictionary_of(study, planned)
         self.sae = self.here.sae()
         vectors = self.sae.concept_vectors()
@@ -93,7 +104,8 @@ class Editor:
     def _sample(self, model: DiffusionModel, batch: list[Case]) -> np.ndarray:
         captions, seeds = [c.caption for c in batch], [c.seed for c in batch]
         try:
-            return sample(model, captions, seeds, self.study.config.sampling, edits=[self._edit(batch)]).images
+            edits, settings = [self._edit(batch)], self.study.config.sampling
+            return sample(model, captions, seeds, settings, edits=edits, beginnings=self.beginnings).images
         except NotFiniteError as error:
             raise StudyError(f"prompt {batch[error.row].prompt_id}, edit {self.planned.name}: {error}") from error
 

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from concepts.cases import EDITED, UNEDITED, Case
+from diffusion.sampling import Beginnings
 from storage.images import encode_png
 from study.publish import publish
 from study.study import Study
@@ -29,8 +30,9 @@ def run_edits(study: Study, edit: PlannedEdit) -> dict[str, Any]:
     before = originals_of(study, cases)
     rows = _rows(study, edit, cases, before, before, UNEDITED, len(cids), 0.0)
     if cids and cases:
+        beginnings = Beginnings()
         for control in EDITED:
-            images = Editor(study, edit, cids, strength, control).run(cases)
+            images = Editor(study, edit, cids, strength, control, beginnings).run(cases)
             rows += _rows(study, edit, cases, images, before, control, len(cids), strength)
     publish(study, "intervene", edit.name, {"interventions": rows}, extra={"cids": cids, "cases": len(cases)})
     return {"unit": edit.name, "cids": len(cids), "rows": len(rows)}

@@ -150,3 +150,27 @@ def test_rows_of_one_prompt_are_sampled_once_until_an_edit_parts_them(model):
         for site, values in alone.activations.items():
             assert np.allclose(together.activations[site][i], values[0], atol=2e-2, rtol=1e-2)
     assert np.abs(together.images[0].astype(int) - together.images[2]).max() > 1
+
+
+def test_a_batch_edited_again_starts_where_its_window_begins_and_ends_with_the_same_bits(model):
+    captions, seeds, calls, beginnings = CAPTIONS[:2], [1, 2], [], {}
+
+    def edited(strength, t_high=0.3, seeds=seeds, **more):
+        calls.clear()
+        edit = Edit(BLOCKS["mid"], 0.0, t_high, lambda delta, t: delta + strength)
+        handle = model.unet.register_forward_hook(lambda *_: calls.append(1))
+        made = sample(model, captions, seeds, FEW, edits=[edit], **more)
+        handle.remove()
+        return made.images, len(calls)
+
+    first, steps = edited(1.0, beginnings=beginnings)
+    assert steps == FEW.steps and np.array_equal(first, edited(1.0)[0])
+    again, steps = edited(4.0, beginnings=beginnings)
+    assert steps == 2  # t = 0.25 and 0
+    assert np.array_equal(again, edited(4.0)[0]) and not np.array_equal(again, first)
+    earlier, steps = edited(1.0, t_high=0.6, beginnings=beginnings)
+    assert steps == FEW.steps and np.array_equal(earlier, edited(1.0, t_high=0.6)[0])
+    other, steps = edited(1.0, seeds=[2, 1], beginnings=beginnings)
+    assert steps == FEW.steps and np.array_equal(other, edited(1.0, seeds=[2, 1])[0])
+    record = SitesToRecord({"mid": BLOCKS["mid"]}, (1.0, 0.0))
+    assert edited(4.0, beginnings=beginnings, record=record)[1] == FEW.steps  # t = 1 has to be passed through
