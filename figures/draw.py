@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib import colormaps
+from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 
 from figures.style import BLUE, COLOURS, GREY, RED, bare, in_our_style, panels, save
@@ -67,6 +68,50 @@ def explained_variance(rows: list[dict[str, Any]], path: Path) -> Path:
         axis.set_ylim(min(0, axis.get_ylim()[0]), 100)
     axes[0, 0].set_ylabel("explained variance, %")
     _legend(axes[0, -1], 6.5)
+    return save(figure, path)
+
+
+CURVES = {  # of the rows of ``sae_curves``: what each is called on its axis
+    "explained_variance": "explained variance, held out (%)",
+    "dead_fraction": "dead latents, held out (%)",
+    "init_cosine": "cosine to own start",
+    "stability": "stability between seeds (cosine)",
+}
+TIME_STYLES = ("-", "--", ":", "-.")
+
+
+@in_our_style
+def learning_curves(rows: list[dict[str, Any]], path: Path) -> Path:
+    """Rows {block, t, share, explained_variance, dead_fraction, init_cosine, stability or None}: a line a site.
+
+    ``share`` is the part of the training steps, in [0, 1]. A colour is a block, a style of line a time.
+    """
+    blocks, times = sorted({r["block"] for r in rows}), sorted({r["t"] for r in rows}, reverse=True)
+    figure, axes = panels(1, len(CURVES), figsize=(11.5, 2.7))
+    for axis, (name, called) in zip(axes[0], CURVES.items(), strict=True):
+        scale = 100 if called.endswith("(%)") else 1
+        for i, block in enumerate(blocks):
+            for j, t in enumerate(times):
+                at_site = [r for r in rows if (r["block"], r["t"]) == (block, t) and r[name] is not None]
+                line = sorted((r["share"], scale * r[name]) for r in at_site)
+                if line:
+                    style = TIME_STYLES[j % len(TIME_STYLES)]
+                    axis.plot(*zip(*line, strict=True), style, color=COLOURS[i % len(COLOURS)], lw=1.3)
+        axis.set_title(called)
+        axis.set_xlabel("share of the training steps")
+        # Most happens early, and the points lie there: at their square roots they are apart.
+        axis.set_xscale("function", functions=(np.sqrt, np.square))
+        axis.set_xticks([0, 1 / 16, 1 / 4, 0.6, 1], ["0", "1/16", "1/4", "0.6", "1"])
+        axis.set_xlim(0, 1)
+        lowest = min(0, axis.get_ylim()[0]) if name == "explained_variance" else 0  # before any step it may be below 0
+        axis.set_ylim(lowest, {"explained_variance": 100, "dead_fraction": None}.get(name, 1))
+    handles = [Line2D([], [], color=COLOURS[i % len(COLOURS)], label=block) for i, block in enumerate(blocks)]
+    handles += [
+        Line2D([], [], color="black", ls=TIME_STYLES[j % len(TIME_STYLES)], lw=1.3, label=f"t = {t:g}")
+        for j, t in enumerate(times)
+    ]
+    figure.legend(handles=handles, loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False, fontsize=8)
+    figure.tight_layout()
     return save(figure, path)
 
 

@@ -270,6 +270,8 @@ def _status(options: argparse.Namespace) -> int:
     for table, facts in overview["tables"].items():
         size = f"{facts['rows']:>9} rows  {decimal(facts['bytes']):>10}  {facts['parts']} parts"
         print(f"  {table:<17} {size}{_problem(facts)}")
+    for caution in overview["cautions"]:
+        print(printable(f"caution: {caution}"))
     return 0
 
 

@@ -22,6 +22,7 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from sae.commit import checked_tensors, commit_bytes, read_commit
+from sae.curve import Curves
 from sae.errors import SAEError
 from sae.members import Member
 from sae.step import TrainState
@@ -29,6 +30,20 @@ from storage.atomic import write_atomic
 
 PARAMETERS = ("W_enc", "W_dec", "b")
 History = dict[Member, list[dict[str, float]]]
+
+
+@dataclass(frozen=True)
+class Logs:
+    """What a run has told so far of each member: rows of its training log, rows of its learning curve."""
+
+    history: History
+    curves: Curves
+
+    @classmethod
+    def of(cls, members: Iterable[Member]) -> Logs:
+        """Nothing yet."""
+        known = list(members)
+        return cls({member: [] for member in known}, {member: [] for member in known})
 
 
 @dataclass(frozen=True)
@@ -49,7 +64,7 @@ class Kept:
 def save_checkpoint(
     paths: RunPaths,
     states: list[TrainState],
-    history: History,
+    logs: Logs,
     identity: dict[str, Any],
     axes: Tensor | None = None,
 ) -> None:
@@ -66,7 +81,8 @@ def save_checkpoint(
     facts = {
         "identity": identity,
         "step": step,
-        "history": [[paths.folders[member].name, rows] for member, rows in history.items()],
+        "history": [[paths.folders[member].name, rows] for member, rows in logs.history.items()],
+        "curves": [[paths.folders[member].name, rows] for member, rows in logs.curves.items()],
         "files": digests,
     }
     write_atomic(paths.commit, commit_bytes(facts))
@@ -76,10 +92,8 @@ def save_checkpoint(
                 old.unlink()
 
 
-def load_checkpoint(
-    paths: RunPaths, states: list[TrainState], history: History, identity: dict[str, Any]
-) -> Kept | None:
-    """Fill states and history from the last commit; None, and nothing changed, if there is none.
+def load_checkpoint(paths: RunPaths, states: list[TrainState], logs: Logs, identity: dict[str, Any]) -> Kept | None:
+    """Fill states and logs from the last commit; None, and nothing changed, if there is none.
 
     The commit vouches for every tensor file, and for itself. Raises ``SAEError`` if the checkpoint is of another
     configuration or damaged.
@@ -90,6 +104,7 @@ def load_checkpoint(
     try:
         facts = read_commit(paths.commit)
         step, rows = int(facts["step"]), facts["history"]
+        points = facts.get("curves", [[name, []] for name, _ in rows])  # lacking: of before, when none was measured
         digests = facts.get("files")  # which checkpoints of an earlier version lack
         files = {}
         for member in paths.folders:
@@ -106,8 +121,10 @@ def load_checkpoint(
     axes = [file.pop("axes", None) for file in files.values()]
     for state in states:
         _restore(state, [files[member] for member in state.stack.members], step)
-    for member, (_, kept) in zip(history, rows, strict=True):
-        history[member] = kept
+    for member, (_, kept) in zip(logs.history, rows, strict=True):
+        logs.history[member] = kept
+    for member, (_, kept) in zip(logs.curves, points, strict=True):
+        logs.curves[member] = kept
     return Kept(axes[0])
 
 

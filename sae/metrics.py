@@ -98,8 +98,13 @@ def stability(first_MD: Tensor, second_MD: Tensor) -> float:
 
     1 when both found the same directions in any order. Random directions have about sqrt(2 ln M / D).
     """
-    a = torch.nn.functional.normalize(first_MD.detach().float(), dim=1)
-    b = torch.nn.functional.normalize(second_MD.detach().float(), dim=1)
-    cosine = (a @ b.T).numpy()
+    return float(partner_cosines(first_MD, second_MD).mean())
+
+
+def partner_cosines(first_MD: Tensor, second_MD: Tensor) -> np.ndarray:
+    """Cosine of each concept vector of the first SAE to its partner in that matching, float32 [M] in [-1, 1]."""
+    a = torch.nn.functional.normalize(first_MD.detach().float().cpu(), dim=1)
+    b = torch.nn.functional.normalize(second_MD.detach().float().cpu(), dim=1)
+    cosine = (a @ b.T).clamp(-1, 1).numpy()
     rows, columns = linear_sum_assignment(cosine, maximize=True)
-    return float(cosine[rows, columns].mean())
+    return cosine[rows, columns]  # rows are 0 to M - 1: there are as many of either

@@ -7,7 +7,7 @@ its checkpoint ends with the same bits as one that never stopped.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import count, islice
 
@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 
 from sae.axes import axes_of
-from sae.checkpoint import History, RunPaths, load_checkpoint, save_checkpoint, write_log
+from sae.checkpoint import Logs, RunPaths, load_checkpoint, save_checkpoint, write_log
+from sae.curve import curve_steps, measure_point, sample_digest
 from sae.errors import SAEError
 from sae.kinds import TRAINED
 from sae.members import Member, Stack, turned_back
@@ -36,11 +37,12 @@ LEGACY = {
     "encoder_start": 1.0,
     "adam_betas": [0.9, 0.999],
 }
+Progress = Callable[[int, int, Logs], None]
 
 
 @dataclass(frozen=True)
 class Trained:
-    """SAEs for standardised vectors, in the members' order; steps and vectors seen by each; the training log.
+    """SAEs for standardised vectors, in the members' order; steps and vectors seen by each; the log and the curves.
 
     ``waited`` is the share of this process's time that steps spent waiting for the loader, ``seconds`` that time.
     """
@@ -48,7 +50,7 @@ class Trained:
     saes: dict[Member, SAE]
     steps: int
     n_vectors: int
-    history: History
+    logs: Logs
     seconds: float
     waited: float
 
@@ -59,14 +61,16 @@ def train(
     members: list[Member],
     seed: int,
     paths: RunPaths | None = None,
-    on_progress: Callable[[int, int, History], None] | None = None,
+    on_progress: Progress | None = None,
     device: str = "cpu",
+    samples: Sequence[Tensor] = (),
 ) -> Trained:
     """Train the members on standardised vectors; ``seed`` fixes the data's order, the settings how many are seen.
 
-    With ``paths`` the run is checkpointed and continues what it finds there. ``on_progress(step, steps, history)`` is
-    called at each row of the log. Raises ``SAEError`` if the source has fewer vectors than one batch, if a checkpoint
-    is of another run or damaged, or if the loss stops being finite.
+    With ``paths`` the run is checkpointed and continues what it finds there. ``on_progress(step, steps, logs)`` is
+    called at each row of the log. ``samples`` are held-out standardised vectors, float32 [N, D], of one time each: with
+    them the run has learning curves. Raises ``SAEError`` if the source has fewer vectors than one batch, if a
+    checkpoint is of another run or damaged, or if the loss stops being finite.
     """
     per_epoch = source.n_batches(settings.batch_size)
     if not per_epoch:
@@ -74,7 +78,9 @@ def train(
             f"there are fewer training vectors than sae.batch_size {settings.batch_size}: "
             "lower it or enlarge prompts.splits.train"
         )
-    run = _Run(source, settings, members, seed, paths, device)
+    run = _Run(source, settings, members, seed, paths, device, samples)
+    if run.step == 0:
+        run.add_curve_point()
     clock = _Clock()
     with freed_memory_kept():
         for batch in clock.watch(prefetched(run.batches())):
@@ -83,7 +89,7 @@ def train(
         saes=run.finished(),
         steps=run.step,
         n_vectors=run.step * settings.batch_size,
-        history=run.history,
+        logs=run.logs,
         seconds=clock.total,
         waited=clock.waited / max(clock.total, 1e-9),
     )
@@ -109,6 +115,7 @@ class _Run:
         seed: int,
         paths: RunPaths | None,
         device: str,
+        samples: Sequence[Tensor],
     ) -> None:
         widths = sorted({member.n for member in members})
         stacks = [
@@ -118,14 +125,15 @@ class _Run:
         self.per_epoch = source.n_batches(settings.batch_size)
         self.total = settings.steps(self.per_epoch, source.sites)
         self.states = [TrainState(stack, settings) for stack in stacks]
-        self.history: History = {member: [] for member in members}
+        self.logs = Logs.of(members)
         self.paths = paths
-        self.identity = _identity(settings, members, seed, source)
-        kept = load_checkpoint(paths, self.states, self.history, self.identity) if paths else None
+        self.identity = _identity(settings, members, seed, source, samples)
+        kept = load_checkpoint(paths, self.states, self.logs, self.identity) if paths else None
         self.axes = kept.axes if kept else axes_of(source, settings, seed)
         if self.axes is not None:
             for stack in stacks:
                 stack.turn(self.axes.to(device), start_only=bool(kept))
+        self.samples = [self.turned(x_ND) for x_ND in samples]
 
     @property
     def step(self) -> int:
@@ -145,20 +153,31 @@ class _Run:
         """Standardised vectors in the axes that the run works in."""
         return x_ND if self.axes is None else x_ND @ self.axes.T
 
-    def advance(self, x_ND: Tensor, on_progress: Callable[[int, int, History], None] | None) -> None:
-        """One step of every stack, then the log and the checkpoint when they are due."""
-        total = self.total
-        lr = learning_rate(self.settings, self.step, total)
+    def advance(self, x_ND: Tensor, on_progress: Progress | None) -> None:
+        """One step of every stack, then the curve's point, the log and the checkpoint when they are due."""
+        lr = learning_rate(self.settings, self.step, self.total)
         figures = [train_step(state, x_ND, self.settings, lr) for state in self.states]
-        last = self.step == total
-        if self.step % max(total // LOG_POINTS, 1) == 0 or last:
+        last = self.step == self.total
+        if self.step in curve_steps(self.total):
+            self.add_curve_point()
+        if self.step % max(self.total // LOG_POINTS, 1) == 0 or last:
             self._log(figures, lr)
             if on_progress:
-                on_progress(self.step, total, self.history)
+                on_progress(self.step, self.total, self.logs)
         if self.paths and (self.step % self.settings.checkpoint_every == 0 or last):
-            save_checkpoint(self.paths, self.states, self.history, self.identity, self.axes)
-            for member, rows in self.history.items():
+            save_checkpoint(self.paths, self.states, self.logs, self.identity, self.axes)
+            for member, rows in self.logs.history.items():
                 write_log(self.paths.folders[member] / "log.jsonl", rows)
+
+    def add_curve_point(self) -> None:
+        """Measure every member as it is now; nothing without a sample."""
+        if not self.samples:
+            return
+        stacks, last = [state.stack for state in self.states], self.step == self.total
+        if not all(torch.isfinite(parameter).all() for stack in stacks for parameter in stack.parameters()):
+            raise SAEError(f"training diverged at step {self.step}: lower sae.lr")
+        for member, rows in measure_point(stacks, self.samples, self.settings, self.step, last).items():
+            self.logs.curves[member] += rows
 
     def _log(self, figures: list[StepFigures], lr: float) -> None:
         for state, seen in zip(self.states, figures, strict=True):
@@ -168,7 +187,7 @@ class _Run:
                 if row["fvu"] != row["fvu"] or row["fvu"] == float("inf"):
                     raise SAEError(f"training diverged at step {self.step} (k={member.k}): lower sae.lr")
                 dead = len(state.dead[s]) / member.n
-                self.history[member].append({"step": self.step, "lr": lr, **row, "dead_fraction": dead})
+                self.logs.history[member].append({"step": self.step, "lr": lr, **row, "dead_fraction": dead})
 
     def finished(self) -> dict[Member, SAE]:
         """The trained SAEs in the members' order, of standardised vectors in their channels."""
@@ -194,8 +213,13 @@ class _Run:
         return torch.stack(lowest).mean(0).clamp_min(0).tolist()
 
 
-def _identity(settings: SAESettings, members: list[Member], seed: int, source: BatchSource) -> dict[str, object]:
-    """What a checkpoint must agree with to be resumed."""
+def _identity(
+    settings: SAESettings, members: list[Member], seed: int, source: BatchSource, samples: Sequence[Tensor]
+) -> dict[str, object]:
+    """What a checkpoint must agree with to be resumed.
+
+    The sample of the curves is part of it: one from before there were curves has passed points that nobody measured.
+    """
     kept = settings.model_dump(
         mode="json", exclude={"k", "expansion", "seeds", "frozen_control", "controls", "checkpoint_every"}
     )
@@ -203,7 +227,8 @@ def _identity(settings: SAESettings, members: list[Member], seed: int, source: B
         if kept[name] == legacy:
             del kept[name]
     named = [f"k={m.k} n={m.n} seed={m.seed}{'' if m.kind == TRAINED else f' {m.kind}'}" for m in members]
-    return {**kept, "members": named, "seed": seed, "data": source.digest()}
+    measured = {"curves": sample_digest(samples)} if samples else {}
+    return {**kept, "members": named, "seed": seed, "data": source.digest(), **measured}
 
 
 class _Clock:

@@ -32,6 +32,19 @@ TABLES = (
             ),
             column("decoder_norm", FLOAT64, "Euclidean norm of the concept vector, in units of the residual updates."),
             column(
+                "init_cosine",
+                FLOAT64,
+                "Cosine of the concept vector to the one it began as (beside it, in `untrained`), in [-1, 1]: 1 is the "
+                "start itself, two random directions have about 0; lower is good, near 1 it was drawn and not learned.",
+            ),
+            column(
+                "stability",
+                FLOAT64,
+                "Cosine of the concept vector to its partner in the SAE of the other seed, matched one to one, in "
+                "[-1, 1]: 1 recurs exactly; the mean over the other seeds, if several; null with one seed.",
+                null=True,
+            ),
+            column(
                 "cohesion",
                 FLOAT64,
                 "Mean cosine of the concept's labels to their mean, in [-1, 1]: 1 is pure; null without a label.",

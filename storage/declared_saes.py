@@ -6,6 +6,15 @@ import pyarrow as pa
 
 from storage.declaring import BOOL, CONCEPT, FLOAT64, INT32, INT64, SITE, SITE_KEY, TEXT, Table, column, common
 
+_INIT_COSINE = (
+    "Mean cosine of its concept vectors to the ones they began as, in [-1, 1]: 1 is the start itself, two random "
+    "directions have about 0; lower is good, near 1 they were drawn and not learned."
+)
+_INIT_NEAREST = (
+    "Share of its latents whose own start is the nearest of all starts, in [0, 1]: 1 at the start, about 1 / latents "
+    "of random directions; lower is good, but in many channels a small rest of the start is enough for 1."
+)
+
 TABLES = (
     Table(
         "sae_metrics",
@@ -48,6 +57,15 @@ TABLES = (
                 "for the others.",
                 null=True,
             ),
+            column("init_cosine", FLOAT64, _INIT_COSINE),
+            column("init_nearest", FLOAT64, _INIT_NEAREST),
+            column(
+                "late_gain",
+                FLOAT64,
+                "Explained variance of the sample of sae_curves at the end less that at 0.8 of the steps, in [-1, 1]: "
+                "near 0 is good, more says that more training would pay; null for an untrained SAE.",
+                null=True,
+            ),
             column("n_vectors", INT64, "Vectors that the metrics are taken over."),
             column(
                 "n_train_vectors",
@@ -56,6 +74,42 @@ TABLES = (
             ),
             column("steps", INT64, "Training steps; 0 for an untrained SAE."),
             column("gamma", FLOAT64, "Length of the site's mean vector over the RMS deviation from it, at least 0."),
+        ),
+    ),
+    Table(
+        "sae_curves",
+        "Learning curves: each SAE at ten points of its training, on a fixed sample of the dictionary split, of eight "
+        "vectors for each latent of the first expansion and at most 8192.",
+        key=(*SITE_KEY, "expansion", "seed", "kind", "step"),
+        writers=("train", "share"),
+        columns=(
+            *SITE,
+            column("expansion", INT32, "Latents of the SAE for each channel of the block."),
+            column("seed", INT64, "Seed of the initialisation."),
+            column("kind", TEXT, "As in sae_metrics, but for untrained, which has no curve."),
+            column("step", INT64, "Training steps so far: 0, then 1/64 to all of them."),
+            column("vectors", INT64, "Vectors that training had gone through by then, repeats included."),
+            column(
+                "explained_variance",
+                FLOAT64,
+                "1 - fvu of the sample, at most 1: higher is good, and flat at the end.",
+            ),
+            column(
+                "dead_fraction",
+                FLOAT64,
+                "Share of latents that never fire in the sample, in [0, 1]: lower is good. Rare latents may miss a "
+                "sample that is smaller than the dictionary split, so sae_metrics may say less.",
+            ),
+            column("init_cosine", FLOAT64, _INIT_COSINE),
+            column("init_nearest", FLOAT64, _INIT_NEAREST),
+            column(
+                "stability",
+                FLOAT64,
+                "Of a further seed of a trained SAE: mean cosine of its concept vectors to those of the first seed at "
+                "the same step, matched one to one, in [-1, 1]: higher is good, random ones have about "
+                "sqrt(2 ln latents / channels). Null for the others and, before the last step, beyond 2048 latents.",
+                null=True,
+            ),
         ),
     ),
     Table(

@@ -25,7 +25,7 @@ from study.devices import device_of
 from study.errors import StudyError
 from study.paths import split_range, unit_name
 from study.reading import cell_colours, label_areas
-from study.saes import SHARED, TRAINED
+from study.saes import SHARED, TRAINED, further_seed
 from study.store import store_of
 from study.study import Study
 
@@ -86,7 +86,7 @@ class AtSite:
         if member.n != self.study.config.sae.expansion[0] * self.channels:
             folder = folder / f"x{member.n // self.channels}"
         if member.seed != self.study.config.seed:
-            folder = folder / f"seed{member.seed}"
+            folder = folder / further_seed(member.seed)
         return folder if member.kind == TRAINED else folder / member.kind
 
 

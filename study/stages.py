@@ -168,6 +168,7 @@ _STAGES = (
         units.saes_by_site,
         reads=(*_TRAINING, "sae.seeds", "sae.frozen_control", "sae.controls"),
         after={"collect": of_splits("train", "dictionary")},
+        version=2,  # learning curves, and how far each SAE has left its start
         replaces=True,
     ),
     Stage(
@@ -177,6 +178,7 @@ _STAGES = (
         units.shared_saes,
         reads=(*_TRAINING, "sae.across_time"),
         after={"collect": of_splits("train", "dictionary")},
+        version=2,  # as train
         replaces=True,
         prefix="shared-",
     ),
@@ -234,9 +236,9 @@ _STAGES = (
         units.saes,
         reads=("labels",),
         after={"train": SAME, "share": OF_SERIES, "areas": of_splits("dictionary")},
-        # Neurons and principal directions are fitted on a few shards; the selection half alone decides; chance overlap
-        # by its exact variance; the context-free score against chance.
-        version=2,
+        # 2: neurons and principal directions are fitted on a few shards; the selection half alone decides; chance
+        # overlap by its exact variance; the context-free score against chance. 3: each concept's start and stability.
+        version=3,
     ),
     Stage(
         "layout",

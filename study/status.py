@@ -10,13 +10,14 @@ from storage.errors import StorageError
 from storage.records import missing, records
 from storage.study import read_study
 from storage.vouch import REMEDY
+from study.cautions import study_cautions
 from study.hashes import stage_hashes
 from study.opening import recorded_study
 from study.stages import stages_of
 
 
 def status(root: str | Path) -> dict[str, Any]:
-    """Records done per stage, of how many; rows and bytes per table, the store, the SAEs.
+    """Records done per stage, of how many; rows and bytes per table, the store, the SAEs; ``cautions``, sentences.
 
     Records of former settings are not counted, nor are damaged ones. What cannot be told of a damaged folder has a
     ``problem`` in its place; ``concepts verify`` looks closer. Raises ``StorageError`` if study.yaml lacks settings.
@@ -24,12 +25,14 @@ def status(root: str | Path) -> dict[str, Any]:
     study = read_study(root)
     expected = expected_units(root)  # first: it tells of a damaged configuration
     hashes = stage_hashes(study["config"], study.get("stages", {}))
+    config = recorded_study(root).config
     return {
         "config_hash": study["config_hash"],
         "name": study["config"].get("name"),
         "done": {stage: _done(root, stage, hashes[stage], study["config_hash"]) for stage in expected},
         "expected": expected,
         **inspect.facts(root),
+        "cautions": study_cautions(root, config),
     }
 
 

@@ -12,6 +12,7 @@ from concepts.layout import ALL_LABELS
 from storage.images import encode_png
 from storage.tables import count_rows, read_table
 from study.reading import images_of
+from study.saes import SHARED, TRAINED
 from study.study import Study
 from study.units import FIRST_IMAGES
 
@@ -26,10 +27,15 @@ def collect_artifacts(study: Study) -> None:
 
 
 def train_artifacts(study: Study) -> None:
-    """Held-out metrics of every SAE beside its control."""
+    """Held-out metrics of every SAE beside its control, and the learning curves of those that are no control."""
     columns = ["block", "t", "conditioning", "k", "expansion", "seed", "kind"]
-    columns += ["explained_variance", "l0", "dead_fraction", "stability", "n_vectors"]
-    _table("sae-metrics", read_table(study.root, "sae_metrics", columns).to_pylist(), "Held-out SAE metrics")
+    columns += ["explained_variance", "l0", "dead_fraction", "init_cosine", "init_nearest", "late_gain", "stability"]
+    rows = read_table(study.root, "sae_metrics", [*columns, "n_vectors"]).to_pylist()
+    _table("sae-metrics", rows, "Held-out SAE metrics")
+    curves = read_table(study.root, "sae_curves", filters=[("kind", "in", [TRAINED, SHARED])]).to_pylist()
+    _table(
+        "learning-curves", curves, "Learning curves on a held-out sample, of what later stages use and further seeds"
+    )
 
 
 def label_artifacts(study: Study) -> dict[str, Any]:

@@ -26,12 +26,11 @@ from torch import Tensor
 
 from sae.baselines import NEURONS, PCA, SHUFFLED_DECODER, both_poles, principal_directions, shuffled_decoder
 from sae.model import SAE
-from storage.vectors import shard_blocks
 from study.at import AtSite, Dictionary
-from study.paths import split_range
 from study.saes import HELD, UNTRAINED
+from tasks.samples import drawn_vectors
 
-FIT_VECTORS, FIT_SHARDS = 30_000, 8  # a mean and principal directions do not gain from more
+FIT_VECTORS = 30_000  # a mean and principal directions do not gain from more
 FITS_KEPT = 8  # sites whose fit a process remembers, 6.6 MB each at the paper's width
 
 
@@ -64,18 +63,5 @@ def classical_fit(here: AtSite) -> tuple[Tensor, Tensor]:
 
 
 def fit_vectors(here: AtSite) -> np.ndarray:
-    """float32 [N, D] of the site's ``train`` split, N at most ``FIT_VECTORS``.
-
-    Drawn evenly from as few shards as have them, but from ``FIT_SHARDS`` at the least, which lie evenly over the split:
-    the shards in between are not read.
-    """
-    store, (height, width) = here.store, here.grid
-    blocks = shard_blocks(*split_range(here.study, "train"), store.shard_size)
-    count = min(len(blocks), max(FIT_SHARDS, -(-FIT_VECTORS // (store.shard_size * height * width))))
-    rng = np.random.default_rng(here.study.config.seed)
-    drawn, wanted = [], FIT_VECTORS
-    for left, at in zip(range(count, 0, -1), np.linspace(0, len(blocks) - 1, count).round().astype(int), strict=True):
-        flat_ND = store.read(here.site, *blocks[at]).reshape(-1, here.channels)
-        drawn.append(flat_ND[rng.permutation(len(flat_ND))[: wanted // left]])
-        wanted -= len(drawn[-1])
-    return np.concatenate(drawn).astype(np.float32)
+    """float32 [N, D] of the site's ``train`` split, N at most ``FIT_VECTORS``."""
+    return drawn_vectors(here, "train", FIT_VECTORS)

@@ -9,7 +9,8 @@ from typing import Any
 from prefect import get_run_logger
 from prefect.artifacts import create_markdown_artifact
 
-from sae.checkpoint import History
+from sae.checkpoint import Logs
+from sae.curve import CurveRow, over_samples
 from sae.kinds import TRAINED
 from sae.members import Member
 from storage.site import Site
@@ -24,15 +25,18 @@ BARS = "▁▂▃▄▅▆▇█"
 
 def train_site(study: Study, site: Site) -> dict[str, Any]:
     """Train and evaluate every SAE of a site, its curve in Prefect's UI and its cautions in the run's log."""
-    summary = train.train_site(study, site, LiveCurves(study, site.path))
-    for caution in summary["cautions"]:
-        get_run_logger().warning(caution)
-    return summary
+    return _warned(train.train_site(study, site, LiveCurves(study, site.path)))
 
 
 def train_shared(study: Study, block: str, conditioning: str) -> dict[str, Any]:
-    """Train and evaluate the SAEs of all times of a block together, their curve in Prefect's UI."""
-    return share.train_shared(study, block, conditioning, LiveCurves(study, f"{block}/shared/{conditioning}"))
+    """Train and evaluate the SAEs of all times of a block together, likewise."""
+    return _warned(share.train_shared(study, block, conditioning, LiveCurves(study, f"{block}/shared/{conditioning}")))
+
+
+def _warned(summary: dict[str, Any]) -> dict[str, Any]:
+    for caution in summary["cautions"]:
+        get_run_logger().warning(caution)
+    return summary
 
 
 class LiveCurves:
@@ -43,14 +47,14 @@ class LiveCurves:
         self._last = float("-inf")
         self._writer = _TensorBoard(study, name) if study.config.run.tensorboard else None
 
-    def __call__(self, step: int, total: int, history: History) -> None:
-        """Publish the log so far, if it is time."""
+    def __call__(self, step: int, total: int, logs: Logs) -> None:
+        """Publish the logs so far, if it is time."""
         if self._writer:
-            self._writer.write(history)
+            self._writer.write(logs)
         if step < total and time.monotonic() - self._last < PERIOD_S:
             return
         self._last = time.monotonic()
-        curves = curve_markdown(self.name, step, total, history)
+        curves = curve_markdown(self.name, step, total, logs)
         create_markdown_artifact(curves, key=artifact_key(self.name), description="Training curve")
 
 
@@ -64,11 +68,12 @@ def member_name(member: Member) -> str:
     return f"k{member.k} n{member.n} seed{member.seed}" + ("" if member.kind == TRAINED else f" {member.kind}")
 
 
-def curve_markdown(name: str, step: int, total: int, history: History) -> str:
-    """The log of every SAE of a site: a line of bars for the share unexplained, and its last rows."""
+def curve_markdown(name: str, step: int, total: int, logs: Logs) -> str:
+    """Of every SAE of a site: its curve on the held-out sample, the share unexplained in bars, the log's last rows."""
     lines = [f"## {name}: step {step} of {total}", ""]
-    for member, rows in history.items():
-        lines += [f"### {member_name(member)}", "", f"unexplained {_bars([row['fvu'] for row in rows])}", ""]
+    for member, rows in logs.history.items():
+        lines += [f"### {member_name(member)}", "", *_held_out_table(logs.curves[member])]
+        lines += [f"unexplained {_bars([row['fvu'] for row in rows])}", ""]
         lines += ["| step | unexplained | aux | L0 | dead | gradient |", "| --- | --- | --- | --- | --- | --- |"]
         stride = max(len(rows) // SHOWN_ROWS, 1)
         for row in [*rows[:-1][::stride], *rows[-1:]]:
@@ -78,6 +83,21 @@ def curve_markdown(name: str, step: int, total: int, history: History) -> str:
             )
         lines.append("")
     return "\n".join(lines)
+
+
+def _held_out_table(rows: list[CurveRow]) -> list[str]:
+    """Lines of a table of the curve, means over the times that share the SAE; none without a point."""
+    if not rows:
+        return []
+    lines = ["| step | held out: explained | dead | cosine to start | own start nearest | stability |"]
+    lines.append("| --- | --- | --- | --- | --- | --- |")
+    for row in over_samples(rows):
+        stable = "" if row["stability"] is None else f"{row['stability']:.2f}"
+        lines.append(
+            f"| {row['step']:.0f} | {100 * row['explained_variance']:.1f} % | {100 * row['dead_fraction']:.1f} % | "
+            f"{row['init_cosine']:.2f} | {100 * row['init_nearest']:.0f} % | {stable} |"
+        )
+    return [*lines, ""]
 
 
 def _bars(values: list[float]) -> str:
@@ -98,13 +118,17 @@ class _TensorBoard:
         self._writers: dict[Member, Any] = {}
         self._written: dict[Member, float] = {}
 
-    def write(self, history: History) -> None:
-        for member, rows in history.items():
-            writer = self._writers.setdefault(member, self._make(member)) if rows else None
-            for row in rows:
-                if writer and row["step"] > self._written.get(member, -1):
-                    for key in ("fvu", "aux", "l0", "dead_fraction", "gradient_norm", "lr"):
-                        writer.add_scalar(key, row[key], int(row["step"]))
-                    self._written[member] = row["step"]
-            if writer:
-                writer.flush()
+    def write(self, logs: Logs) -> None:
+        for member, rows in logs.history.items():
+            if not rows:
+                continue
+            if member not in self._writers:
+                self._writers[member] = self._make(member)
+            writer, written = self._writers[member], self._written.get(member, -1)
+            for place, told in (("", rows), ("held_out/", over_samples(logs.curves[member]))):
+                for row in told:
+                    for key, value in row.items():
+                        if row["step"] > written and key != "step" and value is not None:
+                            writer.add_scalar(place + key, value, int(row["step"]))
+            self._written[member] = rows[-1]["step"]
+            writer.flush()

@@ -61,6 +61,38 @@ def _variance(study: Study, path: Path) -> None:
     draw.explained_variance(rows, path)
 
 
+def _learning(study: Study, path: Path) -> None:
+    """Curves of the dictionaries of the first k, means over the conditionings; stability is that of the next seed."""
+    sae, seed = study.config.sae, study.config.seed
+    filters = [("kind", "==", TRAINED), ("expansion", "==", sae.expansion[0]), ("k", "==", sae.k[0])]
+    rows = read_table(study.root, "sae_curves", filters=filters).to_pylist()
+    if not rows:
+        raise NothingToShow("no learning curve of the study's first k and expansion was measured")
+    draw.learning_curves(mean_curves(rows, seed), path)
+
+
+def mean_curves(rows: list[dict[str, Any]], seed: int) -> list[dict[str, Any]]:
+    """A row for each (block, t, share of the steps), from rows of ``sae_curves``: means over all else.
+
+    The dictionary's own figures are of the study's ``seed``; ``stability``, which the further seeds carry, is theirs,
+    and None where there is none.
+    """
+    last: dict[str, int] = {}
+    for row in rows:
+        last[row["block"]] = max(last.get(row["block"], 0), row["step"])
+    found: dict[tuple[str, float, float], dict[str, list[float]]] = {}
+    for row in rows:
+        at = found.setdefault((row["block"], row["t"], row["step"] / last[row["block"]]), {})
+        for name in draw.CURVES:
+            if (row["seed"] == seed) != (name == "stability") and row[name] is not None:
+                at.setdefault(name, []).append(row[name])
+    return [
+        {"block": block, "t": t, "share": share}
+        | {name: float(np.mean(values[name])) if name in values else None for name in draw.CURVES}
+        for (block, t, share), values in found.items()
+    ]
+
+
 def _cards(study: Study, path: Path) -> None:
     """The best concept of each label, over all cond sites at the last timestep; the labels that are carried best.
 
@@ -216,6 +248,7 @@ def _case(study: Study, edited: dict[str, Any], control: dict[str, Any]) -> dict
 FIGURES: dict[str, Callable[[Study, Path], None]] = {
     "images_and_masks": _images,
     "explained_variance": _variance,
+    "learning_curves": _learning,
     "concept_cards": _cards,
     "concepts_through_time": _through_time,
     "layout_scores": _layout_scores,

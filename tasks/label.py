@@ -30,6 +30,7 @@ from study.reading import study_labels
 from study.saes import HELD, SHARED, TRAINED, UNTRAINED
 from study.study import Study
 from tasks.controls import control_encoders
+from tasks.learning import concept_origins
 from tasks.overlaps import overlap_sums
 
 WHOLE = (TRAINED, SHARED, UNTRAINED, *HELD)  # of the other controls only what a rule takes is kept
@@ -125,6 +126,7 @@ class Labelling:
             "top_label": _top_columns(table, self.sae.n, ("label",))["label"],
             "embedding": [None if np.isnan(row).any() else row for row in embeddings],
             "decoder_norm": norms,
+            **concept_origins(self.here, self.sae),
             "cohesion": cohesion(table.columns, self.vectors, self.sae.n),
             "parent": self._parents(table),
             "coverage": share,

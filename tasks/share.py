@@ -13,15 +13,17 @@ from sae.io import save_sae
 from sae.members import Member, fold
 from sae.metrics import evaluate_all
 from sae.source import EqualShares, Standardised, Statistics
-from sae.train import Trained, train
+from sae.train import Progress, Trained, train
 from study.at import AtSite
+from study.cautions import learning_cautions
 from study.paths import series_name, shared_folder, time_series
 from study.publish import lacking, publish
 from study.saes import SHARED
 from study.study import Study
 from tasks import train as alone
 from tasks.artifacts import train_artifacts
-from tasks.train import Progress, discard, files_below, metrics_row, sae_metadata, site_statistics, source_of
+from tasks.learning import curve_rows, held_out_sample, learning_columns
+from tasks.train import discard, files_below, metrics_row, sae_metadata, site_statistics, source_of
 
 
 def train_shared(study: Study, block: str, conditioning: str, on_progress: Progress | None = None) -> dict[str, Any]:
@@ -32,16 +34,28 @@ def train_shared(study: Study, block: str, conditioning: str, on_progress: Progr
     members = shared_members(study, sites[0].channels)
     paths = shared_paths(study, block, conditioning, members)
     data = EqualShares([Standardised(*pair) for pair in zip(sources, statistics, strict=True)])
-    result = train(data, study.config.sae, members, study.config.seed, paths, on_progress, sites[0].device)
-    measured = zip(sites, statistics, strict=True)
-    rows = [row for here, known in measured for row in _save_and_measure(here, result, known, sites[0].device)]
-    _publish(study, block, conditioning, rows)
+    known = list(zip(sites, statistics, strict=True))
+    samples = [held_out_sample(here, scaled) for here, scaled in known]
+    seed, device = study.config.seed, sites[0].device
+    result = train(data, study.config.sae, members, seed, paths, on_progress, device, samples)
+    rows: list[dict[str, Any]] = []
+    curves: list[dict[str, Any]] = []
+    for number, (here, scaled) in enumerate(known):
+        rows += _save_and_measure(here, result, scaled, device, number)
+        curves += curve_rows(result, here.site, SHARED, number)
+    _publish(study, block, conditioning, {"sae_metrics": rows, "sae_curves": curves})
     discard(study, paths)
-    return {"steps": result.steps, "vectors_per_s": result.n_vectors / max(result.seconds, 1e-9)}
+    return {
+        "steps": result.steps,
+        "vectors_per_s": result.n_vectors / max(result.seconds, 1e-9),
+        "cautions": learning_cautions(rows, study.config),
+    }
 
 
-def _save_and_measure(here: AtSite, result: Trained, statistics: Statistics, device: str) -> list[dict[str, Any]]:
-    """The SAEs as they are at one time: folded, saved, and held-out rows of ``sae_metrics``."""
+def _save_and_measure(
+    here: AtSite, result: Trained, statistics: Statistics, device: str, number: int
+) -> list[dict[str, Any]]:
+    """The SAEs as they are at time ``number``: folded, saved, and held-out rows of ``sae_metrics``."""
     folded = {m: fold(copy.deepcopy(sae), statistics.mean, statistics.scale) for m, sae in result.saes.items()}
     measured = evaluate_all(list(folded.values()), source_of(here, "dictionary").chunks(), device)
     rows = []
@@ -49,15 +63,16 @@ def _save_and_measure(here: AtSite, result: Trained, statistics: Statistics, dev
         folder = here.study.at(here.site, member.k).folder_of(SHARED)
         save_sae(folder, sae, sae_metadata(here, SHARED, member.seed))
         row = metrics_row(here.site, SHARED, member, statistics, metrics)
-        rows.append(row | {"steps": result.steps, "n_train_vectors": result.n_vectors})
+        row |= {"steps": result.steps, "n_train_vectors": result.n_vectors}
+        rows.append(row | learning_columns(result, member, number))
     return rows
 
 
-def _publish(study: Study, block: str, conditioning: str, rows: list[dict[str, Any]]) -> None:
+def _publish(study: Study, block: str, conditioning: str, tables: dict[str, list[dict[str, Any]]]) -> None:
     dictionaries = [study.at((block, t, conditioning), k) for t in study.config.sites.times for k in study.config.sae.k]
     folders = [shared_folder(study, block, conditioning), *(here.folder_of(SHARED) for here in dictionaries)]
     files = [path for folder in folders for path in files_below(folder)]
-    publish(study, "share", series_name(block, conditioning), {"sae_metrics": rows}, files=files)
+    publish(study, "share", series_name(block, conditioning), tables, files=files)
 
 
 def shared_paths(study: Study, block: str, conditioning: str, members: list[Member]) -> RunPaths:

@@ -6,7 +6,6 @@ at its start; they are trained stacked. The untrained control needs no step.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +15,11 @@ from sae.members import Member, fold, members_of, untrained
 from sae.metrics import Metrics, evaluate_all, stability
 from sae.model import SAE
 from sae.source import Standardised, Statistics, load_statistics, measure, save_statistics
-from sae.train import Trained, train
+from sae.train import Progress, Trained, train
 from storage.site import Site
 from storage.vectors import VectorSource
 from study.at import AtSite, Dictionary
+from study.cautions import learning_cautions
 from study.paths import (
     split_range,
     unit_name,
@@ -27,9 +27,9 @@ from study.paths import (
 from study.publish import lacking, publish
 from study.saes import SHARED, TRAINED, UNTRAINED
 from study.study import Study
+from tasks.learning import AS_DRAWN, curve_rows, held_out_sample, learning_columns
 
 LOG, STATISTICS = "log.jsonl", "statistics.safetensors"
-Progress = Callable[[int, int, Any], None]
 
 
 def source_of(here: AtSite, split: str, buffer_bytes: int | None = 0) -> VectorSource:
@@ -64,20 +64,22 @@ def train_site(study: Study, site: Site, on_progress: Progress | None = None) ->
     members = members_of(study.config.sae, source.d, study.config.seed)
     paths = site_paths(here, members)
     data, seed = Standardised(source, statistics), study.config.seed
-    result = train(data, study.config.sae, members, seed, paths, on_progress, here.device)
+    sample = held_out_sample(here, statistics)
+    result = train(data, study.config.sae, members, seed, paths, on_progress, here.device, [sample])
     saes = {(member.kind, member): sae for member, sae in result.saes.items()}
     saes |= {(UNTRAINED, m): untrained(source.d, m) for m in dictionaries(study, members)}
     for sae in saes.values():
         fold(sae, statistics.mean, statistics.scale)
     rows = _save_and_measure(here, saes, result, statistics)
+    curves = list(curve_rows(result, here.site))
     for k in study.config.sae.k:
-        _publish(study.at(site, k), [row for row in rows if row["k"] == k])
+        _publish(study.at(site, k), *([row for row in table if row["k"] == k] for table in (rows, curves)))
     discard(study, paths)
     return {
         "steps": result.steps,
         "vectors_per_s": result.n_vectors / max(result.seconds, 1e-9),
         "waited_for_loader": result.waited,
-        "cautions": statistics.cautions(here.site.path),
+        "cautions": [*statistics.cautions(here.site.path), *learning_cautions(rows, study.config)],
     }
 
 
@@ -118,6 +120,7 @@ def _save_and_measure(
         trained = kind != UNTRAINED
         row = metrics_row(here.site, kind, member, statistics, metrics)
         row |= {"steps": result.steps if trained else 0, "n_train_vectors": result.n_vectors if trained else 0}
+        row |= learning_columns(result, member) if trained else AS_DRAWN
         rows.append(row | {"stability": _stability(here.study, kind, member, sae, saes)})
     return rows
 
@@ -150,10 +153,11 @@ def metrics_row(site: Site, kind: str, member: Member, statistics: Statistics, m
     }
 
 
-def _publish(here: Dictionary, rows: list[dict[str, Any]]) -> None:
+def _publish(here: Dictionary, rows: list[dict[str, Any]], curves: list[dict[str, Any]]) -> None:
     folder = here.folder_of(TRAINED)
     files = [path for path in files_below(folder) if path.relative_to(folder).parts[0] != SHARED]
-    publish(here.study, "train", here.name, {"sae_metrics": rows}, files=[*files, here.folder / STATISTICS])
+    tables = {"sae_metrics": rows, "sae_curves": curves}
+    publish(here.study, "train", here.name, tables, files=[*files, here.folder / STATISTICS])
 
 
 def files_below(folder: Path) -> list[Path]:

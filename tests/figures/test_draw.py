@@ -32,6 +32,16 @@ def metrics(value):
     ]
 
 
+def curves(value):
+    return [
+        {"block": b, "t": t, "share": share, "explained_variance": value * share - 0.1, "dead_fraction": 0.1 * share}
+        | {"init_cosine": 1 - value * share, "stability": None if b == "up" else share}
+        for b in ("mid", "up")
+        for t in (1.0, 0.0)
+        for share in (0.0, 1 / 64, 0.4, 1.0)
+    ]
+
+
 def layout_rows(value):
     return [
         {
@@ -68,6 +78,7 @@ DRAWINGS = {
         [{"image": (PICTURE * v).astype(np.uint8), "caption": "a tree on the grass", "masks": {"tree": MASK}}] * 2, path
     ),
     "explained_variance": lambda v, path: draw.explained_variance(metrics(v), path),
+    "learning_curves": lambda v, path: draw.learning_curves(curves(v), path),
     "concept_cards": lambda v, path: draw.concept_cards(
         [
             {"title": "tree", "examples": [(PICTURE, upper(v))]},
@@ -112,3 +123,20 @@ def test_a_mask_is_drawn_in_the_colour_of_its_label(tmp_path):
     pixels = np.asarray(Image.open(path).convert("RGB")).reshape(-1, 3)
     sky, tree = ((np.array(colour) == pixels).all(1).sum() for colour in ((31, 119, 180), (174, 199, 232)))
     assert tree / (sky + tree) == pytest.approx(MASK.mean(), abs=0.03)
+
+
+def test_learning_curves_show_each_site_as_a_line_and_nothing_where_there_is_no_figure(tmp_path, monkeypatch):
+    """What stands in the axes, in percent where the title says so; the legend is beside them."""
+    kept = []
+    monkeypatch.setattr(draw, "save", lambda figure, path: kept.append(figure) or path)
+    draw.learning_curves(curves(0.5), tmp_path / "a.png")
+    (figure,) = kept
+    assert [axis.get_title() for axis in figure.axes] == list(draw.CURVES.values())
+    assert [len(axis.lines) for axis in figure.axes] == [4, 4, 4, 2]
+    first = figure.axes[0].lines[0]
+    assert list(first.get_xdata()) == [0, 1 / 64, 0.4, 1] and list(first.get_ydata())[-1] == pytest.approx(40)
+    assert list(figure.axes[2].lines[0].get_ydata()) == pytest.approx([1, 1 - 0.5 / 64, 0.8, 0.5])
+    assert figure.axes[0].get_ylim()[0] < -9 and figure.axes[1].get_ylim()[0] == 0 == figure.axes[2].get_ylim()[0]
+    (legend,) = figure.legends
+    assert [text.get_text() for text in legend.get_texts()] == ["mid", "up", "t = 1", "t = 0"]
+    assert not any(axis.get_legend() for axis in figure.axes)

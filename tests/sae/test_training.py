@@ -12,6 +12,7 @@ import torch
 from safetensors.torch import load_file
 
 from sae.checkpoint import RunPaths
+from sae.curve import curve_steps
 from sae.errors import SAEError
 from sae.kinds import FROZEN
 from sae.members import Member, Stack, fold, members_of, untrained
@@ -226,7 +227,7 @@ POINTS = int(os.environ.get("RESUME_POINTS", 4))
 @pytest.mark.slow
 @pytest.mark.parametrize("step", sorted(random.Random(2026).sample(range(1, STEPS), POINTS)))
 def test_kill_nine_anywhere_and_resume_gives_the_same_bits(tmp_path, undisturbed, step):
-    """Weights of every SAE, logs and last checkpoint, after a death inside a step or inside a checkpoint.
+    """Weights of every SAE, logs, curves and last checkpoint, after a death inside a step or inside a checkpoint.
 
     At 20 points: RESUME_POINTS=20 python -m pytest tests/sae/test_training.py -k kill_nine
     """
@@ -246,3 +247,7 @@ def assert_same_bits(folder, undisturbed):
         (mine,), (other,) = ((f / f"member{i}/checkpoint").glob("*.safetensors") for f in (folder, undisturbed))
         assert mine.read_bytes() == other.read_bytes()
     assert json.loads((folder / "checkpoint.json").read_text())["step"] == STEPS
+    curves = json.loads((folder / "curves.json").read_text())
+    assert curves == json.loads((undisturbed / "curves.json").read_text())
+    for rows in curves:
+        assert [row["step"] for row in rows if row["sample"] == 0] == list(curve_steps(STEPS))

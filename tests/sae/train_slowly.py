@@ -4,6 +4,7 @@ python -m tests.sae.train_slowly FOLDER [STEP]: with a step, kill -9 itself insi
 the step picks: before the update, between the tensors and the commit of a checkpoint, or after it.
 """
 
+import json
 import os
 import signal
 import sys
@@ -18,7 +19,7 @@ from sae.checkpoint import RunPaths
 from sae.kinds import FROZEN, FROZEN_ENCODER, SOFT_FROZEN
 from sae.members import Member
 from sae.settings import SAESettings
-from tests.sae.synthetic import Synthetic, train_on
+from tests.sae.synthetic import Synthetic, standardised, train_on
 
 SETTINGS = SAESettings(
     k=(3, 5), batch_size=64, lr=3e-3, vectors=9600, axes="principal", dead_after_vectors=500, checkpoint_every=7
@@ -66,9 +67,12 @@ if __name__ == "__main__":
     torch.set_num_threads(1)
     if len(sys.argv) > 2:
         arm(int(sys.argv[2]))
-    result = train_on(Synthetic(16, 3200, 0), SETTINGS, MEMBERS, paths=paths(folder))
+    held_out = standardised(Synthetic(16, 640, 5)).batches(320, 0, 0)
+    result = train_on(Synthetic(16, 3200, 0), SETTINGS, MEMBERS, paths=paths(folder), samples=list(held_out))
     assert result.steps == STEPS
     tensors = {
         f"{i}.{k}": v.contiguous() for i, s in enumerate(result.saes.values()) for k, v in s.state_dict().items()
     }
+    curves = [result.logs.curves[member] for member in MEMBERS]
+    (folder / "curves.json").write_text(json.dumps(curves), encoding="utf-8")
     save_file(tensors, folder / "final.safetensors")

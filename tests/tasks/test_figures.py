@@ -94,10 +94,29 @@ def test_a_study_without_results_has_figures_with_nothing_to_show_and_says_why(s
     """Every figure of a study that is planned only: none ends the command."""
     drawn = draw_all(study)
     assert drawn.files == [] and {*drawn.left_out, *drawn.failed} == set(FIGURES)
-    assert {"explained_variance", "concept_cards", "layout_scores", "interventions", "intervention_effects"} <= set(
-        drawn.left_out
-    )
+    shown = {"explained_variance", "learning_curves", "concept_cards", "layout_scores", "interventions"}
+    assert shown | {"intervention_effects"} <= set(drawn.left_out)
     assert all(isinstance(error, AtlasError) for error in drawn.failed.values()), drawn.failed
+
+
+def point(seed, step, explained, stability=None, block="mid", conditioning="cond"):
+    known = {"block": block, "t": 0.0, "conditioning": conditioning, "seed": seed, "step": step, "stability": stability}
+    return {**known, "explained_variance": explained, "dead_fraction": 0.5, "init_cosine": 0.25}
+
+
+def test_the_curves_of_a_figure_are_means_over_conditionings_and_stability_is_the_other_seeds():
+    rows = [
+        *(point(0, step, v, conditioning=c) for step, v, c in ((0, 0.1, "cond"), (8, 0.9, "cond"), (8, 0.5, "uncond"))),
+        *(point(1, 8, 0.3, stability=s, conditioning=c) for s, c in ((0.25, "cond"), (0.75, "uncond"))),
+        point(0, 16, 0.6, block="up"),
+    ]
+    found = {(row["block"], row["share"]): row for row in draw.mean_curves(rows, seed=0)}
+    assert set(found) == {("mid", 0.0), ("mid", 1.0), ("up", 1.0)}
+    assert found["mid", 1.0] == {
+        "block": "mid", "t": 0.0, "share": 1.0, "explained_variance": 0.7, "dead_fraction": 0.5, "init_cosine": 0.25,
+        "stability": 0.5,
+    }  # fmt: skip
+    assert found["mid", 0.0]["explained_variance"] == 0.1 and found["mid", 0.0]["stability"] is None
 
 
 def test_no_windows_are_no_interventions(study, tmp_path):

@@ -1,6 +1,8 @@
 """Training a site of a study from a store on disk: which SAEs, which folders, half-recorded sites, live curves."""
 
 import dataclasses
+import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ from sae import checkpoint
 from sae.errors import SAEError
 from sae.io import load_sae
 from sae.members import Member
+from sae.metrics import partner_cosines
 from sae.source import load_statistics
 from storage.activations import ActivationStore
 from storage.errors import StorageError
@@ -20,7 +23,8 @@ from study.config import load_config
 from study.publish import lacking
 from study.stages import STAGES
 from study.study import Study
-from tasks import curves, share, train
+from tasks import artifacts, curves, learning, share, train
+from tasks.learning import concept_origins
 from tasks.match import match_times
 from tasks.share import train_shared
 from tasks.train import train_site
@@ -77,6 +81,87 @@ def test_a_site_gives_every_sae_its_folder_and_its_row(made):
     statistics = load_statistics(folder / "statistics.safetensors")
     assert statistics.n_vectors == 16 * 16 and statistics.gamma > 1
     assert (folder / "k2" / "log.jsonl").read_text().count("\n") > 5
+
+
+SITE = ("mid", 1.0, "cond")
+
+
+def test_a_site_tells_how_its_saes_learned(made):
+    summary = train_site(made, SITE)
+    rows = {(r["k"], r["expansion"], r["seed"], r["kind"]): r for r in read_table(made.root, "sae_metrics").to_pylist()}
+    curves: dict[tuple, list] = {}
+    for point in read_table(made.root, "sae_curves").to_pylist():
+        curves.setdefault(tuple(point[name] for name in ("k", "expansion", "seed", "kind")), []).append(point)
+    assert set(curves) == {key for key in rows if key[3] != "untrained"}
+    for key, points in curves.items():
+        assert [p["step"] for p in points] == [0, 1, 2, 4, 8, 16, 26, 38, 51, 64]
+        assert all(p["vectors"] == 32 * p["step"] for p in points)
+        row, end = rows[key], points[-1]
+        assert (row["init_cosine"], row["init_nearest"]) == (end["init_cosine"], end["init_nearest"])
+        assert row["late_gain"] == pytest.approx(end["explained_variance"] - points[-2]["explained_variance"])
+        # Of 256 held-out vectors the sample has eight for each of 32 latents: all of them.
+        assert end["explained_variance"] == pytest.approx(row["explained_variance"], abs=1e-5)
+        assert end["dead_fraction"] == row["dead_fraction"]
+        assert end["stability"] == (None if row["stability"] is None else pytest.approx(row["stability"]))
+    untrained = rows[2, 2, 0, "untrained"]
+    assert (untrained["init_cosine"], untrained["init_nearest"], untrained["late_gain"]) == (1, 1, None)
+    start, end = (load_sae(made.at(SITE).folder / name).W_dec for name in ("k2/untrained", "k2"))
+    cosine = (end @ start.T).numpy()
+    assert rows[2, 2, 0, "trained"]["init_cosine"] == pytest.approx(cosine.diagonal().mean(), abs=1e-5)
+    assert rows[2, 2, 0, "trained"]["init_nearest"] == (cosine.argmax(1) == np.arange(32)).mean()
+    assert any("init_cosine is above 0.5 in 2 of 2 dictionaries" in line for line in summary["cautions"])
+
+
+def test_the_sae_of_all_times_has_a_curve_at_each_time(made):
+    summary = train_shared(made, "mid", "cond")
+    rows = {(r["t"], r["k"]): r for r in read_table(made.root, "sae_metrics").to_pylist()}
+    points = read_table(made.root, "sae_curves").to_pylist()
+    assert {p["kind"] for p in points} == {"shared"} and len(points) == 2 * 2 * 10
+    ends = {(p["t"], p["k"]): p for p in points if p["step"] == rows[0.0, 2]["steps"]}
+    for key, end in ends.items():
+        assert end["explained_variance"] == pytest.approx(rows[key]["explained_variance"], abs=1e-5)
+        assert end["init_cosine"] == rows[key]["init_cosine"] == ends[1.0, key[1]]["init_cosine"]
+    assert rows[0.0, 2]["late_gain"] != rows[1.0, 2]["late_gain"]
+    assert any("dictionaries (largest at mid/" in line and "shared" in line for line in summary["cautions"])
+
+
+def test_a_concepts_start_and_its_partner_in_the_other_seed(made):
+    train_site(made, SITE)
+    here = made.at(SITE, 4)
+    columns = concept_origins(here, here.sae())
+    start, other = (load_sae(here.folder_of(name)).W_dec for name in ("untrained", "seed1"))
+    vectors = load_sae(here.folder_of("trained")).W_dec
+    assert columns["init_cosine"] == pytest.approx((vectors * start).sum(1).numpy(), abs=1e-5)
+    filters = [("k", "==", 4), ("seed", "==", 1), ("expansion", "==", 2)]
+    (row,) = read_table(made.root, "sae_metrics", filters=filters).to_pylist()
+    assert columns["stability"].mean() == pytest.approx(row["stability"], abs=1e-6)
+    assert columns["stability"] == pytest.approx(partner_cosines(vectors, other))
+    alone = made.config.model_copy(update={"sae": made.config.sae.model_copy(update={"seeds": 1})})
+    one = dataclasses.replace(made, config=alone).at(SITE, 4)
+    assert concept_origins(one, one.sae())["stability"] == [None] * 32
+
+
+def test_with_three_seeds_a_concepts_stability_is_the_mean_over_the_others(tmp_path):
+    made = study(tmp_path, "sae.seeds=3")
+    train_site(made, SITE)
+    here = made.at(SITE, 4)
+    vectors, *others = (load_sae(here.folder_of(name)).W_dec for name in ("trained", "seed1", "seed2"))
+    wanted = sum(partner_cosines(vectors, other) for other in others) / 2
+    assert concept_origins(here, here.sae())["stability"] == pytest.approx(wanted, abs=1e-6)
+
+
+def test_a_sample_has_eight_vectors_a_latent_of_the_dictionary_split_standardised(made, monkeypatch):
+    here = made.at(SITE)
+    statistics = train.site_statistics(here, train.training_source(here))
+    held_out = np.concatenate(list(train.source_of(here, "dictionary").chunks()))
+    for per_latent, most, wanted in ((8, 8192, 256), (4, 8192, 128), (8, 99, 99)):
+        monkeypatch.setattr(learning, "PER_LATENT", per_latent)
+        monkeypatch.setattr(learning, "SAMPLE", most)
+        x = learning.held_out_sample(here, statistics)
+        assert len(x) in (wanted, wanted - wanted % 2) and x.dtype == torch.float32
+        raw = np.round((x / statistics.scale + statistics.mean).numpy(), 3)
+        known = {row.tobytes() for row in np.round(held_out, 3)}
+        assert np.mean([row.tobytes() in known for row in raw]) > 0.9  # the rest differs by a rounding
 
 
 def test_a_site_recorded_in_half_is_trained_again_to_the_same_bits(made):
@@ -175,6 +260,65 @@ def test_the_curve_shows_every_sae_and_its_last_row(made, monkeypatch):
     for member in (Member(2, 32, 0), Member(4, 32, 0, "frozen"), Member(2, 48, 1)):
         assert f"### {curves.member_name(member)}" in text
     assert "step 64 of 64" in text and "| 64 |" in text
+    assert text.count("held out: explained") == text.count("### ") >= 10 and "| 51 |" in text and "| 0 |" in text
+    points = {(p["k"], p["seed"], p["step"]): p for p in read_table(made.root, "sae_curves").to_pylist()
+              if p["expansion"] == 2 and p["kind"] == "trained"}  # fmt: skip
+    row = points[4, 1, 64]
+    assert f"| 64 | {100 * row['explained_variance']:.1f} % | {100 * row['dead_fraction']:.1f} % |" in text
+    assert f"{100 * row['init_nearest']:.0f} % | {row['stability']:.2f} |" in text
+
+
+def test_the_curve_of_the_sae_of_all_times_is_a_mean(made, monkeypatch):
+    shown = []
+    monkeypatch.setattr(curves, "create_markdown_artifact", lambda text, key, description: shown.append(text))
+    train_shared(made, "mid", "cond", curves.LiveCurves(made, "mid/shared/cond"))
+    points = read_table(made.root, "sae_curves", filters=[("k", "==", 2)]).to_pylist()
+    last = [p["explained_variance"] for p in points if p["step"] == points[-1]["step"]]
+    assert len(last) == 2 and f"| {100 * sum(last) / 2:.1f} % |" in shown[-1]
+
+
+def test_cautions_are_warnings_of_the_run(made, monkeypatch):
+    told = []
+    monkeypatch.setattr(curves, "create_markdown_artifact", lambda *_, **__: None)
+    monkeypatch.setattr(curves, "get_run_logger", lambda: SimpleNamespace(warning=told.append))
+    assert curves.train_site(made, made.at(SITE).site)["cautions"] == told
+    curves.train_shared(made, "mid", "cond")
+    assert any("shared" in line for line in told)
+
+
+def test_the_artifacts_of_training_are_its_metrics_and_its_curves(made, monkeypatch):
+    tables = {}
+    monkeypatch.setattr(artifacts, "create_table_artifact", lambda rows, key, description: tables.update({key: rows}))
+    train_site(made, SITE)
+    artifacts.train_artifacts(made)
+    assert {"init_cosine", "init_nearest", "late_gain"} <= set(tables["sae-metrics"][0])
+    assert {row["kind"] for row in tables["learning-curves"]} == {"trained"} and len(tables["learning-curves"]) == 80
+
+
+def test_tensorboard_has_the_log_and_the_held_out_curve_each_point_once(made, monkeypatch):
+    written = []
+
+    class Writer:
+        def __init__(self, folder):
+            self.folder = folder
+
+        def add_scalar(self, key, value, step):
+            written.append((self.folder, key, step))
+
+        def flush(self):
+            pass
+
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", SimpleNamespace(SummaryWriter=Writer))
+    monkeypatch.setattr(curves, "create_markdown_artifact", lambda *_, **__: None)
+    run = made.config.run.model_copy(update={"tensorboard": True})
+    asking = dataclasses.replace(made, config=made.config.model_copy(update={"run": run}))
+    train_site(asking, SITE, curves.LiveCurves(asking, "mid/1.00/cond"))
+    assert len(set(written)) == len(written)
+    of_one = [(key, step) for folder, key, step in written if folder.endswith("/k2 n32 seed1")]
+    steps = [0, 1, 2, 4, 8, 16, 26, 38, 51, 64]
+    for name in ("explained_variance", "dead_fraction", "init_cosine", "init_nearest", "stability"):
+        assert [step for key, step in of_one if key == f"held_out/{name}"] == steps
+    assert {key for key, _ in of_one if "/" not in key} == {"fvu", "aux", "l0", "dead_fraction", "gradient_norm", "lr"}
 
 
 def test_tensorboard_that_is_not_installed_is_named(made, monkeypatch):
