@@ -62,8 +62,8 @@ TABLES = (
             column(
                 "late_gain",
                 FLOAT64,
-                "Explained variance of the sample of sae_curves at the end less that at 0.8 of the steps, in [-1, 1]: "
-                "near 0 is good, more says that more training would pay; null for an untrained SAE.",
+                "Explained variance of the sample of sae_curves at the end less that at 0.8 of the steps: near 0 is "
+                "good, more than 0.005 says that more training would pay; null for an untrained SAE.",
                 null=True,
             ),
             column("n_vectors", INT64, "Vectors that the metrics are taken over."),
