@@ -44,7 +44,8 @@ Progress = Callable[[int, int, Logs], None]
 class Trained:
     """SAEs for standardised vectors, in the members' order; steps and vectors seen by each; the log and the curves.
 
-    ``waited`` is the share of this process's time that steps spent waiting for the loader, ``seconds`` that time.
+    ``waited`` is the share of this process's time that steps spent waiting for the loader, ``seconds`` that time;
+    ``seconds_each`` is what all steps, those before a kill included, cost each SAE at this process's pace.
     """
 
     saes: dict[Member, SAE]
@@ -53,6 +54,7 @@ class Trained:
     logs: Logs
     seconds: float
     waited: float
+    seconds_each: float
 
 
 def train(
@@ -81,7 +83,7 @@ def train(
     run = _Run(source, settings, members, seed, paths, device, samples)
     if run.step == 0:
         run.add_curve_point()
-    clock = _Clock()
+    clock, before = _Clock(), run.step
     with freed_memory_kept():
         for batch in clock.watch(prefetched(run.batches())):
             run.advance(batch.to(device, non_blocking=True), on_progress)
@@ -92,6 +94,7 @@ def train(
         logs=run.logs,
         seconds=clock.total,
         waited=clock.waited / max(clock.total, 1e-9),
+        seconds_each=clock.total / max(run.step - before, 1) * run.step / len(members),
     )
 
 

@@ -15,7 +15,7 @@ from storage.tables import read_table
 from study.config import StudyConfig
 from study.saes import SHARED, TRAINED
 
-LONGER = "train longer (sae.epochs), on more prompts (prompts.splits.train) or with a larger sae.lr"
+LONGER = "train longer (sae.vectors or sae.epochs), on more prompts (prompts.splits.train) or with a larger sae.lr"
 
 
 @dataclass(frozen=True)

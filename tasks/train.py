@@ -73,7 +73,8 @@ def train_site(study: Study, site: Site, on_progress: Progress | None = None) ->
     rows = _save_and_measure(here, saes, result, statistics)
     curves = list(curve_rows(result, here.site))
     for k in study.config.sae.k:
-        _publish(study.at(site, k), *([row for row in table if row["k"] == k] for table in (rows, curves)))
+        of_k = [[row for row in table if row["k"] == k] for table in (rows, curves)]
+        _publish(study.at(site, k), of_k[0], of_k[1], {"seconds_each": result.seconds_each})
     discard(study, paths)
     return {
         "steps": result.steps,
@@ -153,11 +154,11 @@ def metrics_row(site: Site, kind: str, member: Member, statistics: Statistics, m
     }
 
 
-def _publish(here: Dictionary, rows: list[dict[str, Any]], curves: list[dict[str, Any]]) -> None:
+def _publish(here: Dictionary, rows: list[dict[str, Any]], curves: list[dict[str, Any]], extra: dict[str, Any]) -> None:
     folder = here.folder_of(TRAINED)
     files = [path for path in files_below(folder) if path.relative_to(folder).parts[0] != SHARED]
     tables = {"sae_metrics": rows, "sae_curves": curves}
-    publish(here.study, "train", here.name, tables, files=[*files, here.folder / STATISTICS])
+    publish(here.study, "train", here.name, tables, extra, [*files, here.folder / STATISTICS])
 
 
 def files_below(folder: Path) -> list[Path]:

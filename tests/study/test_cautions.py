@@ -46,7 +46,9 @@ def test_each_kind_of_caution_is_one_line_with_the_count_the_worst_and_a_remedy(
         and f"in 2 of 3 dictionaries (largest at up/1.00/cond k4 shared: {shown})" in sentence
     )
     assert (
-        means in sentence and "train longer (sae.epochs), on more prompts" in sentence and "larger sae.lr" in sentence
+        means in sentence
+        and "train longer (sae.vectors or sae.epochs), on more prompts" in sentence
+        and "larger sae.lr" in sentence
     )
 
 
