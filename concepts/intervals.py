@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Sequence
 
 import numpy as np
+from scipy.stats import t as student
 
 TAILS = (0.025, 0.975)
 Z95 = 1.959964  # of the normal distribution
@@ -41,6 +42,17 @@ def resampled_share(value: float, drawn: np.ndarray, trials: int) -> tuple[float
 def delta_interval(value: float, error: float) -> tuple[float, float]:
     """Of a share with a standard error, by the normal distribution, within [0, 1]."""
     return max(0.0, value - Z95 * error), min(1.0, value + Z95 * error)
+
+
+def mean_interval(values: np.ndarray) -> tuple[float, float]:
+    """95 % interval of the mean of ``values`` [n] by Student's t; of paired differences, the paired t-test's.
+
+    (nan, nan) for fewer than two.
+    """
+    if len(values) < 2:
+        return float("nan"), float("nan")
+    reach = float(student.ppf(TAILS[1], len(values) - 1) * np.std(values, ddof=1) / np.sqrt(len(values)))
+    return float(np.mean(values)) - reach, float(np.mean(values)) + reach
 
 
 def bootstrap_interval(

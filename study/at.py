@@ -112,21 +112,30 @@ class Dictionary(AtSite):
         """What picks its rows of a site table."""
         return [*self.site.filters, ("k", "==", self.k)]
 
-    def folder_of(self, kind: str) -> Path:
-        """Of the SAE of that kind."""
+    @property
+    def other_seed(self) -> int | None:
+        """The seed of the second SAE of its kind, if there is one: a control of what the first has from its start."""
+        config = self.study.config
+        return config.seed + 1 if config.sae.seeds > 1 else None
+
+    def folder_of(self, kind: str, seed: int | None = None) -> Path:
+        """Of the SAE of that kind, of the study's seed unless another is given."""
         folder = self.folder / f"k{self.k}"
-        return folder if kind == TRAINED else folder / kind
+        folder = folder if kind == TRAINED else folder / kind
+        return folder if seed in (None, self.study.config.seed) else folder / f"seed{seed}"
 
     def has(self, kind: str) -> bool:
         """Whether its record names an SAE of that kind; whether its files are there is for ``sae`` to say."""
         return self._below_root(self.folder_of(kind) / WEIGHTS) in self._named(kind)
 
-    def sae(self, kind: str = TRAINED) -> SAE:
+    def sae(self, kind: str = TRAINED, seed: int | None = None) -> SAE:
         """The SAE of a kind on the site's device, its files compared with the record of the unit that wrote them.
+
+        Of the kinds trained and shared there are further seeds, if ``sae.seeds`` asks for them.
 
         Raises ``StudyError`` if no record names it, ``SAEError`` for a file that is missing or damaged.
         """
-        folder, named = self.folder_of(kind), self._named(kind)
+        folder, named = self.folder_of(kind, seed), self._named(kind)
         digests = {name: named.get(self._below_root(folder / name)) for name in (WEIGHTS, CONFIG)}
         if digests[WEIGHTS] is None:
             raise StudyError(f"{folder} holds no SAE that a record names: run `concepts train`")

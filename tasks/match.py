@@ -1,4 +1,7 @@
-"""Matching the concepts of neighbouring times of a block, by concept vectors and by where they fire."""
+"""Matching the concepts of neighbouring times of a block, by concept vectors and by where they fire.
+
+Beside each partner stands the one that the SAE of another seed would offer: what two SAEs agree in without a common start.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from concepts.matching import CoActivation, cosines, firing, match_rows
+from concepts.matching import Candidates, CoActivation, cosines, firing, match_rows
 from sae.model import SAE
 from study.at import Dictionary
 from study.codes import encode_maps
@@ -33,15 +36,23 @@ def match_times(study: Study, block: str, conditioning: str, k: int) -> dict[str
 
 
 def match_pair(first: Dictionary, second: Dictionary, kind: str) -> list[dict[str, Any]]:
-    """Matches from one site's concepts to another's, counted over the dictionary split."""
-    saes = [here.sae(kind) for here in (first, second)]
-    counts = CoActivation(saes[0].n, saes[1].n)
-    most = first.study.config.sae.match_prompts
-    cells = first.grid[0] * first.grid[1]
+    """Matches from one site's concepts to another's, and to those of its other seed; over the dictionary split."""
+    sae, next_saes = first.sae(kind), [second.sae(kind)]
+    if second.other_seed is not None:
+        next_saes.append(second.sae(kind, second.other_seed))
+    counts = [CoActivation(sae.n, other.n, with_shuffled=other is next_saes[0]) for other in next_saes]
+    most, cells = first.study.config.sae.match_prompts, first.grid[0] * first.grid[1]
     for (_, before), (_, after) in zip(first.maps("dictionary", most), second.maps("dictionary", most), strict=True):
-        counts.add(_firing(saes[0], before), _firing(saes[1], after), cells)
-    vectors = [sae.concept_vectors().detach().cpu().numpy() for sae in saes]
-    return match_rows(counts, cosines(vectors[0], vectors[1]), shared=kind == SHARED)
+        fired = _firing(sae, before)
+        for other, counted in zip(next_saes, counts, strict=True):
+            counted.add(fired, _firing(other, after), cells)
+    cosine = [cosines(_vectors(sae), _vectors(other)) for other in next_saes]
+    next_time, *other_seed = (Candidates(*pair) for pair in zip(cosine, counts, strict=True))
+    return match_rows(next_time, kind == SHARED, *other_seed)
+
+
+def _vectors(sae: SAE) -> np.ndarray:
+    return sae.concept_vectors().detach().cpu().numpy()
 
 
 def _firing(sae: SAE, maps: np.ndarray) -> Any:

@@ -1,5 +1,7 @@
 """Training on all times of a block together: one SAE a (block, conditioning, k), so that a CID is one direction at all.
 
+With ``sae.seeds`` further initialisations of it, too: what two of them agree in is what it knows of its concepts.
+
 It is folded with each time's own mean and scale, and then serves each site like the dictionary of that time alone.
 """
 
@@ -78,12 +80,15 @@ def _publish(study: Study, block: str, conditioning: str, tables: dict[str, list
 def shared_paths(study: Study, block: str, conditioning: str, members: list[Member]) -> RunPaths:
     """Where the checkpoint of the SAEs of all times lies."""
     home = shared_folder(study, block, conditioning)
-    return RunPaths(home / "checkpoint.json", {member: home / f"k{member.k}" for member in members})
+    first = study.config.seed
+    below = {m: f"k{m.k}" if m.seed == first else f"k{m.k}/seed{m.seed}" for m in members}
+    return RunPaths(home / "checkpoint.json", {member: home / folder for member, folder in below.items()})
 
 
 def shared_members(study: Study, channels: int) -> list[Member]:
-    """The SAEs of all times of a block: one a k."""
-    return [Member(k, study.config.sae.expansion[0] * channels, study.config.seed) for k in study.config.sae.k]
+    """The SAEs of all times of a block: one a k and seed, those of the first seed first."""
+    sae = study.config.sae
+    return [Member(k, sae.expansion[0] * channels, study.config.seed + i) for i in range(sae.seeds) for k in sae.k]
 
 
 def end(study: Study) -> dict[str, Any]:

@@ -6,13 +6,14 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.stats import binom, binomtest, norm
+from scipy.stats import binom, binomtest, norm, ttest_1samp
 
 from concepts.intervals import (
     bootstrap_interval,
     cluster_interval,
     delta_interval,
     exact_reach,
+    mean_interval,
     percentiles,
     resampled_share,
     resampling,
@@ -28,6 +29,20 @@ def percentile(values, part):
 
 def ends(values):
     return percentile(values, 0.025), percentile(values, 0.975)
+
+
+@given(st.lists(st.floats(-5, 5), min_size=2, max_size=40))
+def test_the_interval_of_a_mean_is_students(values):
+    low, high = mean_interval(np.array(values))
+    if np.ptp(values) < 1e-6:
+        assert (low, high) == pytest.approx((values[0], values[0]), abs=1e-5)
+    else:
+        assert (low, high) == pytest.approx(tuple(ttest_1samp(values, 0.0).confidence_interval(0.95)), abs=1e-9)
+
+
+@pytest.mark.parametrize("values", [[], [0.5]])
+def test_fewer_than_two_values_have_no_interval_of_their_mean(values):
+    assert np.isnan(mean_interval(np.array(values))).all()
 
 
 def test_bootstrap_interval_is_about_two_standard_errors():
