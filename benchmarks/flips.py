@@ -99,10 +99,12 @@ def reader_of(study: Study, name: str) -> Callable[[], Any] | None:
 
 
 def _weights(study: Study, site: AnySite, below: list[str]) -> Any:
-    k, kind = int(below[0][1:]), (below[1] if len(below) > 1 else TRAINED)
+    k, below = int(below[0][1:]), below[1:]
+    seed = int(below.pop().removeprefix("seed")) if below and below[-1].startswith("seed") else None
+    kind = below[0] if below else TRAINED
     if kind not in ("untrained", *HELD, SHARED, TRAINED):
-        return None  # of a further seed: no stage reads it
-    return {key: value.tolist() for key, value in study.at(site, k).sae(kind).state_dict().items()}
+        return None  # of a further width: no stage reads it
+    return {key: value.tolist() for key, value in study.at(site, k).sae(kind, seed).state_dict().items()}
 
 
 def _statistics(path: Path) -> Any:

@@ -42,6 +42,11 @@ def members_of(settings: SAESettings, d: int, seed: int) -> list[Member]:
     return members + [Member(k, settings.expansion[0] * d, seed, kind) for kind in kinds for k in settings.k]
 
 
+def shared_members(settings: SAESettings, d: int, seed: int) -> list[Member]:
+    """The SAEs of all times of a block of ``d`` channels: one a k and seed, those of the first seed first."""
+    return [Member(k, settings.expansion[0] * d, seed + i) for i in range(settings.seeds) for k in settings.k]
+
+
 class Stack:
     """S SAEs of one width, trained as one: parameters float32, the encoder stored a row per latent.
 

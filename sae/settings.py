@@ -33,7 +33,10 @@ class SAESettings(BaseModel):
         description="Latents per input channel: n = expansion * d; one SAE for each value. A single number will do.",
     )
     seeds: int = Field(
-        1, ge=1, description="Initialisations of each (k, expansion); with 2, `stability` says which concepts recur."
+        1,
+        ge=1,
+        description="Initialisations of each (k, expansion); with 2, `stability` says which concepts recur, "
+        "and `concept_matches` what partners through time owe to a common start.",
     )
     frozen_control: bool = Field(
         True,
@@ -50,7 +53,8 @@ class SAESettings(BaseModel):
     across_time: bool = Field(
         False,
         description="Also train one SAE per (block, conditioning, k) on all times together, so that a CID means the "
-        "same direction at every time; its rows are of kind 'shared'. Costs as much as the SAEs of single times.",
+        "same direction at every time; its rows are of kind 'shared'. Costs as much as the SAEs of single times, and "
+        "twice that with sae.seeds of 2: a second one tells how well its concepts recur.",
     )
     match_prompts: int = Field(
         2000,

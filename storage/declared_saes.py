@@ -53,8 +53,8 @@ TABLES = (
             column(
                 "stability",
                 FLOAT64,
-                "Of a further seed: mean cosine of its concept vectors to the first seed's, matched one to one; null "
-                "for the others.",
+                "Of a further seed of trained or shared: mean cosine of its concept vectors to the first seed's, "
+                "matched one to one; null for the others.",
                 null=True,
             ),
             column("init_cosine", FLOAT64, _INIT_COSINE),
@@ -114,7 +114,8 @@ TABLES = (
     ),
     Table(
         "concept_matches",
-        "Which concept of one time is which of the next, of the same block.",
+        "Which concept of one time is which of the next, of the same block. SAEs of different times and one seed start "
+        "from the same rows: what a partner has beyond the other seed's is what is known of concepts through time.",
         key=("block", "conditioning", "k", "kind", "t_from", "t_to", "cid_from", "chosen_by"),
         writers=("match",),
         columns=(
@@ -131,7 +132,12 @@ TABLES = (
             column("cid_from", INT32, "The concept at t_from."),
             column("chosen_by", TEXT, "How its partner was chosen: cosine, coactivation or identity (shared)."),
             column("cid_to", INT32, "Its partner at t_to."),
-            column("cosine", FLOAT64, "Cosine of the two concept vectors, in [-1, 1]."),
+            column(
+                "cosine",
+                FLOAT64,
+                "Cosine of the two concept vectors, in [-1, 1]. SAEs of different times start from the same rows (one "
+                "seed), so it includes that common start; cosine_other_seed is the control.",
+            ),
             column(
                 "coactivation",
                 FLOAT64,
@@ -143,7 +149,33 @@ TABLES = (
                 "The same with t_to read from another prompt: what position alone explains.",
             ),
             column("n_both", INT64, "Positions where both fire."),
-            column("mutual", BOOL, "Whether cid_from is also the choice of cid_to."),
+            column(
+                "mutual",
+                BOOL,
+                "Whether cid_from is also the choice of cid_to: true for identity. It includes the common start as "
+                "cosine does; mutual_other_seed is the control.",
+            ),
+            column(
+                "cosine_other_seed",
+                FLOAT64,
+                "The control of cosine: to the partner, chosen by the same measure, in the SAE of the next seed at "
+                "t_to, which started from other rows. Of a shared SAE, to the one-to-one partner in the shared SAE of "
+                "the next seed (as stability pairs them). Null where sae.seeds is 1.",
+                null=True,
+            ),
+            column(
+                "coactivation_other_seed",
+                FLOAT64,
+                "The control of coactivation: of cid_from at t_from with that same partner at t_to; null as before.",
+                null=True,
+            ),
+            column(
+                "mutual_other_seed",
+                BOOL,
+                "The control of mutual: whether cid_from is also the choice of that partner (of a shared SAE: whether "
+                "each is the nearest of the other); null as before.",
+                null=True,
+            ),
         ),
     ),
     Table(

@@ -23,9 +23,9 @@ from storage.vouch import vouched_files
 from study.codes import encode_maps
 from study.devices import device_of
 from study.errors import StudyError
-from study.paths import split_range, unit_name
+from study.paths import of_seed, split_range, unit_name
 from study.reading import cell_colours, label_areas
-from study.saes import SHARED, TRAINED, further_seed
+from study.saes import SHARED, TRAINED
 from study.store import store_of
 from study.study import Study
 
@@ -85,8 +85,7 @@ class AtSite:
         folder = self.folder / f"k{member.k}"
         if member.n != self.study.config.sae.expansion[0] * self.channels:
             folder = folder / f"x{member.n // self.channels}"
-        if member.seed != self.study.config.seed:
-            folder = folder / further_seed(member.seed)
+        folder = of_seed(self.study, folder, member.seed)
         return folder if member.kind == TRAINED else folder / member.kind
 
 
@@ -122,7 +121,7 @@ class Dictionary(AtSite):
         """Of the SAE of that kind, of the study's seed unless another is given."""
         folder = self.folder / f"k{self.k}"
         folder = folder if kind == TRAINED else folder / kind
-        return folder if seed in (None, self.study.config.seed) else folder / f"seed{seed}"
+        return folder if seed is None else of_seed(self.study, folder, seed)
 
     def has(self, kind: str) -> bool:
         """Whether its record names an SAE of that kind; whether its files are there is for ``sae`` to say."""

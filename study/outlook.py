@@ -16,7 +16,7 @@ from rich.filesize import decimal
 from concepts.cases import EDITED
 from concepts.settings import REGIONS
 from diffusion.model import Facts
-from sae.members import members_of
+from sae.members import members_of, shared_members
 from study.config import StudyConfig
 from study.errors import StudyError
 from study.units import FIRST_IMAGES, KINDS, SEGMENTED_SPLITS
@@ -115,7 +115,8 @@ def _saes(config: StudyConfig, facts: Facts) -> tuple[int, int, int]:
         d, k = _channels(facts, block), len(config.sae.k)
         members = members_of(config.sae, d, config.seed)
         width = config.sae.expansion[0] * d
-        controls = k * (2 if config.sae.across_time else 1)  # the untrained one, and the one of all times
+        shared = shared_members(config.sae, d, config.seed) if config.sae.across_time else []
+        controls = k + len(shared)  # the untrained one, and those of all times
         stacks.append(sum(sae_size(d, member.n) for member in members))
         size += stacks[-1] + controls * sae_size(d, width)
         count += len(members) + controls

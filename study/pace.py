@@ -18,7 +18,7 @@ import torch
 
 from diffusion.model import DiffusionModel, Facts, load_model
 from diffusion.sampling import sample
-from sae.members import Member, Stack, members_of
+from sae.members import Member, Stack, members_of, shared_members
 from sae.model import SAE
 from sae.step import TrainState, train_step
 from study.config import StudyConfig
@@ -113,7 +113,7 @@ def _training(config: StudyConfig, facts: Facts, device: str) -> float:
         by_width = {n: [m for m in members if m.n == n] for n in {member.n for member in members}}
         seconds += sites * steps * sum(_step(config, channels, group, device) for group in by_width.values())
         if sae.across_time:
-            shared = [Member(k, sae.expansion[0] * channels, config.seed) for k in sae.k]
+            shared = shared_members(sae, channels, config.seed)
             seconds += sites * steps * _step(config, channels, shared, device)
     return seconds
 

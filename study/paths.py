@@ -32,6 +32,11 @@ def shards_of(study: Study, *splits: str) -> list[int]:
     return sorted(shards)
 
 
+def of_seed(study: Study, folder: Path, seed: int) -> Path:
+    """The folder of an SAE: ``folder`` itself for the study's seed, and below it ``seed<seed>`` for a further one."""
+    return folder if seed == study.config.seed else folder / f"seed{seed}"
+
+
 def shared_folder(study: Study, block: str, conditioning: str) -> Path:
     """Where the SAEs of all times together are trained; folded, they lie in each site's ``k<k>/shared``."""
     return Path(study.root) / "saes" / block / "shared" / conditioning

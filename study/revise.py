@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from sae.io import CONFIG, WEIGHTS
-from sae.members import members_of
+from sae.members import members_of, shared_members
 from storage.formats import FIRST, KEY
 from storage.records import forget_record, is_done, read_record, records, write_record
 from storage.schemas import SCHEMAS
@@ -48,7 +48,7 @@ from study.hashes import (
 )
 from study.identity import contents_of, settled
 from study.opening import study_as
-from study.paths import shared_folder, time_series
+from study.paths import of_seed, shared_folder, time_series
 from study.preconditions import units_of
 from study.provenance import provenance_of
 from study.saes import SHARED, UNTRAINED
@@ -208,7 +208,8 @@ def _stale_weights(study: Study) -> list[Path]:
     homes = [shared_folder(study, *series) for series in time_series(study)]
     expected = {path for site in sites for path in _sae_folders(site)}
     if study.config.sae.across_time:
-        expected |= {home / f"k{k}" for home in homes for k in study.config.sae.k}
+        shared = shared_members(study.config.sae, sites[0].channels, study.config.seed)
+        expected |= {of_seed(study, home / f"k{m.k}", m.seed) for home in homes for m in shared}
     places = [*(site.folder for site in sites), *homes]
     marks = (WEIGHTS, CONFIG, CHECKPOINT)
     folders = {path.parent for place in places for mark in marks for path in place.rglob(mark)}
@@ -220,10 +221,9 @@ def _sae_folders(at: AtSite) -> Iterator[Path]:
     for member in members_of(config.sae, at.channels, config.seed):
         yield at.member_folder(member)
     for k in config.sae.k:
-        dictionary = at.study.at(at.site, k)
-        yield dictionary.folder_of(UNTRAINED)
-        if config.sae.across_time:
-            yield dictionary.folder_of(SHARED)
+        yield at.study.at(at.site, k).folder_of(UNTRAINED)
+    for member in shared_members(config.sae, at.channels, config.seed) if config.sae.across_time else ():
+        yield at.study.at(at.site, member.k).folder_of(SHARED, member.seed)
 
 
 def _checkpoints(study: Study) -> list[Path]:

@@ -5,9 +5,4 @@ from sae.kinds import FROZEN, FROZEN_ENCODER, SOFT_FROZEN, TRAINED
 UNTRAINED, SHARED = "untrained", "shared"
 HELD = (FROZEN, SOFT_FROZEN, FROZEN_ENCODER)  # controls that train, a part of them held at or near its start
 
-__all__ = ["FROZEN", "FROZEN_ENCODER", "HELD", "SHARED", "SOFT_FROZEN", "TRAINED", "UNTRAINED", "further_seed"]
-
-
-def further_seed(seed: int) -> str:
-    """Where the same SAE of another seed lies, below the dictionary's folder."""
-    return f"seed{seed}"
+__all__ = ["FROZEN", "FROZEN_ENCODER", "HELD", "SHARED", "SOFT_FROZEN", "TRAINED", "UNTRAINED"]

@@ -176,7 +176,7 @@ _STAGES = (
         "train",
         "tasks.curves:train_shared",
         units.shared_saes,
-        reads=(*_TRAINING, "sae.across_time"),
+        reads=(*_TRAINING, "sae.seeds", "sae.across_time"),
         after={"collect": of_splits("train", "dictionary")},
         version=2,  # as train
         replaces=True,
@@ -189,6 +189,7 @@ _STAGES = (
         units.matches,
         reads=("sae.match_prompts",),
         after={"train": OF_TIMES, "share": OF_SERIES},
+        version=2,  # beside each partner the other seed's
     ),
     Stage(
         "tag",

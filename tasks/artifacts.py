@@ -9,6 +9,7 @@ import numpy as np
 from prefect.artifacts import create_image_artifact, create_table_artifact
 
 from concepts.layout import ALL_LABELS
+from concepts.matching import MEASURES, SERIES, beyond_other_seed
 from storage.images import encode_png
 from storage.tables import count_rows, read_table
 from study.reading import images_of
@@ -27,7 +28,7 @@ def collect_artifacts(study: Study) -> None:
 
 
 def train_artifacts(study: Study) -> None:
-    """Held-out metrics of every SAE beside its control, and the learning curves of those that are no control."""
+    """Held-out metrics of every SAE, learning curves of those that are no control, partners through time."""
     columns = ["block", "t", "conditioning", "k", "expansion", "seed", "kind"]
     columns += ["explained_variance", "l0", "dead_fraction", "init_cosine", "init_nearest", "late_gain", "stability"]
     rows = read_table(study.root, "sae_metrics", [*columns, "n_vectors"]).to_pylist()
@@ -36,6 +37,10 @@ def train_artifacts(study: Study) -> None:
     _table(
         "learning-curves", curves, "Learning curves on a held-out sample, of what later stages use and further seeds"
     )
+    columns = [*SERIES, *MEASURES, *(f"{measure}_other_seed" for measure in MEASURES)]
+    beyond = beyond_other_seed(read_table(study.root, "concept_matches", columns).to_pylist())
+    if beyond:
+        _table("concepts-through-time", beyond, "Partners at the next time beyond the other seed's, 95 % intervals")
 
 
 def label_artifacts(study: Study) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from sae.start import cosines_to_start
 from sae.train import Trained
 from storage.site import Site
 from study.at import AtSite, Dictionary
-from study.saes import UNTRAINED, further_seed
+from study.saes import TRAINED, UNTRAINED
 from tasks.samples import drawn_vectors
 
 PER_LATENT, SAMPLE = 8, 8192  # held-out vectors of a curve: 8 for each latent, so that each can fire; at most 8192
@@ -57,7 +57,7 @@ def concept_origins(here: Dictionary, sae: SAE) -> dict[str, Any]:
     """Columns of ``concepts``: each one's cosine to its start, and the mean of those to its partners in other seeds."""
     config, vectors_MD = here.study.config, sae.concept_vectors()
     seeds = range(config.seed + 1, config.seed + config.sae.seeds)
-    partners = [partner_cosines(vectors_MD, here.sae(further_seed(seed)).concept_vectors()) for seed in seeds]
+    partners = [partner_cosines(vectors_MD, here.sae(TRAINED, seed).concept_vectors()) for seed in seeds]
     return {
         "init_cosine": cosines_to_start(vectors_MD, here.sae(UNTRAINED).concept_vectors()).cpu().numpy(),
         "stability": np.mean(partners, axis=0) if partners else [None] * sae.n,

@@ -1,6 +1,6 @@
 """Matching the concepts of neighbouring times of a block, by concept vectors and by where they fire.
 
-Beside each partner stands the one that the SAE of another seed would offer: what two SAEs agree in without a common start.
+Beside each partner stands the one that the SAE of another seed offers: what two SAEs agree in without a common start.
 """
 
 from __future__ import annotations

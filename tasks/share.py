@@ -8,17 +8,19 @@ It is folded with each time's own mean and scale, and then serves each site like
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 from typing import Any
 
 from sae.checkpoint import RunPaths
 from sae.io import save_sae
-from sae.members import Member, fold
-from sae.metrics import evaluate_all
+from sae.members import Member, fold, shared_members
+from sae.metrics import evaluate_all, stability
+from sae.model import SAE
 from sae.source import EqualShares, Standardised, Statistics
 from sae.train import Progress, Trained, train
 from study.at import AtSite
 from study.cautions import learning_cautions
-from study.paths import series_name, shared_folder, time_series
+from study.paths import of_seed, series_name, shared_folder, time_series
 from study.publish import lacking, publish
 from study.saes import SHARED
 from study.study import Study
@@ -33,7 +35,7 @@ def train_shared(study: Study, block: str, conditioning: str, on_progress: Progr
     sites = [study.at((block, t, conditioning)) for t in study.config.sites.times]
     sources = [alone.training_source(here, len(sites)) for here in sites]
     statistics = [site_statistics(here, source) for here, source in zip(sites, sources, strict=True)]
-    members = shared_members(study, sites[0].channels)
+    members = shared_members(study.config.sae, sites[0].channels, study.config.seed)
     paths = shared_paths(study, block, conditioning, members)
     data = EqualShares([Standardised(*pair) for pair in zip(sources, statistics, strict=True)])
     known = list(zip(sites, statistics, strict=True))
@@ -62,12 +64,21 @@ def _save_and_measure(
     measured = evaluate_all(list(folded.values()), source_of(here, "dictionary").chunks(), device)
     rows = []
     for (member, sae), metrics in zip(folded.items(), measured, strict=True):
-        folder = here.study.at(here.site, member.k).folder_of(SHARED)
+        folder = here.study.at(here.site, member.k).folder_of(SHARED, member.seed)
         save_sae(folder, sae, sae_metadata(here, SHARED, member.seed))
         row = metrics_row(here.site, SHARED, member, statistics, metrics)
         row |= {"steps": result.steps, "n_train_vectors": result.n_vectors}
-        rows.append(row | learning_columns(result, member, number))
+        row |= learning_columns(result, member, number)
+        rows.append(row | {"stability": _stability(here.study, member, sae, folded)})
     return rows
+
+
+def _stability(study: Study, member: Member, sae: SAE, saes: dict[Member, SAE]) -> float | None:
+    """Of a further seed: how well its concept vectors match those of the first seed."""
+    if member.seed == study.config.seed:
+        return None
+    first = saes[replace(member, seed=study.config.seed)]
+    return stability(first.concept_vectors(), sae.concept_vectors())
 
 
 def _publish(study: Study, block: str, conditioning: str, tables: dict[str, list[dict[str, Any]]]) -> None:
@@ -80,15 +91,7 @@ def _publish(study: Study, block: str, conditioning: str, tables: dict[str, list
 def shared_paths(study: Study, block: str, conditioning: str, members: list[Member]) -> RunPaths:
     """Where the checkpoint of the SAEs of all times lies."""
     home = shared_folder(study, block, conditioning)
-    first = study.config.seed
-    below = {m: f"k{m.k}" if m.seed == first else f"k{m.k}/seed{m.seed}" for m in members}
-    return RunPaths(home / "checkpoint.json", {member: home / folder for member, folder in below.items()})
-
-
-def shared_members(study: Study, channels: int) -> list[Member]:
-    """The SAEs of all times of a block: one a k and seed, those of the first seed first."""
-    sae = study.config.sae
-    return [Member(k, sae.expansion[0] * channels, study.config.seed + i) for i in range(sae.seeds) for k in sae.k]
+    return RunPaths(home / "checkpoint.json", {m: of_seed(study, home / f"k{m.k}", m.seed) for m in members})
 
 
 def end(study: Study) -> dict[str, Any]:
@@ -104,4 +107,5 @@ def sweep_checkpoints(study: Study) -> None:
     for block, conditioning in time_series(study) if study.config.sae.across_time else ():
         if not lacking(study, "share", [series_name(block, conditioning)]):
             channels = study.at((block, study.config.sites.times[0], conditioning)).channels
-            discard(study, shared_paths(study, block, conditioning, shared_members(study, channels)))
+            members = shared_members(study.config.sae, channels, study.config.seed)
+            discard(study, shared_paths(study, block, conditioning, members))

@@ -42,17 +42,17 @@ def test_an_sae_has_its_weights_bytes(d, n):
 
 
 def test_every_sae_of_a_site_is_counted():
-    """Of each site: two seeds of one k, three that hold a part still, an untrained one, and the one of all times."""
+    """Of each site: two seeds of one k, three that hold a part still, an untrained one, and two seeds of all times."""
     one = outlook(tiny("sites.blocks={mid: mid_block.attentions.0}"), FACTS)
     d, n = 5, 10
-    assert one.saes == 2 * (2 + 3 + 1 + 1) and one.sae_bytes == one.saes * sae_size(d, n)
+    assert one.saes == 2 * (2 + 3 + 1 + 2) and one.sae_bytes == one.saes * sae_size(d, n)
     assert one.checkpoint_bytes == 2 * 5 * 3 * sae_size(d, n)  # two sites at once, five members, Adam's two moments
     alone = outlook(tiny("sites.blocks={mid: mid_block.attentions.0}", "run.max_workers=1"), FACTS)
     assert 2 * alone.checkpoint_bytes == one.checkpoint_bytes
     without = outlook(tiny("sites.blocks={mid: mid_block.attentions.0}", "sae.across_time=false"), FACTS)
     assert without.saes == 2 * 6
     fewer = outlook(tiny("sites.blocks={mid: mid_block.attentions.0}", "sae.controls=[]"), FACTS)
-    assert (fewer.saes, fewer.checkpoint_bytes) == (2 * 5, 2 * 3 * 3 * sae_size(d, n))
+    assert (fewer.saes, fewer.checkpoint_bytes) == (2 * 6, 2 * 3 * 3 * sae_size(d, n))
 
 
 def test_kept_checkpoints_are_all_there_at_once():

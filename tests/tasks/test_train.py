@@ -114,10 +114,10 @@ def test_a_site_tells_how_its_saes_learned(made):
 
 def test_the_sae_of_all_times_has_a_curve_at_each_time(made):
     summary = train_shared(made, "mid", "cond")
-    rows = {(r["t"], r["k"]): r for r in read_table(made.root, "sae_metrics").to_pylist()}
+    rows = {(r["t"], r["k"]): r for r in read_table(made.root, "sae_metrics").to_pylist() if r["seed"] == 0}
     points = read_table(made.root, "sae_curves").to_pylist()
-    assert {p["kind"] for p in points} == {"shared"} and len(points) == 2 * 2 * 10
-    ends = {(p["t"], p["k"]): p for p in points if p["step"] == rows[0.0, 2]["steps"]}
+    assert {p["kind"] for p in points} == {"shared"} and len(points) == 2 * 2 * 2 * 10
+    ends = {(p["t"], p["k"]): p for p in points if p["step"] == rows[0.0, 2]["steps"] and p["seed"] == 0}
     for key, end in ends.items():
         assert end["explained_variance"] == pytest.approx(rows[key]["explained_variance"], abs=1e-5)
         assert end["init_cosine"] == rows[key]["init_cosine"] == ends[1.0, key[1]]["init_cosine"]
@@ -277,7 +277,7 @@ def test_the_curve_of_the_sae_of_all_times_is_a_mean(made, monkeypatch):
     shown = []
     monkeypatch.setattr(curves, "create_markdown_artifact", lambda text, key, description: shown.append(text))
     train_shared(made, "mid", "cond", curves.LiveCurves(made, "mid/shared/cond"))
-    points = read_table(made.root, "sae_curves", filters=[("k", "==", 2)]).to_pylist()
+    points = read_table(made.root, "sae_curves", filters=[("k", "==", 2), ("seed", "==", 0)]).to_pylist()
     last = [p["explained_variance"] for p in points if p["step"] == points[-1]["step"]]
     assert len(last) == 2 and f"| {100 * sum(last) / 2:.1f} % |" in shown[-1]
 
