@@ -83,6 +83,10 @@ CHANGES: list[tuple[str, dict[str, Any]]] = [
     ("512 prompts", {"prompts": 512}),
     ("1024 prompts", {"prompts": 1024}),
     ("expansion 2", {"expansion": 2}),
+    ("expansion 8", {"expansion": 8}),
+    ("k 5", {"k": 5}),
+    ("k 20", {"k": 20}),
+    ("Matryoshka (1/8, 3/8, 1)", {"matryoshka": (0.125, 0.375, 1.0)}),
     ("start: vectors of the data", {"start": "vectors"}),
     ("start: k-means of the data", {"start": "k-means"}),
 ]
