@@ -33,6 +33,7 @@ from sae.metrics import evaluate_all, stability
 from sae.model import SAE
 from sae.settings import SAESettings
 from sae.source import Standardised, measure
+from sae.start import cosines_to_start, own_start_is_nearest
 from sae.train import train
 from storage.site import Site
 from storage.vectors import VectorSource
@@ -84,8 +85,8 @@ CHANGES: list[tuple[str, dict[str, Any]]] = [
     ("1024 prompts", {"prompts": 1024}),
     ("expansion 2", {"expansion": 2}),
     ("expansion 8", {"expansion": 8}),
-    ("k 5", {"k": 5}),
-    ("k 20", {"k": 20}),
+    ("k 5", {"k": (5,)}),
+    ("k 20", {"k": (20,)}),
     ("Matryoshka (1/8, 3/8, 1)", {"matryoshka": (0.125, 0.375, 1.0)}),
     ("start: vectors of the data", {"start": "vectors"}),
     ("start: k-means of the data", {"start": "k-means"}),
@@ -170,10 +171,9 @@ class Trial:
 
 
 def from_start(rows_MD: Tensor, start_MD: Tensor) -> tuple[float, float]:
-    """Mean cosine of unit rows to their own start, and the share of rows whose own start is the nearest of all."""
-    cosine_MM = rows_MD @ start_MD.T
-    own = cosine_MM.argmax(1) == torch.arange(len(rows_MD))
-    return float(cosine_MM.diagonal().mean()), float(own.float().mean())
+    """Mean cosine of rows to their own start, and the share of rows whose own start is the nearest of all."""
+    cosine_M, nearest_M = cosines_to_start(rows_MD, start_MD), own_start_is_nearest(rows_MD, start_MD)
+    return float(cosine_M.mean()), float(nearest_M.float().mean())
 
 
 @contextmanager
