@@ -20,26 +20,12 @@ from sae.selection import batch_thresholds
 from sae.settings import SAESettings
 from sae.start import cosines_to_start, own_start_is_nearest
 
-SHARES = (0.0, 1 / 64, 1 / 32, 1 / 16, 1 / 8, 1 / 4, 0.4, 0.6, 0.8, 1.0)  # of the steps: most happens early
-LATE = 0.8  # share of the steps from which on the late gain is taken
 CHUNK = 1024  # vectors of the sample at once
 # Latents up to which seeds are matched at every point. Matching takes .3 s at 2048 and 1 to 3.5 s at 5120, where a step
 # takes milliseconds on a GPU: beyond this width, only at the last point.
 MATCHED = 2048
 CurveRow = dict[str, Any]  # numbers by name; ``stability`` may be None
 Curves = dict[Member, list[CurveRow]]
-
-
-def curve_steps(total: int) -> tuple[int, ...]:
-    """The steps after which a run of ``total`` steps is measured, ascending; fewer than ``SHARES`` in a short run."""
-    return tuple(sorted({round(share * total) for share in SHARES}))
-
-
-def late_gain(rows: Sequence[CurveRow], total: int) -> float | None:
-    """Explained variance after the last step less that at ``LATE`` of the steps; None where these are one point."""
-    variance = {row["step"]: row["explained_variance"] for row in rows}
-    late, last = variance.get(round(LATE * total)), variance.get(total)
-    return last - late if late is not None and last is not None and round(LATE * total) < total else None
 
 
 def over_samples(rows: Sequence[CurveRow]) -> list[CurveRow]:

@@ -16,12 +16,13 @@ from torch import Tensor
 
 from sae.axes import axes_of
 from sae.checkpoint import Logs, RunPaths, load_checkpoint, save_checkpoint, write_log
-from sae.curve import curve_steps, measure_point, sample_digest
+from sae.curve import measure_point, sample_digest
 from sae.errors import SAEError
 from sae.kinds import TRAINED
 from sae.members import Member, Stack, turned_back
 from sae.memory import freed_memory_kept
 from sae.model import SAE
+from sae.points import curve_steps
 from sae.selection import batch_thresholds
 from sae.settings import SAESettings
 from sae.source import BatchSource, prefetched

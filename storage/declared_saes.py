@@ -62,8 +62,9 @@ TABLES = (
             column(
                 "late_gain",
                 FLOAT64,
-                "Explained variance of the sample of sae_curves at the end less that at 0.8 of the steps: near 0 is "
-                "good, more than 0.005 says that more training would pay; null for an untrained SAE.",
+                "What explained variance of the sample of sae_curves rose by from 0.8 of the steps to the end, where "
+                "by default the learning rate falls: near 0 is good, but that alone gains something in a run that had "
+                "converged, too; null for an untrained SAE.",
                 null=True,
             ),
             column("n_vectors", INT64, "Vectors that the metrics are taken over."),

@@ -30,8 +30,8 @@ def collect_artifacts(study: Study) -> None:
 def train_artifacts(study: Study) -> None:
     """Held-out metrics of every SAE, learning curves of those that are no control, partners through time."""
     columns = ["block", "t", "conditioning", "k", "expansion", "seed", "kind"]
-    columns += ["explained_variance", "l0", "dead_fraction", "init_cosine", "init_nearest", "late_gain", "stability"]
-    rows = read_table(study.root, "sae_metrics", [*columns, "n_vectors"]).to_pylist()
+    columns += ["explained_variance", "l0", "dead_fraction", "init_cosine", "init_nearest", "late_gain"]
+    rows = read_table(study.root, "sae_metrics", [*columns, "stability", "n_vectors"]).to_pylist()
     _table("sae-metrics", rows, "Held-out SAE metrics")
     curves = read_table(study.root, "sae_curves", filters=[("kind", "in", [TRAINED, SHARED])]).to_pylist()
     _table(

@@ -9,10 +9,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sae.curve import CurveRow, late_gain
+from sae.curve import CurveRow
 from sae.members import Member
 from sae.metrics import partner_cosines
 from sae.model import SAE
+from sae.points import LATE, gain
 from sae.source import Statistics
 from sae.start import cosines_to_start
 from sae.train import Trained
@@ -33,10 +34,10 @@ def held_out_sample(here: AtSite, statistics: Statistics) -> Tensor:
 
 
 def learning_columns(result: Trained, member: Member, sample: int = 0) -> dict[str, Any]:
-    """What ``sae_metrics`` says of how an SAE learned: where its curve ends, and what the end of training gained."""
+    """What ``sae_metrics`` says of how an SAE learned: where its curve ends, and what its last fifth gained."""
     rows = _of_sample(result.logs.curves[member], sample)
     end = {name: rows[-1][name] for name in ("init_cosine", "init_nearest")}
-    return {**end, "late_gain": late_gain(rows, result.steps)}
+    return {**end, "late_gain": gain(rows, result.steps, *LATE)}
 
 
 def curve_rows(result: Trained, site: Site, kind: str | None = None, sample: int = 0) -> Iterator[dict[str, Any]]:

@@ -52,7 +52,7 @@ def train_shared(study: Study, block: str, conditioning: str, on_progress: Progr
     return {
         "steps": result.steps,
         "vectors_per_s": result.n_vectors / max(result.seconds, 1e-9),
-        "cautions": learning_cautions(rows, study.config),
+        "cautions": learning_cautions(rows, curves, study.config),
     }
 
 

@@ -80,7 +80,7 @@ def train_site(study: Study, site: Site, on_progress: Progress | None = None) ->
         "steps": result.steps,
         "vectors_per_s": result.n_vectors / max(result.seconds, 1e-9),
         "waited_for_loader": result.waited,
-        "cautions": [*statistics.cautions(here.site.path), *learning_cautions(rows, study.config)],
+        "cautions": [*statistics.cautions(here.site.path), *learning_cautions(rows, curves, study.config)],
     }
 
 

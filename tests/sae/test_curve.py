@@ -6,16 +6,15 @@ from itertools import permutations
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 
 from sae import curve
 from sae.checkpoint import RunPaths
 from sae.commit import commit_bytes, read_commit
-from sae.curve import curve_steps, late_gain, over_samples, sample_digest
+from sae.curve import over_samples, sample_digest
 from sae.errors import SAEError
 from sae.members import Member, untrained
 from sae.metrics import evaluate, partner_cosines, stability
+from sae.points import curve_steps
 from sae.settings import SAESettings
 from tests.sae.synthetic import Synthetic, standardised, train_on
 
@@ -35,25 +34,6 @@ def samples(*sizes):
 @pytest.fixture(scope="module")
 def trained():
     return train_on(SOURCE, SETTINGS, MEMBERS, samples=samples(1500, 300))
-
-
-def test_the_points_of_a_long_run_and_of_short_ones():
-    assert curve_steps(6400) == (0, 100, 200, 400, 800, 1600, 2560, 3840, 5120, 6400)
-    assert curve_steps(1) == (0, 1) and curve_steps(3) == (0, 1, 2, 3)
-
-
-@given(st.integers(1, 10**6))
-def test_points_ascend_from_the_start_to_the_end_and_are_ten_at_the_most(total):
-    steps = curve_steps(total)
-    assert steps[0] == 0 and steps[-1] == total and list(steps) == sorted(set(steps)) and len(steps) <= 10
-    assert len(steps) == 10 or total < 64 * 1.5
-
-
-def test_the_late_gain_is_the_end_less_four_fifths():
-    rows = [{"step": step, "explained_variance": v} for step, v in ((0, 0.1), (51, 0.7), (64, 0.75))]
-    assert late_gain(rows, 64) == pytest.approx(0.05)
-    assert late_gain(rows[:1], 64) is None and late_gain(rows[:2], 64) is None
-    assert late_gain([{"step": 0, "explained_variance": 0.1}, {"step": 1, "explained_variance": 0.9}], 1) is None
 
 
 def test_every_member_is_measured_at_every_point_once_on_every_sample(trained):

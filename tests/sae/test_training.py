@@ -12,11 +12,11 @@ import torch
 from safetensors.torch import load_file
 
 from sae.checkpoint import RunPaths
-from sae.curve import curve_steps
 from sae.errors import SAEError
 from sae.kinds import FROZEN
 from sae.members import Member, Stack, fold, members_of, untrained
 from sae.metrics import evaluate, stability
+from sae.points import curve_steps
 from sae.settings import SAESettings
 from sae.source import EqualShares, Standardised, measure, prefetched
 from storage.errors import StorageError

@@ -54,7 +54,12 @@ def test_a_dictionary_that_was_not_learned_is_cautioned_about(root, capsys):
     site = {"block": "mid", "t": 0.0, "conditioning": "cond", "k": 4, "expansion": 2, "seed": 0, "kind": "trained"}
     names = ("explained_variance", "fvu", "scaled_mse", "l0", "gamma", "init_nearest", "dead_fraction", "late_gain")
     row = {**site, **dict.fromkeys(names, 0.0), **dict.fromkeys(("n_vectors", "n_train_vectors", "steps"), 1)}
-    add_part(root, "sae_metrics", "a", [{**row, "density_histogram": [1], "stability": None, "init_cosine": 0.875}])
+    add_part(
+        root,
+        "sae_metrics",
+        "a",
+        [{**row, "density_histogram": [1], "stability": None, "init_cosine": 0.875}],
+    )
     code, output, _ = told(root, capsys)
     last = output.splitlines()[-1]
     assert code == 0 and last.startswith(
