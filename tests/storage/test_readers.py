@@ -20,10 +20,10 @@ LABELS = ("st. john's wort", 'the "big" tree', "木", "дерево", "شجرة"
 def concept(cid: int, label: str | None) -> dict[str, Any]:
     """Row of ``concepts``; without a label all that may be null is."""
     row = {**SITE, "cid": cid, "alive": cid % 2 == 0, "density": cid / 7, "act_mean": 0.5, "act_max": 1e-9}
-    row |= {"n_images": 2**40 + cid, "decoder_norm": 1.0}
+    row |= {"n_images": 2**40 + cid, "decoder_norm": 1.0, "init_cosine": 0.125}
     if label is None:
         return row
-    numbers = dict.fromkeys(("context_free_score", "cohesion", "coverage", "coverage_sd"), 0.25)
+    numbers = dict.fromkeys(("context_free_score", "cohesion", "coverage", "coverage_sd", "stability"), 0.25)
     selective = {"position_selectivity": 1 / 3, "colour_selectivity": 0.0}
     lists = {"embedding": [0.5, -0.25, cid], "colour": [255.0, 0.0, 1.5]}
     return {**row, **numbers, **selective, **lists, "top_label": label, "parent": None}

@@ -26,7 +26,7 @@ def concept(cid, **more):
         **COLUMNS, "cid": cid, "alive": True, "density": 0.031, "act_mean": 1.23456, "act_max": 4.5, "n_images": 10,
         "top_label": None, "embedding": None, "context_free_score": 0.9, "decoder_norm": 1.0, "cohesion": None,
         "parent": None, "coverage": 0.2, "coverage_sd": 0.05, "position_selectivity": 0.1, "colour_selectivity": 0.05,
-        "colour": [200.0, 120.0, 40.0],
+        "colour": [200.0, 120.0, 40.0], "init_cosine": 0.2, "stability": 0.6,
     }  # fmt: skip
     return row | more
 
