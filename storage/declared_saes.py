@@ -106,8 +106,8 @@ TABLES = (
             column(
                 "stability",
                 FLOAT64,
-                "Of a further seed of a trained SAE: mean cosine of its concept vectors to those of the first seed at "
-                "the same step, matched one to one, in [-1, 1]: higher is good, random ones have about "
+                "Of a further seed, trained or shared: mean cosine of its concept vectors to those of the first seed "
+                "at the same step, matched one to one, in [-1, 1]: higher is good, random ones have about "
                 "sqrt(2 ln latents / channels). Null for the others and, before the last step, beyond 2048 latents.",
                 null=True,
             ),
