@@ -29,6 +29,7 @@ from sae.step import TrainState
 from storage.atomic import write_atomic
 
 PARAMETERS = ("W_enc", "W_dec", "b")
+LOG = "log.jsonl"  # in the folder of every SAE that was trained
 History = dict[Member, list[dict[str, float]]]
 
 

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from sae.axes import axes_of
-from sae.checkpoint import Logs, RunPaths, load_checkpoint, save_checkpoint, write_log
+from sae.checkpoint import LOG, Logs, RunPaths, load_checkpoint, save_checkpoint, write_log
 from sae.curve import measure_point, sample_digest
 from sae.errors import SAEError
 from sae.kinds import TRAINED
@@ -171,7 +171,7 @@ class _Run:
         if self.paths and (self.step % self.settings.checkpoint_every == 0 or last):
             save_checkpoint(self.paths, self.states, self.logs, self.identity, self.axes)
             for member, rows in self.logs.history.items():
-                write_log(self.paths.folders[member] / "log.jsonl", rows)
+                write_log(self.paths.folders[member] / LOG, rows)
 
     def add_curve_point(self) -> None:
         """Measure every member as it is now; nothing without a sample."""

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from sae.checkpoint import LOG
 from sae.io import CONFIG, WEIGHTS
 from sae.members import members_of, shared_members
 from storage.formats import FIRST, KEY
@@ -211,7 +212,7 @@ def _stale_weights(study: Study) -> list[Path]:
         shared = shared_members(study.config.sae, sites[0].channels, study.config.seed)
         expected |= {of_seed(study, home / f"k{m.k}", m.seed) for home in homes for m in shared}
     places = [*(site.folder for site in sites), *homes]
-    marks = (WEIGHTS, CONFIG, CHECKPOINT)
+    marks = (WEIGHTS, CONFIG, CHECKPOINT, LOG)  # where an SAE of all times is trained only its log is left
     folders = {path.parent for place in places for mark in marks for path in place.rglob(mark)}
     return sorted(folders - expected)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from sae.checkpoint import RunPaths, remove_checkpoint
+from sae.checkpoint import LOG, RunPaths, remove_checkpoint
 from sae.io import CONFIG, WEIGHTS, save_sae
 from sae.members import Member, fold, members_of, untrained
 from sae.metrics import Metrics, evaluate_all, stability
@@ -29,7 +29,7 @@ from study.saes import SHARED, TRAINED, UNTRAINED
 from study.study import Study
 from tasks.learning import AS_DRAWN, curve_rows, held_out_sample, learning_columns
 
-LOG, STATISTICS = "log.jsonl", "statistics.safetensors"
+STATISTICS = "statistics.safetensors"
 
 
 def source_of(here: AtSite, split: str, buffer_bytes: int | None = 0) -> VectorSource:
