@@ -25,6 +25,7 @@ from concepts.intervals import mean_interval
 IDENTITY, COSINE, COACTIVATION = "identity", "cosine", "coactivation"  # how a partner is chosen
 SERIES = ("block", "conditioning", "k", "t_from", "t_to", "kind", "chosen_by")
 MEASURES = ("cosine", "coactivation", "mutual")  # each with a column of the other seed's beside it
+NO_OTHER_SEED = dict.fromkeys(f"{measure}_other_seed" for measure in MEASURES)
 
 
 def firing(values: np.ndarray, latents: np.ndarray, n: int) -> sparse.csr_array:
@@ -39,14 +40,14 @@ class CoActivation:
     """Integer counts over positions, mergeable in any order: each concept's own, and of every pair together.
 
     ``shuffled`` pairs each prompt at the first time with another prompt at the second: what position alone explains.
-    It is counted only if asked for, and else stays zero.
+    It is counted only if asked for, and has no columns else.
     """
 
     def __init__(self, n_from: int, n_to: int, with_shuffled: bool = True) -> None:
         self.n_from, self.n_to = np.zeros(n_from, np.int64), np.zeros(n_to, np.int64)
         self.both = np.zeros((n_from, n_to), np.int32)
         self.with_shuffled = with_shuffled
-        self.shuffled = np.zeros((n_from, n_to) if with_shuffled else (1, 1), np.int32)
+        self.shuffled = np.zeros((n_from, n_to if with_shuffled else 0), np.int32)
 
     def add(self, first: sparse.csr_array, second: sparse.csr_array, cells: int) -> None:
         """Firing of a few prompts at both times, [prompts * cells, n]; for the control, prompts are rolled by one."""
@@ -132,9 +133,9 @@ def match_rows(next_time: Candidates, shared: bool, other_seed: Candidates | Non
     """
     counts, shuffled = next_time.counts, next_time.counts.jaccard(next_time.counts.shuffled)
     matches = next_time.itself() if shared else next_time.best()
-    controls: list[Match | None] = [None] * len(matches)
+    controls = matches
     if other_seed:
-        controls = [*(other_seed.one_to_one() if shared else other_seed.best())]
+        controls = other_seed.one_to_one() if shared else other_seed.best()
     rows = []
     for match, control in zip(matches, controls, strict=True):
         for cid in np.flatnonzero(counts.n_from):
@@ -149,16 +150,14 @@ def match_rows(next_time: Candidates, shared: bool, other_seed: Candidates | Non
                     "coactivation_shuffled": float(shuffled[at]),
                     "n_both": int(counts.both[at]),
                     "mutual": bool(match.mutual[cid]),
-                    **_beside(other_seed, control, int(cid)),
+                    **(_beside(other_seed, control, int(cid)) if other_seed else NO_OTHER_SEED),
                 }
             )
     return rows
 
 
-def _beside(other_seed: Candidates | None, match: Match | None, cid: int) -> dict[str, Any]:
-    """What the other seed's SAE has for a concept, by the names of the columns; null without one."""
-    if other_seed is None or match is None:
-        return {f"{measure}_other_seed": None for measure in MEASURES}
+def _beside(other_seed: Candidates, match: Match, cid: int) -> dict[str, Any]:
+    """What the other seed's SAE has for a concept, by the names of the columns."""
     at = (cid, match.cid_to[cid])
     return {
         "cosine_other_seed": float(other_seed.cosine[at]),
