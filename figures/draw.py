@@ -267,9 +267,9 @@ def intervention_effects(rows: list[dict[str, Any]], windows: list[str], path: P
 
 
 def _legend(axis: Any, size: float) -> None:
-    """Of what is drawn in the axis, if anything is."""
+    """Of what is drawn in the axis, if anything is; beside the last panel, where it hides nothing."""
     if axis.get_legend_handles_labels()[0]:
-        axis.legend(fontsize=size, frameon=False)
+        axis.legend(fontsize=size, frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
 
 
 @in_our_style
