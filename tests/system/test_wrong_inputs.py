@@ -187,6 +187,7 @@ def test_an_edit_that_is_no_number_names_its_prompt_and_unit(monkeypatch):
 
     editor = edits.Editor.__new__(edits.Editor)  # what it is made of needs a trained study, and this does not
     editor.study, editor.planned = SimpleNamespace(config=load_config(TINY)), SimpleNamespace(name="spatial/early/tree")
+    editor.beginnings = None
     monkeypatch.setattr(edits.Editor, "_edit", lambda *_: None)
     monkeypatch.setattr(edits, "sample", overflow)
     with pytest.raises(StudyError, match="prompt 8, edit spatial/early/tree: the image is not finite"):
