@@ -215,6 +215,16 @@ def test_an_older_study_goes_on_under_the_values_it_was_made_with(tmp_path, key)
         open_or_create(tmp_path, named)
 
 
+def test_what_a_study_keeps_and_what_a_configuration_names_may_contradict(tmp_path):
+    made = load_config(ROOT / "configs" / "tiny.yaml", ["sae.vectors=5000", "sae.epochs=1"])
+    open_or_create(tmp_path, made)
+    names = r"keeps what the configuration does not name, sae.vectors \(5000\), .*leave one out\): name these settings"
+    with pytest.raises(StudyError, match=names):
+        plan_revision(tmp_path, TINY)  # which names sae.epochs
+    told = load_config(ROOT / "configs" / "tiny.yaml", ["sae.vectors=null"])
+    assert plan_revision(tmp_path, told).needed
+
+
 def test_a_stages_version_undoes_it_and_what_follows(monkeypatch):
     before, old = stage_hashes(TINY), stage_versions()
     first = stage_hashes(TINY, {})
