@@ -25,6 +25,7 @@ from torch import Tensor
 
 from benchmarks.leaving_the_start import from_start
 from sae.members import Member, Stack
+from sae.metrics import evaluate_all
 from sae.settings import SAESettings
 from sae.step import TrainState, train_step
 from sae.train import learning_rate
@@ -100,14 +101,17 @@ def run(pool_ND: Tensor, held_ND: Tensor, settings: SAESettings, directions_FD: 
 @torch.no_grad()
 def figures(stack: Stack, held_ND: Tensor, directions_FD: Tensor, chance_F: np.ndarray) -> str:
     """Explained variance, dead, cosine to the start, own start nearest, directions found."""
-    sae = stack.member(0).to(held_ND.device)
-    values, latents = sae.encode(held_ND)
-    left = (held_ND - sae.decode(values, latents)).square().sum() / (held_ND - held_ND.mean(0)).square().sum()
-    dead = 1 - len(latents[values > 0].unique()) / sae.n
+    sae = stack.member(0)
+    (metrics,) = evaluate_all([sae], [held_ND.cpu().numpy()], str(held_ND.device))
     rows_MD = sae.concept_vectors().cpu()
     cosine, nearest = from_start(rows_MD, stack.start.cpu())
     found_F = ((directions_FD @ rows_MD.T).amax(1) > 0.9).numpy()
-    parts = (f"{100 * (1 - left):.1f} %", f"{100 * dead:.1f} %", f"{cosine:.2f}", f"{100 * nearest:.0f} %")
+    parts = (
+        f"{100 * metrics.explained_variance:.1f} %",
+        f"{100 * metrics.dead_fraction:.1f} %",
+        f"{cosine:.2f}",
+        f"{100 * nearest:.0f} %",
+    )
     return " | ".join([*parts, f"{100 * np.average(found_F, weights=chance_F):.1f} %"])
 
 

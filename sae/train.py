@@ -19,6 +19,7 @@ from sae.checkpoint import LOG, Logs, RunPaths, load_checkpoint, save_checkpoint
 from sae.curve import measure_point, sample_digest
 from sae.errors import SAEError
 from sae.kinds import TRAINED
+from sae.legacy import LEGACY
 from sae.members import Member, Stack, turned_back
 from sae.memory import freed_memory_kept
 from sae.model import SAE
@@ -30,14 +31,6 @@ from sae.step import StepFigures, TrainState, train_step
 
 LOG_POINTS = 100  # rows of a training log, whatever the number of steps
 THRESHOLD_BATCHES = 32
-# Settings that came later -> the value under which everything is as it was before.
-LEGACY = {
-    "buffer_gb": None,
-    "vectors": None,
-    "axes": "channels",
-    "encoder_start": 1.0,
-    "adam_betas": [0.9, 0.999],
-}
 Progress = Callable[[int, int, Logs], None]
 
 
@@ -128,6 +121,7 @@ class _Run:
         self.source, self.settings, self.members, self.seed = source, settings, members, seed
         self.per_epoch = source.n_batches(settings.batch_size)
         self.total = settings.steps(self.per_epoch, source.sites)
+        self.points = curve_steps(self.total)
         self.states = [TrainState(stack, settings) for stack in stacks]
         self.logs = Logs.of(members)
         self.paths = paths
@@ -162,7 +156,7 @@ class _Run:
         lr = learning_rate(self.settings, self.step, self.total)
         figures = [train_step(state, x_ND, self.settings, lr) for state in self.states]
         last = self.step == self.total
-        if self.step in curve_steps(self.total):
+        if self.step in self.points:
             self.add_curve_point()
         if self.step % max(self.total // LOG_POINTS, 1) == 0 or last:
             self._log(figures, lr)

@@ -120,7 +120,7 @@ def with_numbers(table: pa.Table, dtypes: list[Any]) -> pa.Table:
             try:
                 table = table.set_column(i, field.with_type(wanted), table.column(i).cast(wanted))
             except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
-                continue
+                continue  # one of them does not fit: the column stays as it came
     return table
 
 

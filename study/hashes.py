@@ -16,6 +16,7 @@ import json
 from collections.abc import Collection, Mapping
 from typing import Any
 
+from sae.legacy import LEGACY
 from storage.study import ORDERED, without_legacy
 from study.errors import StudyError
 from study.stages import STAGES
@@ -25,11 +26,7 @@ APART = ("name", "run")  # a study's name and how it is executed change no resul
 # Dotted setting -> legacy value: hashes leave it out at that value, and a study.yaml without it is read as having it.
 ADDED: dict[str, Any] = {
     "sampling.train_images": True,
-    "sae.buffer_gb": None,
-    "sae.vectors": None,
-    "sae.axes": "channels",
-    "sae.encoder_start": 1.0,
-    "sae.adam_betas": [0.9, 0.999],
+    **{f"sae.{name}": value for name, value in LEGACY.items()},
     "sae.controls": [],  # a list, as study.yaml has it
     "interventions.spatial_block": None,
     "interventions.global_block": None,

@@ -8,14 +8,12 @@ It is folded with each time's own mean and scale, and then serves each site like
 from __future__ import annotations
 
 import copy
-from dataclasses import replace
 from typing import Any
 
 from sae.checkpoint import RunPaths
 from sae.io import save_sae
 from sae.members import Member, fold, shared_members
-from sae.metrics import evaluate_all, stability
-from sae.model import SAE
+from sae.metrics import evaluate_all
 from sae.source import EqualShares, Standardised, Statistics
 from sae.train import Progress, Trained, train
 from study.at import AtSite
@@ -27,7 +25,15 @@ from study.study import Study
 from tasks import train as alone
 from tasks.artifacts import train_artifacts
 from tasks.learning import curve_rows, held_out_sample, learning_columns
-from tasks.train import discard, files_below, metrics_row, sae_metadata, site_statistics, source_of
+from tasks.train import (
+    discard,
+    files_below,
+    metrics_row,
+    sae_metadata,
+    site_statistics,
+    source_of,
+    stability_to_first,
+)
 
 
 def train_shared(study: Study, block: str, conditioning: str, on_progress: Progress | None = None) -> dict[str, Any]:
@@ -69,16 +75,8 @@ def _save_and_measure(
         row = metrics_row(here.site, SHARED, member, statistics, metrics)
         row |= {"steps": result.steps, "n_train_vectors": result.n_vectors}
         row |= learning_columns(result, member, number)
-        rows.append(row | {"stability": _stability(here.study, member, sae, folded)})
+        rows.append(row | {"stability": stability_to_first(here.study, member, sae, folded)})
     return rows
-
-
-def _stability(study: Study, member: Member, sae: SAE, saes: dict[Member, SAE]) -> float | None:
-    """Of a further seed: how well its concept vectors match those of the first seed."""
-    if member.seed == study.config.seed:
-        return None
-    first = saes[replace(member, seed=study.config.seed)]
-    return stability(first.concept_vectors(), sae.concept_vectors())
 
 
 def _publish(study: Study, block: str, conditioning: str, tables: dict[str, list[dict[str, Any]]]) -> None:

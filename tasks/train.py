@@ -6,6 +6,7 @@ at its start; they are trained stacked. The untrained control needs no step.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -122,15 +123,15 @@ def _save_and_measure(
         row = metrics_row(here.site, kind, member, statistics, metrics)
         row |= {"steps": result.steps if trained else 0, "n_train_vectors": result.n_vectors if trained else 0}
         row |= learning_columns(result, member) if trained else AS_DRAWN
-        rows.append(row | {"stability": _stability(here.study, kind, member, sae, saes)})
+        rows.append(row | {"stability": stability_to_first(here.study, member, sae, result.saes)})
     return rows
 
 
-def _stability(study: Study, kind: str, member: Member, sae: SAE, saes: dict[tuple[str, Member], SAE]) -> float | None:
-    """Of a further seed: how well its concept vectors match those of the first seed."""
-    if kind != TRAINED or member.seed == study.config.seed:
+def stability_to_first(study: Study, member: Member, sae: SAE, saes: dict[Member, SAE]) -> float | None:
+    """Of a further seed, how well its concept vectors match those of the first; None for the first and for controls."""
+    if member.seed == study.config.seed:  # which controls have, too
         return None
-    first = saes[TRAINED, Member(member.k, member.n, study.config.seed)]
+    first = saes[replace(member, seed=study.config.seed)]
     return stability(first.concept_vectors(), sae.concept_vectors())
 
 
