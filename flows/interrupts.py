@@ -117,9 +117,16 @@ def end_process(number: int) -> None:
         words.start()
         words.join(FAREWELL_SECONDS)
         end_children()
-        print(MESSAGE, file=sys.stderr, flush=True)
+        say_last(MESSAGE)
     finally:
         os._exit(128 + number)
+
+
+def say_last(words: str) -> None:
+    """Write a line on stderr after which nothing of this process comes there: its other threads still work."""
+    stderr = os.dup(sys.stderr.fileno())
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
+    os.write(stderr, f"{words}\n".encode())
 
 
 def _say_farewell() -> None:

@@ -78,6 +78,15 @@ def test_a_signal_ends_the_command_and_what_it_started(number, wait):
     assert not child.is_running() or child.status() == psutil.STATUS_ZOMBIE
 
 
+@pytest.mark.parametrize(
+    "write", ["sys.stderr.write('work\\n')", "os.write(2, b'work\\n')", "os.system('echo work >&2')"]
+)
+def test_nothing_follows_the_last_words_of_a_command_still_at_work(write):
+    words = f"import os, sys; from flows.interrupts import say_last; {write}; say_last('ended'); {write}"
+    ended = subprocess.run([sys.executable, "-c", words], cwd=ROOT, stderr=subprocess.PIPE, text=True, check=True)
+    assert ended.stderr == "work\nended\n"
+
+
 def test_a_graceful_command_has_its_time_and_ends_with_the_signals_code():
     process, _ = start(GRACEFUL, grace=30.0)
     process.send_signal(signal.SIGTERM)
