@@ -33,6 +33,7 @@ from sae.metrics import evaluate_all, stability
 from sae.model import SAE
 from sae.settings import SAESettings
 from sae.source import Standardised, measure
+from sae.source import VectorSource as Vectors
 from sae.start import cosines_to_start, own_start_is_nearest
 from sae.train import train
 from storage.site import Site
@@ -131,15 +132,15 @@ class Trial:
         target = Target(keys, truth.present(keys), truth.cells(keys, x.shape[1:3]))
         return cls(study, site, x.reshape(len(x), -1, x.shape[-1]), target)
 
-    def line(self, name: str, change: dict[str, Any]) -> str:
-        """Train under one change and measure: a row of the table."""
+    def line(self, name: str, change: dict[str, Any], source: Vectors | None = None) -> str:
+        """Train under one change, or on other vectors, and measure: a row of the table."""
         changed = dict(change)
         prompts, share, start = (changed.pop(key, None) for key in ("prompts", "share", "start"))
         own = {**self.study.config.sae.model_dump(), "seeds": 2, "frozen_control": False, "controls": ()}
         if share:
             changed["vectors"] = int(share * own["vectors"])
         settings = SAESettings.model_validate(own | changed)
-        source = self._source(prompts or PROMPTS)
+        source = source or self.source(prompts or PROMPTS)
         statistics = measure(source)
         data = Standardised(source, statistics)
         members = members_of(settings, source.d, self.study.config.seed)
@@ -161,7 +162,8 @@ class Trial:
         ]
         return f"| {' | '.join(parts)} |"
 
-    def _source(self, prompts: int) -> VectorSource:
+    def source(self, prompts: int) -> VectorSource:
+        """The site's vectors of so many prompts of the train split."""
         start, _ = split_range(self.study, "train")
         return VectorSource(self.study.at(self.site).store, self.site, start, start + prompts)
 
