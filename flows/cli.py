@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import gc
+import importlib
 import os
 import sys
 from collections.abc import Callable
@@ -15,6 +17,7 @@ from flows.commands import STAGES, parser
 from flows.environment import variables_kept
 from flows.locales import ensure_utf8, print_in_any_encoding, refuse_torn
 from flows.sentences import sentence_of
+from study.stages import stages_of
 
 DAMAGED, INTERRUPTED = 1, 130
 SERVE_GRACE = 4.0  # seconds in which an interrupted `serve` pauses its schedules
@@ -146,12 +149,24 @@ def _run_flow(options: argparse.Namespace) -> int:
     from flows.whole import study_flow
 
     flow = study_flow if options.command == "run" else FLOWS[options.command]
-    with prefect_server(), progress_bars():
+    with prefect_server(meanwhile=lambda: _import_work(options.command)), progress_bars():
         summary = though_the_api_goes(lambda: flow(str(options.config), str(options.root), options.set or None))
     for name, counts in summary.items():
         shown = ", ".join(f"{_words(k)} {v}" for k, v in counts.items()) if isinstance(counts, dict) else counts
         print(f"{_words(name)}: {shown}")
     return 0
+
+
+def _import_work(command: str) -> None:
+    """The model libraries, which the first unit of each stage would wait for.
+
+    Nothing of them is garbage: to look for some takes a second while they are imported, and more again and again later.
+    """
+    gc.disable()
+    for stage in stages_of(command):
+        importlib.import_module(stage.work.partition(":")[0])
+    gc.freeze()
+    gc.enable()
 
 
 def _words(name: str) -> str:

@@ -18,10 +18,15 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import httpx
-from prefect.settings import PREFECT_API_URL, get_current_settings, temporary_settings
+from prefect.settings import (
+    PREFECT_API_URL,
+    PREFECT_FLOWS_HEARTBEAT_FREQUENCY,
+    get_current_settings,
+    temporary_settings,
+)
 
 from flows.environment import check_api
 from storage.errors import AtlasError
@@ -43,19 +48,22 @@ QUIET = {
 
 
 @contextmanager
-def prefect_server(ui_port: int | None = None) -> Iterator[str]:
+def prefect_server(ui_port: int | None = None, meanwhile: Callable[[], None] = lambda: None) -> Iterator[str]:
     """Yield the URL of the configured server's API, or of a server of our own while the context is open.
 
-    With ``ui_port`` our own has the UI and makes scheduled runs, and listens there (0: on any free port). Raises
-    ``StudyError`` if our own does not come up.
+    With ``ui_port`` our own has the UI and makes scheduled runs, and listens there (0: on any free port). ``meanwhile``
+    is called while it comes up. Raises ``StudyError`` if it does not.
     """
     if url := PREFECT_API_URL.value():  # ``flows.environment`` has asked it
         yield url
         return
-    with own_server(ui_port) as url:
+    with own_server(ui_port, meanwhile) as url:
         os.environ["PREFECT_API_URL"] = url  # for processes that the run starts
+        # Without the UI's services nobody looks for runs that fall silent, and to end its heartbeats takes each flow a
+        # second.
+        silent: dict[Any, Any] = {PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None} if ui_port is None else {}
         try:
-            with temporary_settings({PREFECT_API_URL: url}):
+            with temporary_settings({PREFECT_API_URL: url, **silent}):
                 check_api(url)  # certificates and credentials that are set must not keep us from our own
                 yield url
         finally:
@@ -77,13 +85,17 @@ def _flush() -> None:
 
 
 @contextmanager
-def own_server(ui_port: int | None = None) -> Iterator[str]:
-    """Yield the URL of the API of a server that lives while the context is open. Raises ``StudyError``."""
+def own_server(ui_port: int | None = None, meanwhile: Callable[[], None] = lambda: None) -> Iterator[str]:
+    """Yield the URL of the API of a server that lives while the context is open. Raises ``StudyError``.
+
+    ``meanwhile`` is called while it comes up: imports, that take as long.
+    """
     listener = _listen(ui_port or 0)
     port = listener.getsockname()[1]
     url = f"http://127.0.0.1:{port}/api"
     server = _Server(listener, ui_port is not None, port)
     try:
+        meanwhile()
         server.wait_until_healthy(url)
         threading.Thread(target=server.keep_alive, name="prefect-server", daemon=True).start()
         yield url

@@ -13,11 +13,15 @@ A test gets a study as cheaply as it can do with:
   where what is asked is not whether that equals a fresh study.
 """
 
+import gc
 import os
+import sys
 from itertools import groupby
 
 import pytest
 from hypothesis import settings
+
+gc.disable()  # until all tests are collected: nothing of what is imported is garbage, and to look takes five seconds
 
 for name, value in {
     "HF_HUB_OFFLINE": "1",
@@ -28,6 +32,9 @@ for name, value in {
     "OMP_NUM_THREADS": "1",
 }.items():
     os.environ.setdefault(name, value)
+# Some hundred processes are started: let the first compile our modules for all of them.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 # How long an example takes is the machine's affair; one that hangs is ended by the test's timeout.
 settings.register_profile("any machine", deadline=None)
 settings.load_profile("any machine")
@@ -42,6 +49,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """
     if processes := int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "0")):
         items[:] = [item for part in parts(items, processes) for item in part]
+
+
+def pytest_collection_finish() -> None:
+    """From now on garbage is collected, and what was imported is not looked through each time."""
+    gc.collect()
+    gc.freeze()
+    gc.enable()
 
 
 def parts(items: list[pytest.Item], processes: int) -> list[list[pytest.Item]]:

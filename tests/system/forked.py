@@ -26,6 +26,7 @@ from tests.paths import ROOT
 
 # What commands import by and by: every stage's work, and what that imports in its turn.
 HEAVY = [
+    "tests.system.uncollected",  # first: it spares the imports, and all that is forked, a look for garbage among them
     *dict.fromkeys(stage.work.partition(":")[0] for stage in STAGES.values()),
     *("flows.cli", "flows.whole", "flows.bench", "flows.check", "flows.server", "study.preflight", "study.inputs"),
     *("study.revise", "tasks.pages", "vision.mini", "matplotlib.backends.backend_agg", "contourpy"),
