@@ -19,8 +19,9 @@ import torch
 from torch import Tensor
 
 from benchmarks import sae_kernels, sae_peers, vision
+from diffusion.edits import Edit
 from diffusion.model import DiffusionModel, load_model
-from diffusion.sampling import Edit, Samples, SitesToRecord, sample
+from diffusion.sampling import Samples, SitesToRecord, sample
 from diffusion.settings import ModelSettings, SamplingSettings
 from sae.kernels import work_on
 from sae.members import Member, Stack

@@ -15,8 +15,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import torch
 
+from diffusion.edits import Edit
 from diffusion.model import DiffusionModel, load_model
-from diffusion.sampling import Edit, SitesToRecord, sample
+from diffusion.sampling import SitesToRecord, sample
 from diffusion.settings import ModelSettings, SamplingSettings
 from storage.images import encode_png
 

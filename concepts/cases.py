@@ -8,8 +8,6 @@ from typing import Any
 
 from concepts.settings import REGIONS, LabelSettings
 
-CONCEPTS, RANDOM, UNEDITED = "none", "random_direction", "unedited"  # of the column ``control``
-EDITED = (CONCEPTS, RANDOM)  # what every case is edited with
 EVERYWHERE = "everywhere"  # the region of a global edit
 
 

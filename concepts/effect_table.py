@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from concepts.cases import RANDOM, UNEDITED
+from concepts.edit_controls import RANDOM, UNEDITED
 from concepts.intervals import cluster_interval
 
 ALL = "*"  # of the targets

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from concepts.cases import CONCEPTS, RANDOM
+from concepts.edit_controls import CONCEPTS, WRONG_REGION
 
 
 def rms_norm(updates: np.ndarray) -> float:
@@ -22,22 +22,16 @@ def rms_norm(updates: np.ndarray) -> float:
 
 @dataclass(frozen=True)
 class ConceptEdit:
-    """An edit by concepts of one SAE or, as the control, along random directions with the same norm everywhere.
+    """An edit by concepts of one SAE or, as a control, along other directions with the same norm everywhere.
 
     ``vectors_MD``: all concept vectors of the SAE; ``cids_C`` int64: those edited; ``size``: the norm that is added, in
-    the update's own unit; ``control``: ``CONCEPTS`` or ``RANDOM``.
+    the update's own unit; ``control``: what the directions are of, a value of that column.
     """
 
     vectors_MD: Tensor
     cids_C: Tensor
     size: float
     control: str
-
-    def direction(self, seed: int) -> Tensor:
-        """Unit vector [D] that is added: of the concepts or, of the control, the random one of a seed."""
-        if self.control == RANDOM:
-            return random_direction(self.vectors_MD.shape[1], seed)
-        return edit_direction(self.vectors_MD[self.cids_C])
 
     def everywhere(self, delta_BHWD: Tensor, directions_BD: Tensor) -> Tensor:
         """The update after a global edit, each image along its own direction."""
@@ -57,7 +51,7 @@ class ConceptEdit:
         directions_B11D = _per_cell(directions_BD, delta_BHWD)
         written = contribution(*codes, self.vectors_MD, self.cids_C)
         removed_BHWD = written.reshape(delta_BHWD.shape).to(delta_BHWD)
-        if self.control != CONCEPTS:
+        if self.control not in (CONCEPTS, WRONG_REGION):
             removed_BHWD = removed_BHWD.norm(dim=-1, keepdim=True) * directions_B11D
         return spatial_edit(delta_BHWD, directions_B11D, removed_BHWD, region_BHW.to(delta_BHWD.device), self.size)
 

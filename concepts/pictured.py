@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from concepts.cases import CONCEPTS, EVERYWHERE, RANDOM, UNEDITED
+from concepts.cases import EVERYWHERE
+from concepts.edit_controls import CONCEPTS, RANDOM, UNEDITED
 from concepts.effect_table import case_of
 from concepts.settings import REGIONS
 

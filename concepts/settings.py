@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import difflib
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
+
+from concepts.edit_controls import CONTROLS, RANDOM
 
 PAPER_IOU = 0.5  # IoU in one image above which the paper's rule takes a label (section 3)
 REGIONS = ("top_left", "top_right", "bottom_left", "bottom_right")
@@ -102,11 +105,31 @@ class InterventionSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     block: str = Field("mid", description="Block that is edited; the paper's is mid.")
-    spatial_block: str | None = Field(None, description="Block of the spatial edits; empty: `block`.")
-    global_block: str | None = Field(
+    spatial_block: str | tuple[str, ...] | None = Field(
         None,
-        description="Block of the global edits; empty: `block`. Looks may be set elsewhere than places: of the "
-        "miniature, up turns looks that mid does not.",
+        description="Block of the spatial edits, or a list of blocks that are edited together, each by its own "
+        "site's concepts and in its own unit of strength; empty: `block`.",
+    )
+    global_block: str | tuple[str, ...] | None = Field(
+        None,
+        description="The same of the global edits. Looks may be set elsewhere than places: of the miniature, up turns "
+        "looks that mid does not.",
+    )
+    halves: Literal["cond", "both"] = Field(
+        "cond",
+        description="Halves of guidance that are edited: cond, as the paper does, or both, uncond by the concepts of "
+        "its own sites.",
+    )
+    controls: tuple[str, ...] = Field(
+        (RANDOM,),
+        description="What every case is edited with besides the concepts, each as strongly: "
+        + "; ".join(f"{name} ({what})" for name, what in CONTROLS.items())
+        + ". Each costs as many images as the concepts do.",
+    )
+    phrases: dict[str, str] = Field(
+        {},
+        description="How a caption asks for a target, {caption} standing for the prompt's own; a target that is not "
+        "named here is put behind a comma. Read by the control switched_prompt and by causal tracing.",
     )
     windows: dict[str, tuple[float, float, float]] = Field(
         {"early": (0.6, 1.0, 1.0), "middle": (0.2, 0.6, 0.5), "final": (0.0, 0.2, 0.0)},
@@ -133,9 +156,47 @@ class InterventionSettings(BaseModel):
     concepts_per_target: int = Field(5, ge=1, description="Concepts of a label that are edited: those of highest IoU.")
     keep_images: bool = Field(True, description="Store the edited images in the table.")
 
-    def block_of(self, kind: str) -> str:
-        """The block that a kind of edit, spatial or global, acts on."""
-        return (self.spatial_block if kind == "spatial" else self.global_block) or self.block
+    def blocks_of(self, kind: str) -> tuple[str, ...]:
+        """The blocks that a kind of edit, spatial or global, acts on."""
+        given = (self.spatial_block if kind == "spatial" else self.global_block) or self.block
+        return (given,) if isinstance(given, str) else given
+
+    def asked_for(self, caption: str, target: str) -> str:
+        """A caption that asks for a target besides what it says."""
+        return self.phrases.get(target, "{caption}, " + target).replace("{caption}", caption)
+
+    @field_validator("spatial_block", "global_block")
+    @classmethod
+    def _distinct(cls, blocks: str | tuple[str, ...] | None, info: ValidationInfo) -> str | tuple[str, ...] | None:
+        if isinstance(blocks, tuple) and (not blocks or len(set(blocks)) != len(blocks)):
+            raise ValueError(f"interventions.{info.field_name} must name distinct blocks, got {list(blocks)}")
+        return blocks
+
+    @field_validator("controls")
+    @classmethod
+    def _known(cls, controls: tuple[str, ...]) -> tuple[str, ...]:
+        for control in controls:
+            if control not in CONTROLS:
+                near = difflib.get_close_matches(control, CONTROLS, n=1)
+                hint = f"; did you mean {near[0]!r}?" if near else ""
+                raise ValueError(f"interventions.controls: no control {control!r}{hint} (known: {', '.join(CONTROLS)})")
+        if RANDOM not in controls or len(set(controls)) != len(controls):
+            raise ValueError(
+                f"interventions.controls must be distinct and hold {RANDOM!r}, which strengths are chosen against; got "
+                f"{list(controls)}"
+            )
+        return controls
+
+    @field_validator("phrases")
+    @classmethod
+    def _phrased(cls, phrases: dict[str, str]) -> dict[str, str]:
+        for target, phrase in phrases.items():
+            if "{caption}" not in phrase:
+                raise ValueError(
+                    f"interventions.phrases.{target} is {phrase!r}: it must hold {{caption}}, where the prompt's own "
+                    "caption goes"
+                )
+        return phrases
 
     @field_validator("spatial_strengths", "global_strengths")
     @classmethod

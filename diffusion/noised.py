@@ -11,9 +11,10 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
+from diffusion.edits import Step
 from diffusion.errors import DiffusionError
 from diffusion.model import DiffusionModel, check_blocks
-from diffusion.sampling import Hooks, SitesToRecord, guidance_states, initial_noise
+from diffusion.sampling import Recorder, SitesToRecord, guidance_states, initial_noise
 from diffusion.schedule import set_steps
 from diffusion.settings import SamplingSettings
 from diffusion.times import step_of_time
@@ -44,14 +45,15 @@ def record_images(
         )
     text, scheduler = guidance_states(model, captions), model.scheduler
     set_steps(scheduler, settings.steps)
-    hooks = Hooks(record, settings.steps)
-    with hooks.attached(model, ()):
+    at = Step(0, settings.steps, list(range(len(captions))))
+    recorder = Recorder(record, at)
+    with recorder.attached(model):
         for t in record.times:
-            hooks.step = step_of_time(t, settings.steps)
-            timestep = scheduler.timesteps[hooks.step]
+            at.number = step_of_time(t, settings.steps)
+            timestep = scheduler.timesteps[at.number]
             noisy = scheduler.add_noise(latents, noise, timestep.expand(len(latents)))
             model.unet(torch.cat([noisy, noisy]), timestep, text)
-    return hooks.taken
+    return recorder.taken
 
 
 @torch.inference_mode()

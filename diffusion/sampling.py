@@ -14,11 +14,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from diffusion.edits import HALVES, Intervention, Step, Switch, attached, hidden_states, parting_steps
 from diffusion.errors import NotFiniteError
 from diffusion.model import DiffusionModel, check_blocks, encode_captions
 from diffusion.schedule import set_steps
 from diffusion.settings import SamplingSettings
-from diffusion.times import in_window, step_of_time, time_of_step
+from diffusion.times import step_of_time
 from storage.site import Site
 
 
@@ -32,23 +33,6 @@ class SitesToRecord:
 
 
 @dataclass(frozen=True)
-class Edit:
-    """An intervention on one block's residual update, cond half only, at the steps of the window (t_low, t_high].
-
-    ``apply(delta, t)`` gets delta float32 [B, rows, columns, channels] and returns what replaces it.
-    """
-
-    module: str
-    t_low: float
-    t_high: float
-    apply: Callable[[Tensor, float], Tensor]
-
-    def active(self, step: int, steps: int) -> bool:
-        """Whether the edit applies at a reverse step."""
-        return in_window(time_of_step(step, steps), self.t_low, self.t_high)
-
-
-@dataclass(frozen=True)
 class Samples:
     """images uint8 [B, H, W, 3], none if not decoded; activations float16 [B, rows, columns, channels] by site."""
 
@@ -56,8 +40,8 @@ class Samples:
     activations: dict[Site, np.ndarray] = field(default_factory=dict)
 
 
-# (captions and seeds of a batch, the first step that an edit changes) -> its latents there
-Beginnings = dict[tuple[Any, ...], Tensor]
+# (captions and seeds of a batch's distinct rows) -> step -> their latents there, as nothing is done to them yet
+Beginnings = dict[tuple[Any, ...], dict[int, Tensor]]
 
 
 @torch.inference_mode()
@@ -67,13 +51,13 @@ def sample(
     seeds: Sequence[int],
     settings: SamplingSettings,
     record: SitesToRecord | None = None,
-    edits: Sequence[Edit] = (),
+    edits: Sequence[Intervention] = (),
     decode: bool = True,
     beginnings: Beginnings | None = None,
 ) -> Samples:
     """Sample one image per (caption, seed). The noise of an image depends on its seed alone, not on its batch.
 
-    Rows with one caption and one seed are sampled once up to the first step that an edit changes: the edits of a late
+    Images of one caption and one seed are sampled once until something is done to one of them: the edits of a late
     window in many places cost little more than the window itself. Given ``beginnings``, the same batch edited again
     by the same model and settings, as with another strength, starts from what the first run left there.
 
@@ -81,30 +65,34 @@ def sample(
     """
     if record:
         check_blocks(model, record.blocks)
-    check_blocks(model, {f"edit {i}": edit.module for i, edit in enumerate(edits)})
-    distinct, row_of = _distinct(captions, seeds)
-    latents = initial_noise(model, [seeds[i] for i in distinct], settings)
-    text = guidance_states(model, [captions[i] for i in distinct])
-    scheduler = model.scheduler
-    set_steps(scheduler, settings.steps)
-    hooks = Hooks(record, settings.steps)
-    parting = min((step for step in range(settings.steps) for e in edits if e.active(step, settings.steps)), default=0)
-    known = beginnings if beginnings is not None and not record else {}  # what is recorded has to be passed through
-    batch, begin = (*captions, *seeds, parting), 0
-    if batch in known:
-        latents, begin = known[batch], parting
-    with hooks.attached(model, edits):
-        for step, timestep in enumerate(scheduler.timesteps[begin:], begin):
-            if step == parting:
-                known[batch] = latents
-                latents, text = latents[row_of], guidance_states(model, captions)
-                hooks.expand(row_of)
-            hooks.step = step
-            uncond, cond = model.unet(torch.cat([latents, latents]), timestep, text).sample.chunk(2)
+    check_blocks(model, {f"edit {i}": edit.module for i, edit in enumerate(edits) if edit.module is not None})
+    steps, places = settings.steps, _places(captions, seeds)
+    distinct = [places.index(place) for place in range(max(places) + 1)]
+    uncond_text, cond_text = guidance_states(model, [captions[i] for i in distinct]).chunk(2)
+    parting = parting_steps(edits, len(captions), steps)
+    known: dict[int, Tensor] = {}
+    if beginnings is not None and not record:  # what is recorded has to be passed through
+        known = beginnings.setdefault((*(captions[i] for i in distinct), *(seeds[i] for i in distinct)), known)
+    begin = max((step for step in known if step <= min(parting)), default=0)
+    latents = known[begin] if known else initial_noise(model, [seeds[i] for i in distinct], settings)
+    set_steps(model.scheduler, steps)
+    at, texts = Step(begin, steps, places), Texts(model)
+    recorder = Recorder(record, at)
+    with attached(model.unet, edits, at, texts.of), recorder.attached(model):
+        for step, timestep in enumerate(model.scheduler.timesteps[begin:], begin):
+            if step <= min(parting):
+                known[step] = latents
+            rows, of_image = _states(places, parting, step)
+            latents = latents[[at.of_image[row] for row in rows]]
+            at.number, at.of_image = step, of_image
+            text = [states[[places[row] for row in rows]] for states in (uncond_text, cond_text)]
+            text[1] = _switched(text[1], edits, at, texts)
+            uncond, cond = model.unet(torch.cat([latents, latents]), timestep, torch.cat(text)).sample.chunk(2)
             guided = uncond + settings.guidance_scale * (cond - uncond)
-            latents = scheduler.step(guided, timestep, latents, eta=0.0).prev_sample
+            latents = model.scheduler.step(guided, timestep, latents, eta=0.0).prev_sample
+    latents = latents[at.of_image]
     _check_finite(latents, "the final latent", model.dtype)
-    return Samples(_decode(model, latents) if decode else np.zeros((0, 0, 0, 3), np.uint8), hooks.taken)
+    return Samples(_decode(model, latents) if decode else np.zeros((0, 0, 0, 3), np.uint8), recorder.taken)
 
 
 def initial_noise(model: DiffusionModel, seeds: Sequence[int], settings: SamplingSettings) -> Tensor:
@@ -114,12 +102,51 @@ def initial_noise(model: DiffusionModel, seeds: Sequence[int], settings: Samplin
     return torch.stack(noise).to(model.device, model.dtype)
 
 
-def _distinct(captions: Sequence[str], seeds: Sequence[int]) -> tuple[list[int], list[int]]:
-    """Rows that differ from all before them, and for every row its place among those."""
+def _places(captions: Sequence[str], seeds: Sequence[int]) -> list[int]:
+    """For every image, which of the distinct (caption, seed) it is of, numbered as they first come."""
     places: dict[tuple[str, int], int] = {}
-    distinct = [i for i, row in enumerate(zip(captions, seeds, strict=True)) if places.setdefault(row, i) == i]
-    order = {row: place for place, row in enumerate(places)}
-    return distinct, [order[row] for row in zip(captions, seeds, strict=True)]
+    return [places.setdefault(row, len(places)) for row in zip(captions, seeds, strict=True)]
+
+
+def _states(places: list[int], parting: list[int], step: int) -> tuple[list[int], list[int]]:
+    """The images that stand for the distinct latents of a step, and for every image which of them is its own.
+
+    An image to which something was done has its own; the others share that of their caption and seed.
+    """
+    order: dict[tuple[bool, int], int] = {}
+    rows: list[int] = []
+    of_image = []
+    for image, (place, first) in enumerate(zip(places, parting, strict=True)):
+        key = (True, image) if first <= step else (False, place)
+        if key not in order:
+            order[key] = len(rows)
+            rows.append(image)
+        of_image.append(order[key])
+    return rows, of_image
+
+
+class Texts:
+    """Text states of captions, encoded once."""
+
+    def __init__(self, model: DiffusionModel) -> None:
+        self.model = model
+        self._known: dict[tuple[str, ...], Tensor] = {}
+
+    def of(self, captions: Sequence[str]) -> Tensor:
+        """[n, tokens, width]."""
+        key = tuple(captions)
+        if key not in self._known:
+            self._known[key] = encode_captions(self.model, list(captions))
+        return self._known[key]
+
+
+def _switched(cond_text: Tensor, edits: Sequence[Intervention], at: Step, texts: Texts) -> Tensor:
+    """The captions' states of this step, where whole captions are switched."""
+    for one in edits:
+        if isinstance(one, Switch) and one.module is None and one.active(at.number, at.steps):
+            cond_text = cond_text.clone()
+            cond_text[at.rows(one.rows(len(at.of_image)))] = texts.of(one.captions)
+    return cond_text
 
 
 def guidance_states(model: DiffusionModel, captions: Sequence[str]) -> Tensor:
@@ -147,70 +174,40 @@ def _check_finite(value: Tensor, where: str, dtype: torch.dtype) -> None:
         raise NotFiniteError(f"{where} of caption {row} in the batch is not finite: {remedy}", row)
 
 
-class Hooks:
-    """Forward hooks that read and edit residual updates; ``step`` is set by the sampling loop."""
+class Recorder:
+    """Forward hooks that read residual updates, of every image of the batch, at the step where the sampling stands."""
 
-    def __init__(self, record: SitesToRecord | None, steps: int) -> None:
-        self.record, self.steps, self.step = record, steps, 0
+    def __init__(self, record: SitesToRecord | None, at: Step) -> None:
+        self.record, self.at = record, at
         self.taken: dict[Site, np.ndarray] = {}
 
-    def expand(self, row_of: list[int]) -> None:
-        """What was recorded of distinct rows, for every row."""
-        self.taken = {site: array[row_of] for site, array in self.taken.items()}
-
     @contextmanager
-    def attached(self, model: DiffusionModel, edits: Sequence[Edit]) -> Iterator[None]:
-        """Hooks are removed on the way out, also after an error. Edits come first: what is recorded is edited."""
+    def attached(self, model: DiffusionModel) -> Iterator[None]:
+        """Hooks are removed on the way out, also after an error. Attached after edits, they read what is edited."""
         handles = []
         try:
-            for edit in edits:
-                hook = self._editing_hook(edit)
-                handles.append(model.unet.get_submodule(edit.module).register_forward_hook(hook))
             for name, path in self.record.blocks.items() if self.record else ():
-                handles.append(model.unet.get_submodule(path).register_forward_hook(self._recording_hook(name)))
+                handles.append(model.unet.get_submodule(path).register_forward_hook(self._hook(name)))
             yield
         finally:
             for handle in handles:
                 handle.remove()
 
-    def _recording_hook(self, block: str) -> Callable[..., None]:
-        record = self.record
+    def _hook(self, block: str) -> Callable[..., None]:
+        record, at = self.record, self.at
         assert record is not None
-        times = {step_of_time(t, self.steps): t for t in record.times}
+        times = {step_of_time(t, at.steps): t for t in record.times}
 
         def hook(_module: Any, inputs: Any, output: Any) -> None:
-            if self.step not in times:
+            if at.number not in times:
                 return
-            delta = (_hidden(output) - inputs[0]).permute(0, 2, 3, 1)
-            for conditioning, half in zip(("uncond", "cond"), delta.chunk(2), strict=True):
+            delta = (hidden_states(output) - inputs[0]).permute(0, 2, 3, 1)
+            for conditioning, half in zip(HALVES, delta.chunk(2), strict=True):
                 if conditioning in record.conditionings:
-                    site = Site(block, times[self.step], conditioning)
-                    half16 = half.to(torch.float16)
+                    site = Site(block, times[at.number], conditioning)
+                    half16 = half.to(torch.float16)[at.of_image]
                     where = f"the residual update (kept as float16) at {block}, t={site.t:.2f}, {conditioning},"
                     _check_finite(half16, where, half.dtype)
                     self.taken[site] = half16.cpu().numpy()
 
         return hook
-
-    def _editing_hook(self, edit: Edit) -> Callable[..., Any]:
-        def hook(_module: Any, inputs: Any, output: Any) -> Any:
-            if not edit.active(self.step, self.steps):
-                return None
-            t = time_of_step(self.step, self.steps)
-            before = _hidden(output)
-            uncond, cond = before.chunk(2)
-            delta = (cond - inputs[0].chunk(2)[1]).float().permute(0, 2, 3, 1)
-            change = (edit.apply(delta, t) - delta).permute(0, 3, 1, 2)
-            # Adding the change, not rebuilding the output, keeps an edit of nothing bit-exact.
-            return _with_hidden(output, torch.cat([uncond, cond + change.to(cond.dtype)]))
-
-        return hook
-
-
-def _hidden(output: Any) -> Tensor:
-    """A transformer block returns a tuple or an output object, by how it was called."""
-    return output[0] if isinstance(output, tuple) else output.sample
-
-
-def _with_hidden(output: Any, hidden: Tensor) -> Any:
-    return (hidden, *output[1:]) if isinstance(output, tuple) else type(output)(sample=hidden)

@@ -168,12 +168,18 @@ class StudyConfig(BaseModel):
         if missing:
             raise ValueError(f"prompts.splits lacks {sorted(missing)}: each of the four splits needs a size")
         for field in ("block", "spatial_block", "global_block"):
-            block = getattr(self.interventions, field)
-            if block is not None and block not in self.sites.blocks:
-                known = sorted(self.sites.blocks)
-                raise ValueError(f"interventions.{field} is {block!r}, which sites.blocks does not name ({known})")
+            given = getattr(self.interventions, field) or ()
+            for block in (given,) if isinstance(given, str) else given:
+                if block not in self.sites.blocks:
+                    known = sorted(self.sites.blocks)
+                    raise ValueError(f"interventions.{field} is {block!r}, which sites.blocks does not name ({known})")
         if "cond" not in self.sites.conditionings:
             raise ValueError("interventions edit the cond branch: sites.conditionings must include 'cond'")
+        if self.interventions.halves == "both" and "uncond" not in self.sites.conditionings:
+            raise ValueError(
+                "interventions.halves is 'both', but no SAE is trained of uncond: add 'uncond' to sites.conditionings, "
+                "or edit cond alone"
+            )
         self._windows_have_saes()
         self._times_are_steps()
         return self

@@ -30,6 +30,9 @@ ADDED: dict[str, Any] = {
     "sae.controls": [],  # a list, as study.yaml has it
     "interventions.spatial_block": None,
     "interventions.global_block": None,
+    "interventions.halves": "cond",
+    "interventions.controls": ["random_direction"],
+    "interventions.phrases": {},
 }
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from rich.filesize import decimal
 
-from concepts.cases import EDITED
+from concepts.edit_controls import edited
 from concepts.settings import REGIONS
 from diffusion.model import Facts
 from sae.members import members_of, shared_members
@@ -91,7 +91,7 @@ def edits_of(config: StudyConfig) -> int:
     for kind, targets in zip(KINDS, (edits.objects, edits.styles), strict=True):
         regions = len(REGIONS) if kind == "spatial" else 1
         prompts = min(edits.prompts_per_target, config.prompts.splits["style"])
-        images += len(EDITED) * len(targets) * len(edits.windows) * prompts * regions
+        images += len(edited(edits.controls, kind)) * len(targets) * len(edits.windows) * prompts * regions
     return images
 
 

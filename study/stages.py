@@ -258,7 +258,8 @@ _STAGES = (
         units.calibrations,
         reads=(
             *_JUDGE,
-            *_below("interventions", "block", "spatial_block", "global_block", "windows", "objects", "styles"),
+            *_below("interventions", "block", "spatial_block", "global_block", "halves", "windows"),
+            *_below("interventions", "objects", "styles"),
             *_below("interventions", "spatial_strengths", "global_strengths"),
             *_below("interventions", "calibration_images", "concepts_per_target"),
         ),
@@ -271,7 +272,7 @@ _STAGES = (
         "intervene",
         "tasks.intervene:run_edits",
         units.edits,
-        reads=(*_JUDGE, *_below("interventions", "prompts_per_target", "keep_images")),
+        reads=(*_JUDGE, *_below("interventions", "prompts_per_target", "keep_images", "controls", "phrases")),
         after={"calibrate": ALL},
         too={"label": ALL, "collect": of_splits("style")},
         version=2,  # as calibrate

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from concepts.cases import CONCEPTS, RANDOM
+from concepts.edit_controls import CONCEPTS, RANDOM
 from concepts.settings import REGIONS
 from concepts.strengths import best_strength, trial_columns
 from diffusion.sampling import Beginnings
@@ -17,7 +17,8 @@ from storage.records import read_record
 from study.publish import publish
 from study.study import Study
 from study.units import Calibration, PlannedEdit, strengths_of, targets_of
-from tasks.edits import Editor, cases_of, originals_of, target_cids
+from tasks.editor import Editor, Recipe
+from tasks.edits import cases_of, originals_of
 from tasks.judging import score
 
 STAGE = "calibrate"
@@ -37,15 +38,14 @@ def _try_strengths(study: Study, calibration: Calibration, target: str) -> list[
     images = settings.calibration_images
     prompts = -(-images // len(REGIONS)) if edit.kind == "spatial" else images
     cases = cases_of(study, edit.kind, target, "dictionary", prompts)
-    cids = target_cids(study, edit)
-    if not cases or not cids:
+    if not cases or not Editor(study, Recipe.of(study, edit, 1.0)).places:
         return []
     before = originals_of(study, cases)
     rows, beginnings = [], Beginnings()
     for strength in strengths_of(study, edit.kind):
         outcomes, of_random = (
-            score(study, edit, cases, Editor(study, edit, cids, strength, control, beginnings).run(cases), before)
-            for control in (CONCEPTS, RANDOM)
+            score(study, edit, cases, Editor(study, recipe, beginnings).run(cases), before)
+            for recipe in (Recipe.of(study, edit, strength, control) for control in (CONCEPTS, RANDOM))
         )
         tried = {"kind": edit.kind, "window": edit.window, "target": target, "strength": strength}
         rows.append(tried | trial_columns(outcomes, of_random))

@@ -6,36 +6,38 @@ from typing import Any
 
 import numpy as np
 
-from concepts.cases import EDITED, UNEDITED, Case
+from concepts.cases import Case
+from concepts.edit_controls import UNEDITED, edited
 from diffusion.sampling import Beginnings
 from storage.images import encode_png
 from study.publish import publish
 from study.study import Study
 from study.units import PlannedEdit
 from tasks.calibrate import strength_of
-from tasks.edits import Editor, cases_of, originals_of, target_cids
+from tasks.editor import Editor, Recipe
+from tasks.edits import cases_of, originals_of
 from tasks.judging import objects_kept, score
 
 
 def run_edits(study: Study, edit: PlannedEdit) -> dict[str, Any]:
-    """Edit every case with the target's concepts and with random directions; write ``interventions`` rows.
+    """Edit every case with the target's concepts and with every control; write ``interventions`` rows.
 
     Rows with control ``unedited`` score the untouched images: the chance level. A target that no concept carries is
     recorded with cid_count 0 and no edited rows.
     """
     settings = study.config.interventions
     cases = cases_of(study, edit.kind, edit.target, "style", settings.prompts_per_target)
-    cids = target_cids(study, edit)
     strength = strength_of(study, edit)
     before = originals_of(study, cases)
-    rows = _rows(study, edit, cases, before, before, UNEDITED, len(cids), 0.0)
-    if cids and cases:
+    count = Editor(study, Recipe.of(study, edit, strength)).cid_count
+    rows = _rows(study, edit, cases, before, before, UNEDITED, count, 0.0)
+    if count and cases:
         beginnings = Beginnings()
-        for control in EDITED:
-            images = Editor(study, edit, cids, strength, control, beginnings).run(cases)
-            rows += _rows(study, edit, cases, images, before, control, len(cids), strength)
-    publish(study, "intervene", edit.name, {"interventions": rows}, extra={"cids": cids, "cases": len(cases)})
-    return {"unit": edit.name, "cids": len(cids), "rows": len(rows)}
+        for control in edited(settings.controls, edit.kind):
+            images = Editor(study, Recipe.of(study, edit, strength, control), beginnings).run(cases)
+            rows += _rows(study, edit, cases, images, before, control, count, strength)
+    publish(study, "intervene", edit.name, {"interventions": rows}, extra={"cids": count, "cases": len(cases)})
+    return {"unit": edit.name, "cids": count, "rows": len(rows)}
 
 
 def _rows(
@@ -59,7 +61,7 @@ def _rows(
         {
             "prompt_id": case.prompt_id,
             "kind": edit.kind,
-            "block": settings.block_of(edit.kind),
+            "block": "+".join(settings.blocks_of(edit.kind)),
             "t": settings.windows[edit.window][2],
             "window": edit.window,
             "target": edit.target,

@@ -9,7 +9,7 @@ import pytest
 
 from benchmarks import full_size, full_size_gpu, random_model, tiles
 from benchmarks.full_size_gpu import Subject
-from diffusion.sampling import Edit
+from diffusion.edits import Edit
 from tests.paths import ROOT
 from vision.backend import load_backend
 from vision.settings import VisionSettings

@@ -3,7 +3,8 @@
 import itertools
 import random
 
-from concepts.cases import CONCEPTS, EVERYWHERE, RANDOM, UNEDITED, Case, carriers, global_cases, spatial_cases
+from concepts.cases import EVERYWHERE, Case, carriers, global_cases, spatial_cases
+from concepts.edit_controls import CONCEPTS, RANDOM, UNEDITED
 from concepts.settings import REGIONS, LabelSettings
 
 CAPTIONS = ["a tree", "a dog at night", "a tree and a dog", "a sketch of a tree", "a tree by night", "a boat"]

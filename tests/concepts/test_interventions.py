@@ -7,7 +7,7 @@ import pytest
 import torch
 from scipy.stats import kstest
 
-from concepts.cases import CONCEPTS, RANDOM
+from concepts.edit_controls import CONCEPTS, RANDOM
 from concepts.interventions import (
     ConceptEdit,
     contribution,
@@ -93,17 +93,21 @@ def world(seed):
     return delta, (values, latents), torch.rand(IMAGES, ROWS, COLUMNS) < 0.5
 
 
+def directions_of(control, seeds):
+    """As many as seeds: the concepts' own each time or, of the control, the random one of each."""
+    own = edit_direction(edit(CONCEPTS).vectors_MD[[2, 5, 7, 8]])
+    return torch.stack([random_direction(WIDTH, seed) if control == RANDOM else own for seed in seeds])
+
+
 def edit(control, size=2.5):
     vectors = torch.randn(LATENTS, WIDTH, generator=torch.Generator().manual_seed(9)) * 3
     return ConceptEdit(vectors, torch.tensor([2, 5, 7, 8]), size, control)
 
 
 def test_the_concepts_direction_is_theirs_alone_and_the_controls_its_seeds():
-    concepts, random = edit(CONCEPTS), edit(RANDOM)
-    expected = edit_direction(torch.stack([concepts.vectors_MD[c] for c in (2, 5, 7, 8)]))
-    assert torch.equal(concepts.direction(1), expected) and torch.equal(concepts.direction(2), expected)
-    drawn = torch.stack([random.direction(seed) for seed in range(200)])
-    assert drawn.shape == (200, WIDTH) and torch.equal(random.direction(3), drawn[3])
+    expected = edit_direction(edit(CONCEPTS).vectors_MD[[2, 5, 7, 8]])
+    drawn = torch.stack([random_direction(WIDTH, seed) for seed in range(200)])
+    assert drawn.shape == (200, WIDTH) and torch.equal(random_direction(WIDTH, 3), drawn[3])
     assert (drawn @ drawn.T - torch.eye(200)).max() < 0.999  # another seed, another direction
     # Random directions know nothing of the concepts: their mean cosine is zero, its variance 1 / WIDTH.
     cosines = drawn @ expected
@@ -118,7 +122,7 @@ def test_the_control_has_the_concepts_norm_in_every_cell_at_every_timestep(times
     changes = {}
     for control in (CONCEPTS, RANDOM):
         one = edit(control)
-        directions = torch.stack([one.direction(seed) for seed in (11, 12, 13)])
+        directions = directions_of(control, (11, 12, 13))
         changes[control] = one.in_region(delta, codes, directions, region) - delta
     assert torch.allclose(changes[RANDOM].norm(dim=-1), changes[CONCEPTS].norm(dim=-1), atol=1e-5)
     values, latents = codes
@@ -143,7 +147,7 @@ def test_a_global_edit_adds_each_images_direction_in_every_cell():
     delta, _, _ = world(0)
     for control in (CONCEPTS, RANDOM):
         one = edit(control, size=0.75)
-        directions = torch.stack([one.direction(seed) for seed in (1, 2, 3)])
+        directions = directions_of(control, (1, 2, 3))
         change = one.everywhere(delta, directions) - delta
         for image in range(IMAGES):
             assert torch.allclose(change[image], (0.75 * directions[image]).expand(ROWS, COLUMNS, WIDTH), atol=1e-6)
@@ -154,7 +158,7 @@ def test_a_global_edit_adds_each_images_direction_in_every_cell():
 def test_what_comes_back_has_the_updates_precision(control):
     delta, codes, region = world(1)
     one = edit(control)
-    directions = torch.stack([one.direction(seed) for seed in range(IMAGES)])
+    directions = directions_of(control, range(IMAGES))
     for dtype in (torch.float64, torch.float16):
         assert one.everywhere(delta.to(dtype), directions).dtype == dtype
         assert one.in_region(delta.to(dtype), codes, directions, region).dtype == dtype

@@ -3,7 +3,7 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from diffusion.sampling import Edit
+from diffusion.edits import Edit
 from diffusion.times import in_window, step_of_time, steps_in_window, time_of_step
 
 PAPER = {"early": (0.6, 1.0), "middle": (0.2, 0.6), "final": (0.0, 0.2)}

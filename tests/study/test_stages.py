@@ -193,13 +193,19 @@ def tiny_without(key):
 OTHER = {
     "interventions.spatial_block": "up",
     "interventions.global_block": "up",
+    "interventions.halves": "both",
+    "interventions.controls": ["random_direction", "neurons"],
+    "interventions.phrases": {"night": "{caption} at night"},
     "sae.controls": ["soft_frozen"],
     "sae.vectors": 5000,
     "sae.axes": "principal",
     "sae.encoder_start": 0.5,
     "sae.adam_betas": [0.8, 0.99],
 }
-ALONE = {"sae.vectors": ["sae.epochs=1"]}  # what a setting that is set asks of others
+ALONE = {  # what a setting that is set asks of others
+    "sae.vectors": ["sae.epochs=1"],
+    "interventions.halves": ["sites.conditionings=[cond,uncond]"],
+}
 
 
 @pytest.mark.parametrize("key", hashes.ADDED)

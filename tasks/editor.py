@@ -1,0 +1,157 @@
+"""The sampler of edits: one recipe, at one block or at several, by a target's concepts or by one of the controls.
+
+Each block is edited by its own site's concepts and in its own unit of strength. Where several times are given, every
+step is served by the SAE of the nearest one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from concepts.cases import Case
+from concepts.edit_controls import CONCEPTS, SWITCHED, WRONG_REGION, opposite
+from concepts.effects import region_mask
+from concepts.interventions import ConceptEdit
+from diffusion.edits import HALVES, Edit, Intervention, Switch
+from diffusion.errors import NotFiniteError
+from diffusion.model import DiffusionModel
+from diffusion.sampling import Beginnings, sample
+from storage.prompts import hashed_seed
+from study.at import Dictionary
+from study.errors import StudyError
+from study.models import borrowed_model
+from study.study import Study
+from study.units import PlannedEdit
+from tasks.directions import Directions, target_cids, unit_norm
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What is done in a window (t_low, t_high]: ``times`` are those of the SAEs that serve it."""
+
+    kind: str
+    target: str
+    blocks: tuple[str, ...]
+    halves: tuple[str, ...]
+    t_low: float
+    t_high: float
+    times: tuple[float, ...]
+    strength: float
+    control: str = CONCEPTS
+    name: str = ""  # seeds the directions of controls
+
+    @classmethod
+    def of(cls, study: Study, edit: PlannedEdit, strength: float, control: str = CONCEPTS) -> Recipe:
+        """The configured one of a planned edit."""
+        settings = study.config.interventions
+        low, high, time = settings.windows[edit.window]
+        halves = HALVES if settings.halves == "both" else ("cond",)
+        blocks = settings.blocks_of(edit.kind)
+        return cls(edit.kind, edit.target, blocks, halves, low, high, (time,), strength, control, edit.name)
+
+
+def served(t_low: float, t_high: float, times: Sequence[float]) -> list[tuple[float, float, float]]:
+    """(from, to, time): the parts of a window that each time is the nearest of; the later of two that are as near."""
+    ordered = sorted(times)
+    edges = [-np.inf, *((a + b) / 2 for a, b in pairwise(ordered)), np.inf]
+    parts = [
+        (max(t_low, low), min(t_high, high), time) for (low, high), time in zip(pairwise(edges), ordered, strict=True)
+    ]
+    return [(float(low), float(high), time) for low, high, time in parts if low < high or (low == high == 0.0)]
+
+
+class Place:
+    """A part of a recipe: one block, in one half, at the steps that one SAE serves."""
+
+    def __init__(self, recipe: Recipe, here: Dictionary, t_low: float, t_high: float) -> None:
+        self.recipe, self.here, self.t_low, self.t_high = recipe, here, t_low, t_high
+        self.cids = target_cids(here, recipe.target)
+
+    @cached_property
+    def directions(self) -> Directions:
+        """The unit directions of this place, by control."""
+        return Directions(self.here, self.recipe.kind, self.recipe.target)
+
+    def edit(self, batch: list[Case], seeds: list[int]) -> Edit:
+        """Of a batch of cases, each along its own direction and in its own region."""
+        module = self.here.study.config.sites.blocks[self.here.site.block]
+        directions = torch.stack([self.directions.of(self.recipe.control, seed) for seed in seeds])
+        half = self.here.site.conditioning
+        if self.recipe.kind == "global":
+            return Edit(module, self.t_low, self.t_high, lambda d, t: self.concepts.everywhere(d, directions), half)
+        names = [opposite(c.region) if self.recipe.control == WRONG_REGION else c.region for c in batch]
+        regions = torch.from_numpy(np.stack([region_mask(name, *self.here.grid) for name in names]))
+        return Edit(module, self.t_low, self.t_high, lambda d, t: self._in_region(d, directions, regions), half)
+
+    @cached_property
+    def concepts(self) -> ConceptEdit:
+        """The arithmetic, of this place's concept vectors."""
+        vectors = self.directions.sae.concept_vectors()
+        cids = torch.tensor(self.cids, device=vectors.device)
+        return ConceptEdit(vectors, cids, self.recipe.strength * unit_norm(self.here), self.recipe.control)
+
+    def _in_region(self, delta: Tensor, directions_BD: Tensor, regions: Tensor) -> Tensor:
+        sae = self.directions.sae
+        codes = sae.encode(delta.reshape(-1, delta.shape[-1]).to(sae.b_dec.device))
+        return self.concepts.in_region(delta, codes, directions_BD, regions)
+
+
+class Editor:
+    """Samples cases under one recipe. Editors given the same ``beginnings`` share what lies before the window."""
+
+    def __init__(self, study: Study, recipe: Recipe, beginnings: Beginnings | None = None) -> None:
+        self.study, self.recipe, self.beginnings = study, recipe, beginnings
+        self.places = [place for place in places_of(study, recipe) if place.cids]
+
+    @property
+    def cid_count(self) -> int:
+        """Concepts that carry the target, over all places; 0 where nothing can be edited."""
+        return sum(len(place.cids) for place in self.places)
+
+    def run(self, cases: list[Case]) -> list[np.ndarray]:
+        """Edited images uint8 [H, W, 3], in the order of the cases."""
+        sampling = self.study.config.sampling
+        images: list[np.ndarray] = []
+        with borrowed_model(self.study) as model:
+            for first in range(0, len(cases), sampling.batch_size):
+                images += list(self._sample(model, cases[first : first + sampling.batch_size]))
+        return images
+
+    def _sample(self, model: DiffusionModel, batch: list[Case]) -> np.ndarray:
+        captions, seeds = [c.caption for c in batch], [c.seed for c in batch]
+        try:
+            edits, settings = self.interventions(batch), self.study.config.sampling
+            return sample(model, captions, seeds, settings, edits=edits, beginnings=self.beginnings).images
+        except NotFiniteError as error:
+            raise StudyError(f"prompt {batch[error.row].prompt_id}, edit {self.recipe.name}: {error}") from error
+
+    def interventions(self, batch: list[Case]) -> list[Intervention]:
+        """What is done to a batch: the caption switched, or an edit of every place."""
+        if self.recipe.control == SWITCHED:
+            asked = tuple(self.study.config.interventions.asked_for(c.caption, self.recipe.target) for c in batch)
+            return [Switch(asked, self.recipe.t_low, self.recipe.t_high, tuple(range(len(batch))))]
+        seeds = [direction_seed(self.study, self.recipe.name, case) for case in batch]
+        return [place.edit(batch, seeds) for place in self.places]
+
+
+def places_of(study: Study, recipe: Recipe) -> list[Place]:
+    """Every block, half and served time of a recipe."""
+    k = study.config.sae.k[0]
+    return [
+        Place(recipe, study.at((block, time, half), k), low, high)
+        for block in recipe.blocks
+        for half in recipe.halves
+        for low, high, time in served(recipe.t_low, recipe.t_high, recipe.times)
+    ]
+
+
+def direction_seed(study: Study, name: str, case: Case) -> int:
+    """Of the directions drawn beside an edit: every case has its own, so that a control does not hang on one draw."""
+    return hashed_seed(study.config.seed, name, case.prompt_id, case.region)
