@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+
+import numpy as np
 
 from concepts.settings import REGIONS, LabelSettings
 
@@ -60,3 +62,22 @@ def carriers(rows: Iterable[dict[str, Any]], bars: LabelSettings, most: int) -> 
     ]
     passing.sort(key=lambda row: (-row["iou_selection"], row["cid"]))
     return [row["cid"] for row in passing[:most]]
+
+
+def all_carriers(rows: Iterable[dict[str, Any]]) -> list[int]:
+    """Every CID whose list has the label (the paper's C_o), highest IoU first; ``rows`` as of ``carriers``."""
+    listed = [row for row in rows if row["paper_assigned"]]
+    return [row["cid"] for row in sorted(listed, key=lambda row: (-row["iou_selection"], row["cid"]))]
+
+
+def most_similar(embeddings: Mapping[int, np.ndarray], vector: np.ndarray) -> int | None:
+    """The CID whose embedding has the largest cosine with ``vector``; ties to the smaller CID, None without any.
+
+    How the paper carries a concept from one time to another (section 5). ``embeddings`` are of one width, none zero.
+    """
+    if not embeddings:
+        return None
+    cids = sorted(embeddings)
+    matrix_CE = np.stack([embeddings[cid] for cid in cids]).astype(float)
+    cosines_C = matrix_CE @ vector / np.linalg.norm(matrix_CE, axis=1)
+    return cids[int(cosines_C.argmax())]

@@ -8,9 +8,13 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 from concepts.edit_controls import CONTROLS, RANDOM
+from concepts.scalings import SCALINGS
 
 PAPER_IOU = 0.5  # IoU in one image above which the paper's rule takes a label (section 3)
 REGIONS = ("top_left", "top_right", "bottom_left", "bottom_right")
+
+
+Scaling = Literal["rms", "code_norm", "code_share"]
 
 
 class LabelSettings(BaseModel):
@@ -155,11 +159,46 @@ class InterventionSettings(BaseModel):
     bootstrap: int = Field(2000, ge=100, description="Resamples of prompts behind each interval.")
     concepts_per_target: int = Field(5, ge=1, description="Concepts of a label that are edited: those of highest IoU.")
     keep_images: bool = Field(True, description="Store the edited images in the table.")
+    global_prompts: int | None = Field(
+        None, ge=1, description="Prompts of the style split for each global edit; empty: `prompts_per_target`."
+    )
+    spatial_scaling: Scaling = Field(
+        "rms",
+        description="What strengths of spatial edits are multiples of: "
+        + "; ".join(f"{name} ({what})" for name, what in SCALINGS.items())
+        + ". The last two are the paper's, which compare neither between blocks nor between times.",
+    )
+    global_scaling: Scaling = Field("rms", description="The same of global edits.")
+    carriers: Literal["best", "all"] = Field(
+        "best",
+        description="Which concepts of a label are edited. best: `concepts_per_target` of highest IoU among those that "
+        "pass the rule's bars on images and lift. all: every concept whose list of labels has it, IoU > 0.5 in one "
+        "image, as the paper does.",
+    )
+    transfer_from: float | None = Field(
+        None,
+        description="Time whose concepts of a style serve every window: at another time each is replaced by the "
+        "concept there whose embedding is most similar, as the paper carries over what it picked at t = 0.5. Empty: "
+        "every time has its own concepts.",
+    )
+    style_cids: dict[str, tuple[int, ...]] = Field(
+        {},
+        description="Style -> its CIDs at the time `transfer_from`, picked by hand, as the paper's are; a style that "
+        "is not named takes its `carriers`.",
+    )
 
     def blocks_of(self, kind: str) -> tuple[str, ...]:
         """The blocks that a kind of edit, spatial or global, acts on."""
         given = (self.spatial_block if kind == "spatial" else self.global_block) or self.block
         return (given,) if isinstance(given, str) else given
+
+    def scaling_of(self, kind: str) -> str:
+        """What the strengths of a kind of edit are multiples of."""
+        return self.spatial_scaling if kind == "spatial" else self.global_scaling
+
+    def prompts_of(self, kind: str) -> int:
+        """The most prompts that a kind of edit is reported on, for each target and window."""
+        return self.prompts_per_target if kind == "spatial" else self.global_prompts or self.prompts_per_target
 
     def asked_for(self, caption: str, target: str) -> str:
         """A caption that asks for a target besides what it says."""
@@ -206,3 +245,18 @@ class InterventionSettings(BaseModel):
                 f"interventions.{info.field_name} must be distinct positive numbers, got {list(strengths)}"
             )
         return strengths
+
+    @model_validator(mode="after")
+    def _picked_for_a_time(self) -> InterventionSettings:
+        if not self.style_cids:
+            return self
+        if self.transfer_from is None:
+            raise ValueError(
+                "interventions.style_cids are CIDs of one time: say in interventions.transfer_from which, or drop them"
+            )
+        for style, cids in self.style_cids.items():
+            if style not in self.styles:
+                raise ValueError(f"interventions.style_cids names {style!r}, which is not in interventions.styles")
+            if not cids or min(cids) < 0 or len(set(cids)) != len(cids):
+                raise ValueError(f"interventions.style_cids.{style} must be distinct CIDs from 0, got {list(cids)}")
+        return self

@@ -201,6 +201,12 @@ class StudyConfig(BaseModel):
                 raise ValueError(
                     f"interventions.windows.{name} uses the SAE of t={t}, but sites.times are {list(self.sites.times)}"
                 )
+        picked_at = self.interventions.transfer_from
+        if picked_at is not None and picked_at not in self.sites.times:
+            raise ValueError(
+                f"interventions.transfer_from is {picked_at:g}, but sites.times are {list(self.sites.times)}: no SAE "
+                "has concepts of that time"
+            )
 
     def sites_list(self) -> list[Site]:
         """Every site, in the order block, timestep, conditioning of the configuration."""

@@ -33,6 +33,12 @@ ADDED: dict[str, Any] = {
     "interventions.halves": "cond",
     "interventions.controls": ["random_direction"],
     "interventions.phrases": {},
+    "interventions.global_prompts": None,
+    "interventions.spatial_scaling": "rms",
+    "interventions.global_scaling": "rms",
+    "interventions.carriers": "best",
+    "interventions.transfer_from": None,
+    "interventions.style_cids": {},
 }
 
 

@@ -90,7 +90,7 @@ def edits_of(config: StudyConfig) -> int:
     edits, images = config.interventions, 0
     for kind, targets in zip(KINDS, (edits.objects, edits.styles), strict=True):
         regions = len(REGIONS) if kind == "spatial" else 1
-        prompts = min(edits.prompts_per_target, config.prompts.splits["style"])
+        prompts = min(edits.prompts_of(kind), config.prompts.splits["style"])
         images += len(edited(edits.controls, kind)) * len(targets) * len(edits.windows) * prompts * regions
     return images
 

@@ -261,7 +261,8 @@ _STAGES = (
             *_below("interventions", "block", "spatial_block", "global_block", "halves", "windows"),
             *_below("interventions", "objects", "styles"),
             *_below("interventions", "spatial_strengths", "global_strengths"),
-            *_below("interventions", "calibration_images", "concepts_per_target"),
+            *_below("interventions", "calibration_images", "concepts_per_target", "carriers", "transfer_from"),
+            *_below("interventions", "style_cids", "spatial_scaling", "global_scaling"),
         ),
         after={"label": ALL},
         too={"collect": of_splits("dictionary")},
@@ -272,7 +273,10 @@ _STAGES = (
         "intervene",
         "tasks.intervene:run_edits",
         units.edits,
-        reads=(*_JUDGE, *_below("interventions", "prompts_per_target", "keep_images", "controls", "phrases")),
+        reads=(
+            *_JUDGE,
+            *_below("interventions", "prompts_per_target", "global_prompts", "keep_images", "controls", "phrases"),
+        ),
         after={"calibrate": ALL},
         too={"label": ALL, "collect": of_splits("style")},
         version=2,  # as calibrate

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from concepts.cases import carriers
+from concepts.cases import all_carriers, carriers
 from concepts.edit_controls import (
     CONCEPTS,
     MEAN_DIFFERENCE,
@@ -29,13 +29,27 @@ from study.errors import StudyError
 from study.paths import split_range
 from study.reading import image_area
 from study.saes import TRAINED
+from tasks.transfer import transferred
 
 
 def target_cids(here: Dictionary, target: str, kind: str = TRAINED) -> list[int]:
-    """The concepts, of the SAE or of a control, that an edit uses, best first; none where none carries the target."""
+    """The concepts, of the SAE or of a control, that an edit uses, best first; none where none carries the target.
+
+    Those of a style may be carried over from another time, where the settings say so (``tasks/transfer.py``).
+    """
+    settings = here.study.config.interventions
+    if kind == TRAINED and target in settings.styles and settings.transfer_from is not None:
+        return transferred(here, target, settings.transfer_from, own_cids)
+    return own_cids(here, target, kind)
+
+
+def own_cids(here: Dictionary, target: str, kind: str = TRAINED) -> list[int]:
+    """The concepts of a site that carry the target there, best first."""
     filters = [*here.filters, ("kind", "==", kind), ("label", "==", target)]
     rows = read_table(here.study.root, "concept_labels", filters=filters).to_pylist()
     config = here.study.config
+    if config.interventions.carriers == "all":
+        return all_carriers(rows)
     return carriers(rows, config.labels, config.interventions.concepts_per_target)
 
 

@@ -18,7 +18,8 @@ from torch import Tensor
 from concepts.cases import Case
 from concepts.edit_controls import CONCEPTS, SWITCHED, WRONG_REGION, opposite
 from concepts.effects import region_mask
-from concepts.interventions import ConceptEdit
+from concepts.interventions import Codes, ConceptEdit
+from concepts.scalings import RMS
 from diffusion.edits import HALVES, Edit, Intervention, Switch
 from diffusion.errors import NotFiniteError
 from diffusion.model import DiffusionModel
@@ -34,7 +35,10 @@ from tasks.directions import Directions, target_cids, unit_norm
 
 @dataclass(frozen=True)
 class Recipe:
-    """What is done in a window (t_low, t_high]: ``times`` are those of the SAEs that serve it."""
+    """What is done in a window (t_low, t_high]: ``times`` are those of the SAEs that serve it.
+
+    ``strength`` is in units of each site's RMS norm or, under another ``scaling``, of what that says.
+    """
 
     kind: str
     target: str
@@ -46,6 +50,7 @@ class Recipe:
     strength: float
     control: str = CONCEPTS
     name: str = ""  # seeds the directions of controls
+    scaling: str = RMS
 
     @classmethod
     def of(cls, study: Study, edit: PlannedEdit, strength: float, control: str = CONCEPTS) -> Recipe:
@@ -53,8 +58,8 @@ class Recipe:
         settings = study.config.interventions
         low, high, time = settings.windows[edit.window]
         halves = HALVES if settings.halves == "both" else ("cond",)
-        blocks = settings.blocks_of(edit.kind)
-        return cls(edit.kind, edit.target, blocks, halves, low, high, (time,), strength, control, edit.name)
+        blocks, scaling = settings.blocks_of(edit.kind), settings.scaling_of(edit.kind)
+        return cls(edit.kind, edit.target, blocks, halves, low, high, (time,), strength, control, edit.name, scaling)
 
 
 def served(t_low: float, t_high: float, times: Sequence[float]) -> list[tuple[float, float, float]]:
@@ -85,7 +90,7 @@ class Place:
         directions = torch.stack([self.directions.of(self.recipe.control, seed) for seed in seeds])
         half = self.here.site.conditioning
         if self.recipe.kind == "global":
-            return Edit(module, self.t_low, self.t_high, lambda d, t: self.concepts.everywhere(d, directions), half)
+            return Edit(module, self.t_low, self.t_high, lambda d, t: self._everywhere(d, directions), half)
         names = [opposite(c.region) if self.recipe.control == WRONG_REGION else c.region for c in batch]
         regions = torch.from_numpy(np.stack([region_mask(name, *self.here.grid) for name in names]))
         return Edit(module, self.t_low, self.t_high, lambda d, t: self._in_region(d, directions, regions), half)
@@ -95,12 +100,19 @@ class Place:
         """The arithmetic, of this place's concept vectors."""
         vectors = self.directions.sae.concept_vectors()
         cids = torch.tensor(self.cids, device=vectors.device)
-        return ConceptEdit(vectors, cids, self.recipe.strength * unit_norm(self.here), self.recipe.control)
+        unit = unit_norm(self.here) if self.recipe.scaling == RMS else 1.0
+        return ConceptEdit(vectors, cids, self.recipe.strength * unit, self.recipe.control, self.recipe.scaling)
+
+    def _everywhere(self, delta: Tensor, directions_BD: Tensor) -> Tensor:
+        codes = None if self.recipe.scaling == RMS else self._codes(delta)
+        return self.concepts.everywhere(delta, directions_BD, codes)
 
     def _in_region(self, delta: Tensor, directions_BD: Tensor, regions: Tensor) -> Tensor:
+        return self.concepts.in_region(delta, self._codes(delta), directions_BD, regions)
+
+    def _codes(self, delta: Tensor) -> Codes:
         sae = self.directions.sae
-        codes = sae.encode(delta.reshape(-1, delta.shape[-1]).to(sae.b_dec.device))
-        return self.concepts.in_region(delta, codes, directions_BD, regions)
+        return sae.encode(delta.reshape(-1, delta.shape[-1]).to(sae.b_dec.device))
 
 
 class Editor:

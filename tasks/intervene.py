@@ -26,7 +26,7 @@ def run_edits(study: Study, edit: PlannedEdit) -> dict[str, Any]:
     recorded with cid_count 0 and no edited rows.
     """
     settings = study.config.interventions
-    cases = cases_of(study, edit.kind, edit.target, "style", settings.prompts_per_target)
+    cases = cases_of(study, edit.kind, edit.target, "style", settings.prompts_of(edit.kind))
     strength = strength_of(study, edit)
     before = originals_of(study, cases)
     count = Editor(study, Recipe.of(study, edit, strength)).cid_count

@@ -3,7 +3,9 @@
 import itertools
 import random
 
-from concepts.cases import EVERYWHERE, Case, carriers, global_cases, spatial_cases
+import numpy as np
+
+from concepts.cases import EVERYWHERE, Case, all_carriers, carriers, global_cases, most_similar, spatial_cases
 from concepts.edit_controls import CONCEPTS, RANDOM, UNEDITED
 from concepts.settings import REGIONS, LabelSettings
 
@@ -88,3 +90,26 @@ def test_whatever_the_rows_the_concepts_are_the_best_that_pass():
         for one, other in itertools.product(taken, passing - set(taken)):
             gain = of_cid[one]["iou_selection"] - of_cid[other]["iou_selection"]
             assert gain > 0 or (gain == 0 and one < other)
+
+
+def test_the_papers_concepts_of_an_object_are_all_whose_list_has_it():
+    rows = [
+        {"cid": cid, "iou_selection": iou, "paper_assigned": listed}
+        for cid, iou, listed in ((4, 0.1, True), (2, 0.1, True), (7, 0.9, False), (9, 0.3, True))
+    ]
+    assert all_carriers(rows) == [9, 2, 4] == all_carriers(reversed(rows))
+    assert all_carriers(row for row in rows if row["cid"] == 7) == []
+
+
+def test_a_concept_is_carried_over_to_the_nearest_by_angle():
+    there = {8: np.array([5.0, 0.1]), 3: np.array([0.0, 1.0]), 5: np.array([-2.0, 0.0])}
+    assert most_similar(there, np.array([1.0, 0.0])) == 8  # however long
+    assert most_similar(there, np.array([0.1, 9.0])) == 3
+    assert most_similar(there, np.array([-1.0, 0.2])) == 5
+    assert most_similar({8: np.array([2.0, 0.0]), 3: np.array([1.0, 0.0])}, np.array([1.0, 1.0])) == 3  # a tie
+    assert most_similar({}, np.array([1.0])) is None
+    rng = np.random.default_rng(1)
+    many = {cid: rng.normal(size=4) for cid in range(50)}
+    asked = rng.normal(size=4)
+    cosine = {cid: float(v @ asked / np.linalg.norm(v)) for cid, v in many.items()}
+    assert most_similar(many, asked) == max(cosine, key=cosine.__getitem__)

@@ -171,3 +171,26 @@ def test_the_unit_of_strengths_is_the_root_of_the_mean_squared_norm():
     assert rms_norm(updates) == pytest.approx(math.sqrt(48.5))
     assert rms_norm(updates * np.float16(1000)) == pytest.approx(1000 * math.sqrt(48.5))
     assert type(rms_norm(updates)) is float
+
+
+@pytest.mark.parametrize("control", [CONCEPTS, RANDOM])
+@pytest.mark.parametrize("scaling", ["code_norm", "code_share"])
+def test_by_the_codes_norm_an_edit_is_the_papers(scaling, control):
+    """Delta + beta_ij sum_c f_c, worked out position by position; a control adds as much along its own direction."""
+    vectors = torch.tensor([[1.0, 0, 0], [0, 1, 0], [0, 0, 1]])
+    values, latents = torch.tensor([[3.0, 4.0], [0.0, 0.0], [2.0, 0.0], [0.0, 5.0]]), torch.tensor([[0, 1]] * 4)
+    delta, cids = torch.randn(1, 2, 2, 3, generator=torch.Generator().manual_seed(2)), torch.tensor([0, 1])
+    edit = ConceptEdit(vectors, cids, 1.5, control, scaling)
+    direction = edit_direction(vectors[cids]) if control == CONCEPTS else random_direction(3, 7)
+    norms, total = [5.0, 0.0, 2.0, 5.0], 12.0
+    after = edit.everywhere(delta, direction[None], (values, latents))
+    placed = edit.in_region(delta, (values, latents), direction[None], torch.tensor([[[True, True], [False, True]]]))
+    for cell, norm in enumerate(norms):
+        row, column = divmod(cell, 2)
+        beta = 1.5 * norm / (total if scaling == "code_share" else 1.0)
+        added = beta * (vectors[0] + vectors[1]) if control == CONCEPTS else beta * math.sqrt(2) * direction
+        assert torch.allclose(after[0, row, column], delta[0, row, column] + added, atol=1e-6)
+        if cell != 2:
+            assert torch.allclose(placed[0, row, column], delta[0, row, column] + added, atol=1e-6)
+    written = torch.tensor([2.0, 0, 0]) if control == CONCEPTS else 2.0 * direction
+    assert torch.allclose(placed[0, 1, 0], delta[0, 1, 0] - written, atol=1e-6)

@@ -49,6 +49,11 @@ def test_paths_are_relative_to_the_file_and_overrides_are_yaml():
         ("sites.conditionings=[uncond]", "must include 'cond'"),
         ("interventions.windows={early: [0.6, 1.0, 0.7]}", "uses the SAE of t=0.7"),
         ("sae.k=[4, 4]", "sae.k must be distinct"),
+        ("interventions.transfer_from=0.5", "interventions.transfer_from is 0.5, but sites.times are"),
+        ("interventions.style_cids={night: [3]}", "are CIDs of one time: say in interventions.transfer_from which"),
+        ("interventions.global_scaling=norm", "interventions.global_scaling' is 'norm'"),
+        ("interventions.carriers=some", "interventions.carriers' is 'some'"),
+        ("interventions.global_prompts=0", "interventions.global_prompts' is 0"),
         ("novalue", "is not of the form"),
     ],
 )
@@ -56,6 +61,21 @@ def test_mistakes_are_one_sentence_naming_the_key(override, says):
     with pytest.raises(StudyError, match=says) as error:
         load_config(ROOT / "configs" / "tiny.yaml", [override])
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("cids", "says"),
+    [
+        ("{dusk: [3]}", "names 'dusk', which is not in interventions.styles"),
+        ("{night: []}", r"interventions.style_cids.night must be distinct CIDs from 0, got \[\]"),
+        ("{night: [3, 3]}", r"must be distinct CIDs from 0, got \[3, 3\]"),
+        ("{night: [-1]}", r"must be distinct CIDs from 0, got \[-1\]"),
+    ],
+)
+def test_concepts_picked_by_hand_are_some_of_a_style(cids, says):
+    given = ["interventions.transfer_from=0.0", f"interventions.style_cids={cids}"]
+    with pytest.raises(StudyError, match=says):
+        load_config(ROOT / "configs" / "tiny.yaml", given)
 
 
 def test_missing_and_malformed_files(tmp_path):

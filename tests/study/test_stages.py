@@ -196,6 +196,12 @@ OTHER = {
     "interventions.halves": "both",
     "interventions.controls": ["random_direction", "neurons"],
     "interventions.phrases": {"night": "{caption} at night"},
+    "interventions.global_prompts": 3,
+    "interventions.spatial_scaling": "code_norm",
+    "interventions.global_scaling": "code_share",
+    "interventions.carriers": "all",
+    "interventions.transfer_from": 0.0,
+    "interventions.style_cids": {"night": [3]},
     "sae.controls": ["soft_frozen"],
     "sae.vectors": 5000,
     "sae.axes": "principal",
@@ -205,6 +211,7 @@ OTHER = {
 ALONE = {  # what a setting that is set asks of others
     "sae.vectors": ["sae.epochs=1"],
     "interventions.halves": ["sites.conditionings=[cond,uncond]"],
+    "interventions.style_cids": ["interventions.transfer_from=0.0"],
 }
 
 

@@ -27,6 +27,10 @@ ELSEWHERE = {  # settings that the tiny study has no use for: who reads them ins
     "vision.vocabulary_file": "taggers of open vocabulary",
     "sae.aux_k": "training, once latents are dead",
     "interventions.global_block": "intervene; with the tiny study's one global strength there is nothing to calibrate",
+    "interventions.global_scaling": "intervene, likewise",
+    "interventions.transfer_from": "intervene, likewise: it is of styles",
+    "interventions.phrases": "intervene, by the control switched_prompt",
+    "interventions.style_cids": "both, where `transfer_from` is set",
 }
 BESIDES = {  # what a stage looks at though nothing that it writes follows from it
     # The store is made for the sites that collect fills, which is never done again in place either; and a k that no SAE
