@@ -88,8 +88,8 @@ _COMMON: dict[str, pa.Field] = {
         column(
             "strength",
             FLOAT64,
-            "Norm that the edit adds, in units of the site's RMS residual-update norm or, if the settings scale edits by "
-            "the code's norm, of that; 0 for unedited images.",
+            "Norm that the edit adds, in units of the site's RMS residual-update norm or, if the settings scale edits "
+            "by the code's norm, of that; 0 for unedited images.",
         ),
     )
 }
