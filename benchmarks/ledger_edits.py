@@ -27,13 +27,20 @@ DISTANCE = {
 }
 RANDOM = "random direction"
 AGAINST_RANDOM = """
-with edits as (select *, (effect > 0)::int as rose from interventions where kind = '{kind}' and "window" = '{window}')
+with edits as (
+  select *, (coalesce(similarity_rise, effect) > 0)::int as rose from interventions
+  where kind = '{kind}' and "window" = '{window}'
+)
 select a.prompt_id as unit, a.{value}::double as ours, b.{value}::double as control
 from (select * from edits where control = 'none') a
   left join (select * from edits where control = 'random_direction') b using (prompt_id, target, region)
+where a.{value} is not null
 """
 OF_WINDOWS = """
-with edits as (select *, (effect > 0)::int as rose from interventions where kind = '{kind}' and control = 'none')
+with edits as (
+  select *, (coalesce(similarity_rise, effect) > 0)::int as rose from interventions
+  where kind = '{kind}' and control = 'none'
+)
 select prompt_id as unit, a.{value}::double as ours, b.{value}::double as control
 from (select * from edits where "window" = '{one}') a
   join (select * from edits where "window" = '{other}') b using (prompt_id, target, region)
@@ -119,7 +126,10 @@ def _damage() -> Iterator[Claim]:
 
 
 def _of_clip(text: str, paper: str, rule: Rule, column: str, window: str) -> Claim:
-    return Claim(GLOBAL, text, paper, "C", rule, because=f"no judge of the study gives {column}")
+    """A measured quantity, so its interval is Student's t over prompts."""
+    query = AGAINST_RANDOM.format(kind="global", window=window, value=column)
+    because = f"no judge of this study gives `{column}`"
+    return Claim(GLOBAL, text, paper, "C", rule, query, against=RANDOM, because=because, student=True, digits=3)
 
 
 def _reading() -> Iterator[Claim]:

@@ -18,7 +18,7 @@ from concepts.intervals import cluster_interval
 ALL = "*"  # of the targets
 NEW = "new"  # cases that the unedited image does not fulfil
 COLUMNS = ["prompt_id", "kind", "window", "target", "region", "control", "strength", "success", "effect"]
-COLUMNS += ["outside_change", "objects_kept"]
+COLUMNS += ["outside_change", "objects_kept", "similarity_rise", "lpips"]
 Rows = list[dict[str, Any]]
 
 
@@ -69,7 +69,8 @@ def _effect_row(key: Group, rows: Rows, random: Rows, samples: int, seed: int) -
     difference = [above for _, above in paired]
     low, high = _interval(success, rows, (0.0, 1.0), samples, seed)
     above_low, above_high = _interval(difference, [row for row, _ in paired], (-1.0, 1.0), samples, seed)
-    kept = [row["objects_kept"] for row in rows if row["objects_kept"] is not None]
+    rose = [float(_rise(row) > 0) for row in rows] if key.kind == "global" and key.control != UNEDITED else []
+    rose_low, rose_high = _interval(rose, rows[: len(rose)], (0.0, 1.0), samples, seed)
     return {
         **key._asdict(),
         "strength": rows[0]["strength"],
@@ -81,10 +82,26 @@ def _effect_row(key: Group, rows: Rows, random: Rows, samples: int, seed: int) -
         "above_random_ci_high": above_high,
         "effect": float(np.mean([row["effect"] for row in rows])),
         "outside_change": float(np.mean([row["outside_change"] for row in rows])),
-        "objects_kept": float(np.mean(kept)) if kept else None,
+        "objects_kept": _mean_of(rows, "objects_kept"),
+        "rose": float(np.mean(rose)) if rose else None,
+        "rose_ci_low": rose_low,
+        "rose_ci_high": rose_high,
+        "similarity_rise": _mean_of(rows, "similarity_rise"),
+        "lpips": _mean_of(rows, "lpips"),
         "n": len(rows),
         "n_prompts": len({row["prompt_id"] for row in rows}),
     }
+
+
+def _rise(row: dict[str, Any]) -> float:
+    """Of the image's similarity to the concepts' words or, where that was not asked for, of the look's probability."""
+    rise = row.get("similarity_rise")
+    return float(row["effect"] if rise is None else rise)
+
+
+def _mean_of(rows: Rows, name: str) -> float | None:
+    values = [row[name] for row in rows if row.get(name) is not None]
+    return float(np.mean(values)) if values else None
 
 
 def _paired(rows: Rows, random: Rows) -> list[tuple[dict[str, Any], float]]:

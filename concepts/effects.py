@@ -29,7 +29,8 @@ def centre_of_mass(heat: np.ndarray) -> tuple[float, float] | None:
 def success_in_region(heat: np.ndarray, region: np.ndarray, floor: float = 0.5) -> bool:
     """Whether the map's centre of mass falls in the region; never if nothing in the map reaches ``floor``.
 
-    Only what reaches the floor counts: a judge's haze over the whole image would pull every centre to the middle.
+    Only what reaches the floor counts: a judge's haze over the whole image would pull every centre to the middle. A
+    floor of 0 takes the map as it is, haze and all, as the paper does.
     """
     centre = centre_of_mass(np.where(heat >= floor, heat, 0.0))
     return centre is not None and bool(region[round(centre[0]), round(centre[1])])

@@ -18,18 +18,19 @@ def spatial_outcomes(
     originals: Sequence[np.ndarray],
     after_BHW: np.ndarray,
     before_BHW: np.ndarray,
+    floor: float = SEEN,
 ) -> list[dict[str, Any]]:
     """Of each image (uint8 [height, width, 3]), from the judge's maps of the object in [0, 1], after and before.
 
-    success: the object's centre of mass is in the region. effect: rise of its share of mass there. outside_change:
-    mean change of pixels outside it.
+    success: the centre of mass of what reaches the floor is in the region. effect: rise of the share of mass there.
+    outside_change: mean change of pixels outside it.
     """
     outcomes = []
     for name, image, original, after, before in zip(regions, images, originals, after_BHW, before_BHW, strict=True):
         region = region_mask(name, *after.shape)
         outcomes.append(
             {
-                "success": success_in_region(after, region, SEEN),
+                "success": success_in_region(after, region, floor),
                 "effect": share_in_region(after, region) - share_in_region(before, region),
                 "outside_change": change_outside(original, image, region_mask(name, *image.shape[:2])),
             }

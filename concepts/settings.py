@@ -187,6 +187,25 @@ class InterventionSettings(BaseModel):
         "is not named takes its `carriers`.",
     )
 
+    judge_floor: float = Field(
+        0.5,
+        ge=0,
+        le=1,
+        description="Probability from which a pixel of the judge's map counts for the object's centre of mass; an "
+        "image without any is a failure. 0 takes the raw map of the whole image, as the paper does.",
+    )
+    similarity: bool = Field(
+        False,
+        description="Also record by how much the similarity of each globally edited image to the mean embedding of the "
+        "words in its concepts' lists rose, as the paper judges them; a judge with text embeddings (judge_clip) is "
+        "asked.",
+    )
+    lpips: Literal["alex", "vgg", "squeeze"] | None = Field(
+        None,
+        description="Also record LPIPS of each globally edited image to the one before, by this network (extra lpips); "
+        "empty: none.",
+    )
+
     def blocks_of(self, kind: str) -> tuple[str, ...]:
         """The blocks that a kind of edit, spatial or global, acts on."""
         given = (self.spatial_block if kind == "spatial" else self.global_block) or self.block

@@ -46,6 +46,19 @@ TABLES = (
                 "share that it still sees, in [0, 1]; null without any, and for other rows.",
                 null=True,
             ),
+            column(
+                "similarity_rise",
+                FLOAT64,
+                "Of a global edit: rise of the cosine with the mean embedding of the words in its concepts' lists, in "
+                "[-2, 2]; null where it is not asked for.",
+                null=True,
+            ),
+            column(
+                "lpips",
+                FLOAT64,
+                "Of a global edit: LPIPS to the unedited image, at least 0; null where it is not asked for.",
+                null=True,
+            ),
             column("image", BYTES, "The edited image as PNG bytes; null if it is not kept.", null=True),
         ),
     ),
@@ -122,6 +135,17 @@ TABLES = (
                 "Mean share of the named things that are still seen, in [0, 1]; null for spatial edits.",
                 null=True,
             ),
+            column(
+                "rose",
+                FLOAT64,
+                "Of global edits: share of images whose similarity to the look rose at all, the paper's success, in "
+                "[0, 1]; of the look's probability where no similarity was asked for; null for others.",
+                null=True,
+            ),
+            column("rose_ci_low", FLOAT64, "Lower end of its 95 % interval, as that of success.", null=True),
+            column("rose_ci_high", FLOAT64, "Upper end of its 95 % interval, as that of success.", null=True),
+            column("similarity_rise", FLOAT64, "Mean similarity_rise: see interventions; null likewise.", null=True),
+            column("lpips", FLOAT64, "Mean LPIPS: see interventions; null likewise.", null=True),
             column("n", INT64, "Cases: pairs of prompt and region."),
             column("n_prompts", INT64, "Distinct prompts among them."),
         ),

@@ -123,6 +123,15 @@ def _no_targets(config: StudyConfig) -> str | None:
     return "interventions.objects and interventions.styles are both empty: name at least one target of either"
 
 
+def _similarity_without_words(config: StudyConfig) -> str | None:
+    if not config.interventions.similarity or config.vision.backend != "mini":
+        return None
+    return (
+        "interventions.similarity asks for similarities to words, but vision.backend is 'mini', whose judge knows its "
+        "own looks alone: drop it, or choose another backend"
+    )
+
+
 def _address_without_dask(config: StudyConfig) -> str | None:
     run = config.run
     if run.task_runner == "dask" or not run.dask_address:
@@ -178,6 +187,7 @@ PAIRS = (
     Pair("interventions.objects", "vision.transformers.judge_clipseg", _objects_without_judge),
     Pair("interventions.styles", "vision.transformers.judge_clip", _styles_without_judge),
     Pair("interventions.objects", "interventions.styles", _no_targets),
+    Pair("interventions.similarity", "vision.backend", _similarity_without_words),
     Pair("labels.word2vec_path", "labels.embedder", _vectors_without_their_embedder),
     Pair("labels.keep_iou", "labels.assign_iou", _dropped_though_assigned),
     Pair("labels.assign_images", "prompts.splits", _no_image_to_label),

@@ -39,6 +39,9 @@ ADDED: dict[str, Any] = {
     "interventions.carriers": "best",
     "interventions.transfer_from": None,
     "interventions.style_cids": {},
+    "interventions.judge_floor": 0.5,
+    "interventions.similarity": False,
+    "interventions.lpips": None,
 }
 
 

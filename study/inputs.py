@@ -28,6 +28,7 @@ def check_inputs(config: StudyConfig) -> Facts:
 def _check(settings: str) -> Facts:
     from diffusion.model import check_model
     from vision.backend import check_backend
+    from vision.perceptual import check_lpips
 
     config = StudyConfig.model_validate_json(settings)
     model = check_model(config.model, config.sampling, dict(config.sites.blocks))
@@ -35,6 +36,8 @@ def _check(settings: str) -> Facts:
     config.prompts.token_limit(model.context)
     config.prompts.check_source()
     check_backend(config.vision, model.height, model.width)
+    if config.interventions.lpips:
+        check_lpips()
     _refuse_empty_batches(config, model)
     return model
 

@@ -262,7 +262,7 @@ _STAGES = (
             *_below("interventions", "objects", "styles"),
             *_below("interventions", "spatial_strengths", "global_strengths"),
             *_below("interventions", "calibration_images", "concepts_per_target", "carriers", "transfer_from"),
-            *_below("interventions", "style_cids", "spatial_scaling", "global_scaling"),
+            *_below("interventions", "style_cids", "spatial_scaling", "global_scaling", "judge_floor"),
         ),
         after={"label": ALL},
         too={"collect": of_splits("dictionary")},
@@ -275,7 +275,16 @@ _STAGES = (
         units.edits,
         reads=(
             *_JUDGE,
-            *_below("interventions", "prompts_per_target", "global_prompts", "keep_images", "controls", "phrases"),
+            *_below(
+                "interventions",
+                "prompts_per_target",
+                "global_prompts",
+                "similarity",
+                "lpips",
+                "keep_images",
+                "controls",
+                "phrases",
+            ),
         ),
         after={"calibrate": ALL},
         too={"label": ALL, "collect": of_splits("style")},
@@ -288,7 +297,9 @@ _STAGES = (
         units.all_effects,
         reads=("interventions.bootstrap",),
         after={"intervene": ALL},
-        version=2,  # targets apart, and cases that the unedited image does not fulfil; no interval where none is known
+        # 2: targets apart, and cases that the unedited image does not fulfil; no interval where none is known. 3: how
+        # often the similarity rose at all, the paper's success of a global edit.
+        version=3,
     ),
     Stage(
         "draw",

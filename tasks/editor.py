@@ -31,6 +31,7 @@ from study.models import borrowed_model
 from study.study import Study
 from study.units import PlannedEdit
 from tasks.directions import Directions, target_cids, unit_norm
+from tasks.resemblance import words_of
 
 
 @dataclass(frozen=True)
@@ -126,6 +127,10 @@ class Editor:
     def cid_count(self) -> int:
         """Concepts that carry the target, over all places; 0 where nothing can be edited."""
         return sum(len(place.cids) for place in self.places)
+
+    def words(self) -> list[str]:
+        """The labels in the lists of the edited concepts, over all places."""
+        return sorted({w for place in self.places for w in words_of(place.here, self.recipe.target, place.cids)})
 
     def run(self, cases: list[Case]) -> list[np.ndarray]:
         """Edited images uint8 [H, W, 3], in the order of the cases."""

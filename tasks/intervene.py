@@ -17,6 +17,7 @@ from tasks.calibrate import strength_of
 from tasks.editor import Editor, Recipe
 from tasks.edits import cases_of, originals_of
 from tasks.judging import objects_kept, score
+from tasks.resemblance import resemblances
 
 
 def run_edits(study: Study, edit: PlannedEdit) -> dict[str, Any]:
@@ -29,13 +30,14 @@ def run_edits(study: Study, edit: PlannedEdit) -> dict[str, Any]:
     cases = cases_of(study, edit.kind, edit.target, "style", settings.prompts_of(edit.kind))
     strength = strength_of(study, edit)
     before = originals_of(study, cases)
-    count = Editor(study, Recipe.of(study, edit, strength)).cid_count
+    editor = Editor(study, Recipe.of(study, edit, strength))
+    count, words = editor.cid_count, editor.words() if settings.similarity and edit.kind == "global" else []
     rows = _rows(study, edit, cases, before, before, UNEDITED, count, 0.0)
     if count and cases:
         beginnings = Beginnings()
         for control in edited(settings.controls, edit.kind):
             images = Editor(study, Recipe.of(study, edit, strength, control), beginnings).run(cases)
-            rows += _rows(study, edit, cases, images, before, control, count, strength)
+            rows += _rows(study, edit, cases, images, before, control, count, strength, words)
     publish(study, "intervene", edit.name, {"interventions": rows}, extra={"cids": count, "cases": len(cases)})
     return {"unit": edit.name, "cids": count, "rows": len(rows)}
 
@@ -49,7 +51,9 @@ def _rows(
     control: str,
     cid_count: int,
     strength: float,
+    words: list[str] | None = None,
 ) -> list[dict[str, Any]]:
+    """``words``: those of the concepts, for the similarity of globally edited images."""
     if not cases:
         return []
     settings = study.config.interventions
@@ -57,6 +61,9 @@ def _rows(
     looked_after = edit.kind == "global" and control != UNEDITED  # a spatial edit is to move things
     kept = objects_kept(study, cases, images, before) if looked_after else [None] * len(cases)
     outcomes = score(study, edit, cases, images, before)
+    if looked_after:
+        resembling = resemblances(study, words or [], images, before)
+        outcomes = [outcome | more for outcome, more in zip(outcomes, resembling, strict=True)]
     return [
         {
             "prompt_id": case.prompt_id,

@@ -23,7 +23,8 @@ def score(
     judge = backend_of(study).judge
     if edit.kind == "spatial":
         maps, maps_before = judge.object_map(images, edit.target), judge.object_map(before, edit.target)
-        return spatial_outcomes([case.region for case in cases], images, before, maps, maps_before)
+        floor = study.config.interventions.judge_floor
+        return spatial_outcomes([case.region for case in cases], images, before, maps, maps_before, floor)
     return global_outcomes(
         images, before, judge.style_score(images, edit.target), judge.style_score(before, edit.target)
     )

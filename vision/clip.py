@@ -46,14 +46,29 @@ class Scorer:
         parts = [self._of_batch(batch, words) for batch in batches(images, self.settings.batch_size)]
         return np.concatenate(parts) if parts else np.zeros((0, len(texts)), np.float32)
 
-    def _of_batch(self, images: Sequence[Image], words: torch.Tensor) -> np.ndarray:
-        model = self.loaded.model
-        pixels = prepared(self.loaded, images)["pixel_values"]
+    def similarity(self, images: list[Image], words: Sequence[str]) -> np.ndarray:
+        """float32 [B]: cosine with the mean of the words' unit embeddings, the words as they are."""
+        check_images(images)
+        self._learn({word: word for word in words})
+        mean = _unit(torch.stack([self._features[word] for word in words]).mean(0))
+        parts = []
+        for batch in batches(images, self.settings.batch_size):
+            features = self._image_features(batch)
+            with running(self.settings, exact=True):
+                parts.append(numbers(features @ mean, self.loaded.name, "image similarities"))
+        return np.concatenate(parts) if parts else np.zeros(0, np.float32)
+
+    def _image_features(self, images: Sequence[Image]) -> torch.Tensor:
+        pixels = prepared(self.loaded, images)["pixel_values"].to(self.settings.device)
         with running(self.settings):
-            features = model.get_image_features(pixel_values=pixels.to(self.settings.device)).pooler_output
+            features = self.loaded.model.get_image_features(pixel_values=pixels).pooler_output
+        return _unit(features)
+
+    def _of_batch(self, images: Sequence[Image], words: torch.Tensor) -> np.ndarray:
+        model, features = self.loaded.model, self._image_features(images)
         with running(self.settings, exact=True):
             bias = model.logit_bias if self.loaded.model_type == "siglip" else 0.0
-            logits = _unit(features) @ words.T * model.logit_scale.exp() + bias
+            logits = features @ words.T * model.logit_scale.exp() + bias
         return numbers(logits, self.loaded.name, "image scores")
 
     def _learn(self, texts: dict[str, str]) -> None:
@@ -129,6 +144,11 @@ class ClipJudge:
         self._scorer = self._scorer or Scorer(self.settings, "judge_clip")
         logits = self._scorer.logits(images, [f"a {label} picture", "a photo"])
         return 1.0 / (1.0 + np.exp(logits[:, 1] - logits[:, 0]))
+
+    def similarity(self, images: list[Image], words: Sequence[str]) -> np.ndarray:
+        """float32 [B]: cosine of each image with the mean embedding of the words."""
+        self._scorer = self._scorer or Scorer(self.settings, "judge_clip")
+        return self._scorer.similarity(images, words)
 
 
 class ClipSegOpinion:

@@ -73,6 +73,7 @@ class Judge(Protocol):
     """Scores an edited image for a label or a style, apart from the segmenter's thresholds.
 
     One that knows a closed list of looks gives them as ``looks``: prompts that name one are left out of global edits.
+    One that embeds words may have ``similarity(images, words)``, float32 [B]: the cosine of each image with their mean.
     """
 
     def object_map(self, images: list[Image], label: str) -> np.ndarray:

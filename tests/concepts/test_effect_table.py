@@ -19,6 +19,7 @@ def edit(prompt_id, region, control, success, **more):
         "prompt_id": prompt_id, "kind": "spatial", "window": "early", "target": "tree", "region": region,
         "control": control, "strength": 0.0 if control == "unedited" else 4.0, "success": success,
         "effect": 0.5 * success, "outside_change": 0.1, "objects_kept": None,
+        "similarity_rise": None, "lpips": None,
     }  # fmt: skip
     return row | more
 
@@ -291,3 +292,28 @@ def test_intervals_against_a_bootstrap_that_pools_lists():
         assert (row["success_ci_low"], row["success_ci_high"]) == (pytest.approx(low), pytest.approx(high))
         low, high = interval_of_prompts(gains, [r["prompt_id"] for r in pairs], samples, seed)
         assert (row["above_random_ci_low"], row["above_random_ci_high"]) == (pytest.approx(low), pytest.approx(high))
+
+
+def look(prompt_id, control, effect, **more):
+    return edit(prompt_id, "everywhere", control, False, kind="global", target="night", effect=effect, **more)
+
+
+def test_how_often_the_similarity_rose_is_the_papers_success_of_a_look():
+    """By the similarity where it was asked for, else by the look's probability; no rise at all is none."""
+    rows = [look(p, "none", e) for p, e in enumerate((0.2, 0.0, -0.1, 0.01))]
+    rows += [look(p, "random_direction", 0.1) for p in range(4)] + [look(p, "unedited", 0.0) for p in range(4)]
+    found = by_group(rows)
+    by_concepts = found["global", "early", "none", "night", "all"]
+    assert by_concepts["rose"] == 0.5 and by_concepts["rose_ci_low"] < 0.5 < by_concepts["rose_ci_high"]
+    always = found["global", "early", "random_direction", "night", "all"]
+    low = binomtest(4, 4).proportion_ci(0.95, "exact").low
+    assert (always["rose"], always["rose_ci_low"], always["rose_ci_high"]) == (1.0, pytest.approx(low), 1.0)
+    assert found["global", "early", "unedited", "night", "all"]["rose"] is None
+    measured = by_group([row | {"similarity_rise": 0.25 - row["prompt_id"] / 8, "lpips": 0.5} for row in rows])
+    row = measured["global", "early", "none", "night", "all"]
+    assert row["rose"] == 0.5 and row["similarity_rise"] == pytest.approx(0.0625) and row["lpips"] == 0.5
+    assert by_concepts["similarity_rise"] is None is by_concepts["lpips"]
+    assert {name: of_trees(quadrants(), "none")[name] for name in ("rose", "rose_ci_low")} == {
+        "rose": None,
+        "rose_ci_low": None,
+    }

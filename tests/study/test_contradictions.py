@@ -54,6 +54,11 @@ CASES = {
         "are both empty: name at least one target",
         ["interventions.objects=[]"],
     ),
+    ("interventions.similarity", "vision.backend"): (
+        ["interventions.similarity=true"],
+        "vision.backend is 'mini', whose judge knows its own looks alone",
+        [*REAL, JUDGED % "tagger: fixed", "interventions.similarity=true"],
+    ),
     ("labels.word2vec_path", "labels.embedder"): (
         ["labels.word2vec_path=words.txt"],
         "labels.embedder is 'text_encoder', which reads no such file",

@@ -56,7 +56,7 @@ def test_the_table_is_made_from_the_rows_of_the_edits(study):
     add_part(study.root, "interventions", "a", quadrants())
     assert summarise_effects(study) == {"rows": 15}  # three targets; all cases of three controls, new ones of two
     settings = study.config.interventions
-    rows = [{name: row[name] for name in COLUMNS} for row in quadrants()]
+    rows = [{name: row.get(name) for name in COLUMNS} for row in quadrants()]
     expected = effect_rows(rows, settings.bootstrap, study.config.seed)
     found = read_table(study.root, "intervention_effects").to_pylist()
     key = operator.itemgetter("kind", "window", "control", "target", "cases")

@@ -31,7 +31,7 @@ def study(monkeypatch):
     monkeypatch.setattr(judging, "backend_of", lambda study: SimpleNamespace(judge=Judge()))
     monkeypatch.setattr(judging, "looks_of", lambda study: ("night",))
     monkeypatch.setattr(judging, "study_labels", lambda study: ["dog", "night", "tree"])
-    return SimpleNamespace()
+    return SimpleNamespace(config=SimpleNamespace(interventions=SimpleNamespace(judge_floor=0.5)))
 
 
 def picture(label, row, column, level=255):
@@ -48,6 +48,18 @@ def test_a_spatial_edit_is_scored_by_its_objects_maps(study):
     assert (lost["success"], lost["effect"]) == (False, -1.0)
     # Each time one pixel of the 48 outside is lost or won in one channel; what lies in the region is not counted.
     assert [row["outside_change"] for row in (moved, lost)] == pytest.approx([1 / 48 / 3] * 2)
+
+
+def test_the_floor_of_the_judge_is_the_settings(study):
+    """Haze in the lower right corner holds most of the raw map's mass."""
+    image = np.zeros((8, 8, 3), np.uint8)
+    image[5:, 5:] = 100
+    image[0, 0, 0] = 255
+    cases = [Case(1, "a tree", 1, region) for region in ("top_left", "bottom_right")]
+    for floor, successes in ((0.5, [True, False]), (0.0, [False, True])):
+        study.config.interventions.judge_floor = floor
+        found = score(study, PlannedEdit("spatial", "tree", "early"), cases, [image] * 2, [image] * 2)
+        assert [row["success"] for row in found] == successes
 
 
 def test_a_global_edit_is_scored_by_its_looks_probability(study):

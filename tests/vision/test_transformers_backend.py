@@ -146,6 +146,24 @@ def test_judges(settings, images):
         judge.object_map([images[0], images[0][:50]], "tree")
 
 
+def test_similarity_is_the_cosine_with_the_mean_of_the_words(settings, images):
+    """Against transformers' own processor and model, and by hand from there."""
+    judge = load_backend(settings()).judge
+    found = judge.similarity(images, ["tree", "night"])
+    loaded = judge._scorer.loaded
+    tokens = loaded.tokenizer(["tree", "night"], padding=True, return_tensors="pt")
+    with torch.no_grad():
+        texts = loaded.model.get_text_features(**tokens).pooler_output
+        pixels = torch.tensor(np.stack(loaded.processor(images=images)["pixel_values"]))
+        seen = loaded.model.get_image_features(pixel_values=pixels).pooler_output
+    mean = torch.nn.functional.normalize(texts, dim=1).mean(0)
+    assert found.dtype == np.float32 and found.shape == (3,)
+    assert found == pytest.approx(torch.nn.functional.cosine_similarity(seen, mean[None]).numpy(), abs=1e-4)
+    alone = judge.similarity(images, ["tree"])
+    assert alone == pytest.approx(torch.nn.functional.cosine_similarity(seen, texts[:1]).numpy(), abs=1e-4)
+    assert judge.similarity([], ["tree"]).shape == (0,)
+
+
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
 @pytest.mark.parametrize(("detector", "segmenter"), PAIRS)
 def test_half_precision_stays_near_float32(paths, settings, images, detector, segmenter, dtype):
