@@ -3,26 +3,37 @@
 Predictions live on the grid; scores are exact at pixel level through the masks' areas in each cell. Shapes: cells C,
 images I, active concepts K, embedding width E.
 
-Five methods predict where a label is. ``concepts`` is the paper's; ``evidence`` ours, from the codes alone;
-``posterior`` ours times the position's prior. ``position`` is that prior, the label's mean mask: the baseline that
-looks at no activation. ``shuffled`` is ``posterior`` with another image's codes: the control.
+Four methods predict from codes where a label is. ``concepts`` is the paper's; ``evidence`` ours, from the codes alone;
+``posterior`` ours times the position's prior, the label's mean mask. ``shuffled`` is ``posterior`` with another image's
+codes: the control. What predicts without a dictionary is in ``concepts.layout_alone`` and ``concepts.probes``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from concepts.embeddings import concept_embeddings
-from concepts.intervals import bootstrap_interval
 
-METHODS = ("concepts", "evidence", "posterior", "position", "shuffled")
-BASELINE = "position"
-ALL_LABELS = "*"
+METHODS = ("concepts", "evidence", "posterior", "shuffled")
 N_THRESHOLDS = 48
+
+
+class Masks(NamedTuple):
+    """One label in several images: their prompt ids int64 [I], and its pixels in each cell, int64 [I, C]."""
+
+    prompt_ids: np.ndarray
+    areas_IC: np.ndarray
+
+
+class Outcome(NamedTuple):
+    """How well a method predicts one label: its threshold, and its IoU float64 [I] in each image tested."""
+
+    threshold: float
+    ious: np.ndarray
 
 
 def conceptual_map(values_CK: np.ndarray, indices_CK: np.ndarray, embeddings: np.ndarray, top: int) -> np.ndarray:
@@ -31,12 +42,18 @@ def conceptual_map(values_CK: np.ndarray, indices_CK: np.ndarray, embeddings: np
     ``embeddings`` [n, E] has NaN rows for concepts without a label; a position without labelled concepts is zero. All
     that are as strong as the weakest of the ``top`` enter.
     """
-    labelled = ~np.isnan(embeddings[:, 0])
+    return _mapped(values_CK, indices_CK, ~np.isnan(embeddings[:, 0]), np.nan_to_num(embeddings), top)
+
+
+def _mapped(
+    values_CK: np.ndarray, indices_CK: np.ndarray, labelled: np.ndarray, embeddings: np.ndarray, top: int
+) -> np.ndarray:
+    """The same, given who is ``labelled``, bool [n], and embeddings that are 0 for those who are not."""
     weights = np.where(labelled[indices_CK], values_CK, 0.0)
     if weights.shape[1] > top:
         cut = np.partition(weights, -top, axis=1)[:, -top][:, None]
         weights = np.where(weights >= cut, weights, 0.0)
-    return np.einsum("ck,cke->ce", weights, np.nan_to_num(embeddings)[indices_CK]).astype(np.float32)
+    return np.einsum("ck,cke->ce", weights, embeddings[indices_CK]).astype(np.float32)
 
 
 def cosine_scores(map_CE: np.ndarray, label_vector: np.ndarray) -> np.ndarray:
@@ -70,8 +87,34 @@ def ious(scores_IC: np.ndarray, areas_IC: np.ndarray, cell_pixels: int, threshol
 def fit_threshold(scores_IC: np.ndarray, areas_IC: np.ndarray, cell_pixels: int) -> float:
     """The threshold of highest mean IoU, among quantiles of the scores; fitted on the dictionary split only."""
     candidates = np.unique(np.quantile(scores_IC, np.linspace(0.0, 0.995, N_THRESHOLDS)))
-    means = [ious(scores_IC, areas_IC, cell_pixels, t).mean() for t in candidates]
+    means = _ious_of_all(scores_IC, areas_IC, cell_pixels, candidates).mean(0)
     return float(candidates[int(np.argmax(means))])
+
+
+def _ious_of_all(scores_IC: np.ndarray, areas_IC: np.ndarray, cell_pixels: int, candidates_T: np.ndarray) -> np.ndarray:
+    """IoU [I, T] at every threshold, these ascending: each cell is looked at once, for the last that it reaches."""
+    images, bins = len(scores_IC), len(candidates_T) + 1
+    reached_IC = np.searchsorted(candidates_T, scores_IC, side="right") + bins * np.arange(images)[:, None]
+
+    def above(weights_IC: np.ndarray | None) -> np.ndarray:
+        weights = None if weights_IC is None else weights_IC.ravel()
+        counted = np.bincount(reached_IC.ravel(), weights, images * bins).reshape(images, bins)
+        return counted[:, :0:-1].cumsum(1)[:, ::-1]
+
+    inter_IT = above(areas_IC)
+    union_IT = areas_IC.sum(1)[:, None] + above(None) * cell_pixels - inter_IT
+    return inter_IT / np.maximum(union_IT, 1)
+
+
+def fit_choice(candidates: Sequence[np.ndarray], areas_IC: np.ndarray, cell_pixels: int) -> tuple[int, float]:
+    """Of several ways to score the same images [I, C], the first of highest mean IoU, each at its best threshold."""
+    thresholds = [fit_threshold(scores_IC, areas_IC, cell_pixels) for scores_IC in candidates]
+    means = [
+        ious(scores_IC, areas_IC, cell_pixels, threshold).mean()
+        for scores_IC, threshold in zip(candidates, thresholds, strict=True)
+    ]
+    best = int(np.argmax(means))
+    return best, thresholds[best]
 
 
 class Scored(NamedTuple):
@@ -95,7 +138,8 @@ class Scorer:
         ``vectors`` maps every label to [E]; ``top`` as for ``conceptual_map``.
         """
         self.n, self.vectors, self.top = n_concepts, vectors, top
-        self.embeddings = concept_embeddings(columns, vectors, n_concepts)
+        embeddings = concept_embeddings(columns, vectors, n_concepts)
+        self._labelled, self._embeddings = ~np.isnan(embeddings[:, 0]), np.nan_to_num(embeddings)
         self._columns = columns
         self._rows = {label: np.flatnonzero(columns["label"] == label) for label in vectors}
 
@@ -109,7 +153,7 @@ class Scorer:
         self, prompt_id: int, areas: Mapping[str, np.ndarray], values_CK: np.ndarray, latents_CK: np.ndarray
     ) -> Iterator[Scored]:
         """Each label of one image; ``areas`` maps it to its pixels [C] in each cell."""
-        embedded_CE = conceptual_map(values_CK, latents_CK, self.embeddings, self.top)
+        embedded_CE = _mapped(values_CK, latents_CK, self._labelled, self._embeddings, self.top)
         for label, area_C in areas.items():
             concepts_C = cosine_scores(embedded_CE, self.vectors[label])
             evidence_C = evidence_scores(values_CK, latents_CK, self.precision(label))
@@ -149,7 +193,6 @@ def method_scores(
         "concepts": concepts_IC,
         "evidence": evidence_IC,
         "posterior": prior_C * evidence_IC,
-        "position": np.broadcast_to(prior_C, evidence_IC.shape),
         "shuffled": prior_C * others_IC,
     }
 
@@ -195,49 +238,3 @@ def predict(scored: Iterable[Scored], fitted: Mapping[str, Fitted], cell_pixels:
             iou_1 = ious(scores[method], one.area_C[None], cell_pixels, learnt.thresholds[method])
             of_label.ious[method].append(float(iou_1[0]))
     return predicted
-
-
-def layout_rows(
-    predicted: Mapping[str, Predicted], fitted: Mapping[str, Fitted], minimum: int, samples: int, seed: int
-) -> list[dict[str, Any]]:
-    """The rows of ``layout_scores`` but for the site: each label by each method, then all labels pooled.
-
-    Labels in fewer than ``minimum`` images are left out. ``samples`` resamples of images are behind each interval.
-    """
-    kept = {label: predicted[label] for label in sorted(predicted) if len(predicted[label].prompt_ids) >= minimum}
-    rows = [
-        _row(label, method, fitted[label].thresholds[method], np.array(one.ious[method]), samples, seed)
-        for label, one in kept.items()
-        for method in METHODS
-    ]
-    if not kept:
-        return rows
-    means = image_means(kept)
-    differences = {f"{m} - {BASELINE}": means[m] - means[BASELINE] for m in METHODS if m != BASELINE}
-    return rows + [_row(ALL_LABELS, m, None, v, samples, seed) for m, v in (means | differences).items()]
-
-
-def image_means(predicted: Mapping[str, Predicted]) -> dict[str, np.ndarray]:
-    """Method -> each image's mean IoU over its labels, [images] in order of prompt ids, alike for all methods."""
-    of_image: dict[int, dict[str, list[float]]] = {}
-    for one in predicted.values():
-        for number, prompt_id in enumerate(one.prompt_ids):
-            values = of_image.setdefault(prompt_id, {method: [] for method in METHODS})
-            for method in METHODS:
-                values[method].append(one.ious[method][number])
-    return {m: np.array([np.mean(of_image[prompt_id][m]) for prompt_id in sorted(of_image)]) for m in METHODS}
-
-
-def _row(
-    label: str, method: str, threshold: float | None, ious_I: np.ndarray, samples: int, seed: int
-) -> dict[str, Any]:
-    low, high = bootstrap_interval(ious_I, samples, seed)
-    return {
-        "label": label,
-        "method": method,
-        "threshold": threshold,
-        "iou": float(np.mean(ious_I)),
-        "iou_ci_low": low,
-        "iou_ci_high": high,
-        "n": len(ious_I),
-    }

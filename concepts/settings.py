@@ -100,6 +100,13 @@ class LayoutSettings(BaseModel):
         description="Images of the dictionary split, the first of each label, that its threshold and its prior are "
         "fitted on. A thousand place both far more finely than the scores differ, and memory stays bounded.",
     )
+    large_share: float = Field(
+        0.2,
+        gt=0,
+        lt=1,
+        description="Labels that cover on average at least this share of an image are summed up apart from smaller "
+        "ones: sky and ground score high by position alone, and hide what happens to objects.",
+    )
     bootstrap: int = Field(1000, ge=100, description="Resamples of images behind each interval.")
 
 

@@ -17,6 +17,7 @@ from torch import Tensor
 from diffusion.edits import HALVES, Intervention, Step, Switch, attached, hidden_states, parting_steps
 from diffusion.errors import NotFiniteError
 from diffusion.model import DiffusionModel, check_blocks, encode_captions
+from diffusion.noise import drawn_noise
 from diffusion.schedule import set_steps
 from diffusion.settings import SamplingSettings
 from diffusion.times import step_of_time
@@ -97,9 +98,7 @@ def sample(
 
 def initial_noise(model: DiffusionModel, seeds: Sequence[int], settings: SamplingSettings) -> Tensor:
     """Unit normal latents [B, 4, rows, columns], drawn on the CPU so that devices agree."""
-    shape = model.latent_shape(settings)
-    noise = [torch.randn(shape, generator=torch.Generator().manual_seed(seed)) for seed in seeds]
-    return torch.stack(noise).to(model.device, model.dtype)
+    return drawn_noise(model.latent_shape(settings), seeds).to(model.device, model.dtype)
 
 
 def _places(captions: Sequence[str], seeds: Sequence[int]) -> list[int]:

@@ -20,7 +20,7 @@ CONTROLS = {  # of the column ``control``: what it is called, and its colour
 }
 CONTROL_STYLES = {"frozen": "-.+", "soft_frozen": "-.^", "frozen_encoder": ":d", "untrained": ":x"}
 KIND_STYLES = {"trained": "-o", "shared": "--s", **CONTROL_STYLES}
-LAYOUT_METHODS = ("concepts", "evidence", "posterior", "position", "shuffled")
+LAYOUT_METHODS = ("concepts", "evidence", "posterior", "position", "noise", "raw")  # as many as colours
 
 
 @in_our_style

@@ -267,14 +267,22 @@ TABLES = (
                 "kind",
                 TEXT,
                 "Whose codes and labels: trained, or those of a control (untrained, frozen, soft_frozen, "
-                "frozen_encoder). position reads neither and stands under trained alone.",
+                "frozen_encoder). What reads neither, such as position and raw, stands under trained alone.",
             ),
-            column("label", TEXT, "The label; * is the mean over labels."),
+            column(
+                "label",
+                TEXT,
+                "The label, or a mean: * over images (each by the mean over its labels), '* by label' over labels (by "
+                "the mean over the images of each), '* small' and '* large' as * of labels that cover on average less "
+                "than `layout.large_share` of an image, or as much, '* ground' of the labels whose next broader term "
+                "in the hierarchy is ground, and so on.",
+            ),
             column(
                 "method",
                 TEXT,
-                "concepts (the paper's), evidence, posterior, position (no activation), shuffled (control), or a "
-                "difference, e.g. 'concepts - position'.",
+                "By codes: concepts (the paper's), evidence, posterior, shuffled (control). Without: position, "
+                "position_given (the caption's other nouns), noise and noise_neighbours (the initial noise), raw (the "
+                "activations). Or a difference, e.g. 'concepts - position' or 'posterior - noise'.",
             ),
             column(
                 "threshold",
@@ -285,11 +293,21 @@ TABLES = (
             column(
                 "iou",
                 FLOAT64,
-                "Mean IoU of predicted and true mask over the layout split, in [0, 1]; of a difference, in [-1, 1].",
+                "Mean IoU of predicted and true mask over the layout split, in [0, 1]; of a difference, in [-1, 1]. "
+                "Nouns that no segment shows are left out, as in the paper.",
             ),
             column("iou_ci_low", FLOAT64, "Lower end of its 95 % interval, images resampled."),
             column("iou_ci_high", FLOAT64, "Upper end of its 95 % interval, images resampled."),
             column("n", INT64, "Images scored."),
+            column(
+                "iou_all",
+                FLOAT64,
+                "The same where a noun that the caption names and no segment shows counts as IoU 0; of a difference, "
+                "as one of 0.",
+            ),
+            column("iou_all_ci_low", FLOAT64, "Lower end of its 95 % interval, images resampled."),
+            column("iou_all_ci_high", FLOAT64, "Upper end of its 95 % interval, images resampled."),
+            column("n_undetected", INT64, "Nouns of captions, each in each image, that no segment shows."),
         ),
     ),
 )

@@ -28,6 +28,7 @@ ADDED: dict[str, Any] = {
     "sampling.train_images": True,
     **{f"sae.{name}": value for name, value in LEGACY.items()},
     "sae.controls": [],  # a list, as study.yaml has it
+    "layout.large_share": 0.2,
     "interventions.spatial_block": None,
     "interventions.global_block": None,
     "interventions.halves": "cond",

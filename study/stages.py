@@ -249,7 +249,7 @@ _STAGES = (
         reads=("layout",),
         after={"label": SAME},
         too={"areas": of_splits(*units.SEGMENTED_SPLITS), "collect": of_splits("layout")},
-        version=2,  # by each control, too: the column kind
+        version=3,  # 2: by each control, too. 3: baselines by noise, nouns, activations; undetected nouns; summaries
     ),
     Stage(
         "calibrate",

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from prefect.artifacts import create_image_artifact, create_table_artifact
 
-from concepts.layout import ALL_LABELS
+from concepts.layout_rows import ALL_LABELS
 from concepts.matching import MEASURES, SERIES, beyond_other_seed
 from storage.images import encode_png
 from storage.tables import count_rows, read_table

@@ -11,7 +11,8 @@ import pyarrow.compute as pc
 
 from concepts.effect_table import ALL, NEW
 from concepts.effects import region_mask
-from concepts.layout import ALL_LABELS, first_images
+from concepts.layout import first_images
+from concepts.layout_rows import ALL_LABELS
 from concepts.pictured import best_of_each_label, pictured_edits
 from concepts.scan import example_map
 from figures import draw
@@ -211,7 +212,7 @@ def _layouts(study: Study, path: Path) -> None:
 def _thresholds(here: Dictionary) -> dict[str, float]:
     filters = [*here.filters, ("kind", "==", TRAINED), ("method", "==", "evidence"), ("label", "!=", ALL_LABELS)]
     rows = read_table(here.study.root, "layout_scores", filters=filters).to_pylist()
-    return {row["label"]: row["threshold"] for row in rows}
+    return {row["label"]: row["threshold"] for row in rows if row["threshold"] is not None}
 
 
 def _effects(study: Study, path: Path) -> None:

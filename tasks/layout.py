@@ -1,7 +1,8 @@
 """Layout: predict where each label of a prompt will be, from one site's codes, beside baselines and controls.
 
-What the methods are, and their arithmetic, is in ``concepts.layout``. All of them are scored with the dictionary, and
-those that read codes again with each control that the study trained, and its own labels.
+What the methods are, and their arithmetic, is in ``concepts.layout``, ``concepts.layout_alone`` and
+``concepts.probes``. Those that read codes are scored with the dictionary, and again with each control that the study
+trained, and its own labels; those that read none, once.
 """
 
 from __future__ import annotations
@@ -10,21 +11,24 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+import torch
 
 from concepts.embeddings import centre
-from concepts.layout import BASELINE, Scored, Scorer, fit_labels, layout_rows, predict
+from concepts.layout import METHODS, Outcome, Scored, Scorer, fit_labels, predict
+from concepts.layout_rows import BASELINES, LabelScores, layout_rows
+from sae.model import SAE
 from storage.site import Site
 from storage.tables import read_table
 from study.at import Dictionary
 from study.embedder import label_vectors
-from study.paths import split_range
 from study.publish import publish
-from study.reading import image_area, prompts_of, study_labels
-from study.saes import HELD, TRAINED, UNTRAINED
+from study.saes import FROZEN_ENCODER, HELD, TRAINED, UNTRAINED
 from study.study import Study
-from vision.words import mentions
+from tasks.layout_alone import alone_outcomes
+from tasks.nouns import Nouns
 
 KINDS = (TRAINED, *HELD, UNTRAINED)  # of which labelling keeps every pair of concept and label that a method reads
+ROUNDING = 1e-5  # of an encoder's entries, which are about 1 over the root of the channels
 
 
 def score_layout(study: Study, site: Site, k: int) -> dict[str, Any]:
@@ -33,31 +37,69 @@ def score_layout(study: Study, site: Site, k: int) -> dict[str, Any]:
     Only labels that the caption names are predicted, as in the paper.
     """
     here = study.at(site, k)
-    rows = [row for kind in KINDS if here.has(kind) for row in kind_rows(here, kind)]
+    nouns = Nouns(here)
+    settings, scores = study.config.layout, label_scores(here, nouns)
+    baselines = [(TRAINED, method) for method in BASELINES]
+    rows = layout_rows(scores, nouns.groups(), baselines, settings.bootstrap, study.config.seed)
     publish(study, "layout", here.name, {"layout_scores": [here.columns | row for row in rows]})
-    labels = {row["label"] for row in rows if row["threshold"] is not None}
-    return {**here.columns, "labels": len(labels)}
+    return {**here.columns, "labels": len(scores)}
 
 
-def kind_rows(here: Dictionary, kind: str) -> list[dict[str, Any]]:
-    """The rows of one kind of SAE. The position's, which read no SAE and are the same for all, stand under trained."""
-    settings, predictor = here.study.config.layout, Predictor(here, kind)
-    learning, cell_pixels = predictor.scored("dictionary"), predictor.cell_pixels
-    fitted = fit_labels(learning, settings.fit_images, settings.min_images, cell_pixels)
-    predicted = predict(predictor.scored("layout"), fitted, cell_pixels)
-    rows = layout_rows(predicted, fitted, settings.min_images, settings.bootstrap, here.study.config.seed)
-    return [{"kind": kind, **row} for row in rows if kind == TRAINED or row["method"] != BASELINE]
+def label_scores(here: Dictionary, nouns: Nouns) -> dict[str, LabelScores]:
+    """Label -> how well each method predicts it by each kind of SAE. What reads no SAE stands under ``trained``."""
+    tested, undetected = nouns.layout.masks, nouns.layout.undetected
+    scores = {
+        label: LabelScores(tested[label].prompt_ids.tolist(), undetected.get(label, ())) for label in nouns.scored
+    }
+    for method, outcomes in alone_outcomes(here, nouns):
+        for label, outcome in outcomes.items():
+            scores[label].take((TRAINED, method), *outcome)
+    for kind, source in sources(here).items():
+        if kind == source:
+            for label, method, outcome in outcomes_by_codes(here, nouns, kind):
+                scores[label].take((kind, method), *outcome)
+        else:
+            for one in scores.values():
+                for method in METHODS:
+                    one.take((kind, method), one.thresholds[source, method], one.ious[source, method])
+    return scores
+
+
+def sources(here: Dictionary) -> dict[str, str]:
+    """Kind -> the kind whose rows it has, mostly its own.
+
+    A frozen encoder gives the untrained one's codes, and with them its labels and layouts, but for roundings.
+    """
+    found = {kind: kind for kind in (UNTRAINED, TRAINED, *HELD) if here.has(kind)}
+    if {UNTRAINED, FROZEN_ENCODER} <= set(found) and _one_encoder(here.sae(UNTRAINED), here.sae(FROZEN_ENCODER)):
+        found[FROZEN_ENCODER] = UNTRAINED
+    return found
+
+
+def _one_encoder(one: SAE, other: SAE) -> bool:
+    pairs = ((one.W_enc, other.W_enc), (one.b_enc, other.b_enc), (one.b_dec, other.b_dec))
+    return type(one) is type(other) and all(torch.allclose(a, b, rtol=0, atol=ROUNDING) for a, b in pairs)
+
+
+def outcomes_by_codes(here: Dictionary, nouns: Nouns, kind: str) -> Iterator[tuple[str, str, Outcome]]:
+    """Label, method and how well it predicts, from the codes of one kind of SAE."""
+    settings, predictor = here.study.config.layout, Predictor(here, kind, nouns)
+    fitted = fit_labels(predictor.scored("dictionary"), settings.fit_images, settings.min_images, nouns.cell_pixels)
+    predicted = predict(predictor.scored("layout"), fitted, nouns.cell_pixels)
+    for label in nouns.scored:
+        for method in METHODS:
+            ious = np.array(predicted[label].ious[method])
+            yield label, method, Outcome(fitted[label].thresholds[method], ious)
 
 
 class Predictor:
     """What a study holds about one (site, k) for predicting layouts, by its dictionary or by a control."""
 
-    def __init__(self, here: Dictionary, kind: str = TRAINED) -> None:
+    def __init__(self, here: Dictionary, kind: str = TRAINED, nouns: Nouns | None = None) -> None:
         self.here, self.kind, study = here, kind, here.study
         self.sae = here.sae(kind)
-        labels = study_labels(study)
-        self.image_area = image_area(study)
-        self.cell_pixels = self.image_area // (here.grid[0] * here.grid[1])
+        self.nouns = Nouns(here) if nouns is None else nouns
+        labels = self.nouns.labels
         vectors = centre(label_vectors(study, labels)) if labels else np.zeros((0, 1))
         self.vectors = dict(zip(labels, vectors, strict=True))
         self.scorer = Scorer(self._label_columns(), self.vectors, self.sae.n, study.config.layout.top_concepts)
@@ -69,19 +111,12 @@ class Predictor:
         return {name: labels[name].to_numpy(zero_copy_only=False) for name in names}
 
     def scored(self, split: str) -> Iterator[Scored]:
-        """Every (prompt, label) of a split that caption and segments both name, unless the label fills the image."""
-        start, stop = split_range(self.here.study, split)
-        captions = prompts_of(self.here.study, start, stop)["caption"].to_pylist()
-        for ids, values, latents in self.here.codes(self.sae, split):
-            areas = self.here.areas(ids[0], ids[-1] + 1)
-            for row, prompt_id in enumerate(ids):
-                named = self._named(captions[prompt_id - start], areas.get(prompt_id, {}))
-                if named:
-                    yield from self.scorer.score(prompt_id, named, values[row], latents[row])
+        """Every (prompt, label) of a split that caption and segments both name, unless the label fills the image.
 
-    def _named(self, caption: str, areas: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        return {
-            label: area
-            for label, area in areas.items()
-            if label in self.vectors and mentions(caption, label) and area.sum() < self.image_area
-        }
+        Of the dictionary split, the first ``layout.fit_images`` of each label.
+        """
+        areas = {"dictionary": self.nouns.dictionary, "layout": self.nouns.layout}[split].areas
+        for ids, values, latents in self.here.codes(self.sae, split):
+            for row, prompt_id in enumerate(ids):
+                if prompt_id in areas:
+                    yield from self.scorer.score(prompt_id, areas[prompt_id], values[row], latents[row])

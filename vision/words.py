@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import re
 import unicodedata
+from collections.abc import Iterable
 
 # Thai, Lao, Khmer, kana and Chinese characters are written without spaces: a label is found anywhere in them.
 _UNSPACED = re.compile("[\u0e00-\u0eff\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]")
@@ -21,6 +22,17 @@ def _pattern(label: str) -> re.Pattern[str]:
 def mentions(caption: str, label: str) -> bool:
     """Whether the caption has the label as words of its own, in singular or plural, whatever the case."""
     return _pattern(label).search(_folded(caption)) is not None
+
+
+def mentioned(caption: str, labels: Iterable[str]) -> list[str]:
+    """The labels that the caption mentions, in their order: the same as asking each, and fast for many."""
+    folded = _folded(caption)
+    return [label for label in labels if _folded_label(label) in folded and mentions(caption, label)]
+
+
+@functools.lru_cache(maxsize=65536)
+def _folded_label(label: str) -> str:
+    return _folded(label)
 
 
 def _folded(text: str) -> str:

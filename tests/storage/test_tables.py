@@ -29,6 +29,10 @@ def score(label: str, iou: float, method: str = "concepts") -> dict:
         "iou_ci_low": 0.0,
         "iou_ci_high": 1.0,
         "n": 3,
+        "iou_all": iou,
+        "iou_all_ci_low": 0.0,
+        "iou_all_ci_high": 1.0,
+        "n_undetected": 0,
     }
 
 
@@ -217,7 +221,9 @@ def test_columns_and_constants_become_the_rows_that_a_list_would():
     iou = np.array([0.25, np.nan, -0.0])
     columns = {"n": np.array([3, 1, 2]), "label": ["a", "b", "c"], "iou": iou, "threshold": [None, 0.5, 1.0]}
     constants = {"method": "concepts", "k": 10, "block": "mid", "t": 0.5, "conditioning": "cond", "kind": "trained"}
-    table = as_table("layout_scores", columns, {**constants, "iou_ci_low": 0.0, "iou_ci_high": 1.0})
+    unasked = {"iou_ci_low": 0.0, "iou_ci_high": 1.0, "iou_all": 0.5, "iou_all_ci_low": 0.0, "iou_all_ci_high": 1.0}
+    unasked["n_undetected"] = 0
+    table = as_table("layout_scores", columns, {**constants, **unasked})
     assert table.schema == SCHEMAS["layout_scores"]
     shared = {"block": "mid", "t": 0.5, "conditioning": "cond", "k": 10, "kind": "trained", "method": "concepts"}
     ends = {"iou_ci_low": 0.0, "iou_ci_high": 1.0}

@@ -6,18 +6,18 @@ import numpy as np
 import pytest
 import torch
 
-from concepts.layout import BASELINE
 from concepts.layout import METHODS as PREDICTIONS
+from concepts.layout_rows import BASELINES
 from sae.io import load_sae
 from storage.activations import ActivationStore
 from storage.query import query
 from storage.tables import read_table
 from study.opening import recorded_study
-from study.saes import HELD, TRAINED, UNTRAINED
-from tasks.layout import KINDS, Predictor, kind_rows
+from study.saes import FROZEN_ENCODER, HELD, TRAINED, UNTRAINED
+from tasks.layout import Predictor, sources
 
 pytestmark = pytest.mark.system
-WITHOUT_BASELINE = {method for method in PREDICTIONS if method != BASELINE}
+ALONE = {"position", "position_given", "noise", "noise_neighbours", "raw"}
 
 
 @pytest.fixture(scope="module")
@@ -35,10 +35,10 @@ def test_labelling_and_layout_have_rows_of_every_control(study):
         for kind in (TRAINED, UNTRAINED, *HELD):
             found = [(row["label"], row["method"]) for row in scores if row["kind"] == kind]
             own = {(label, method) for label, method in found if " - " not in method}
-            methods = set(PREDICTIONS) if kind == TRAINED else WITHOUT_BASELINE
-            assert own == {(label, method) for label in labels for method in methods}
-            differences = {method for _, method in found if " - " in method}
-            assert differences == {f"{method} - {BASELINE}" for method in WITHOUT_BASELINE}
+            methods = {*PREDICTIONS, *(ALONE if kind == TRAINED else ())}
+            assert own == {(label, method) for label in labels for method in methods} and len(found) == len(set(found))
+            differences = {method for label, method in found if " - " in method and label.startswith("*")}
+            assert differences == {f"{a} - {b}" for a in methods for b in BASELINES if a != b}
 
 
 @pytest.mark.parametrize("kind", [TRAINED, UNTRAINED, *HELD])
@@ -59,14 +59,17 @@ def test_a_layout_is_predicted_from_the_codes_and_the_labels_of_its_own_kind(stu
             assert one.evidence_C[cell] == pytest.approx(expected, abs=1e-5)
 
 
-def test_the_position_is_the_same_whichever_sae_is_scored(study, monkeypatch):
-    """So that it is written once."""
-    import tasks.layout
-
-    monkeypatch.setattr(tasks.layout, "BASELINE", "none of them")
-    here = study.at(("mid", 0.0, "cond"), 4)
-    found = [[{**row, "kind": ""} for row in kind_rows(here, kind) if row["method"] == BASELINE] for kind in KINDS]
-    assert found[0] and all(rows == found[0] for rows in found)
+def test_a_frozen_encoder_has_the_rows_of_the_untrained_sae_whose_codes_it_gives(study):
+    """Worked out apart they agree, so that once is enough: but for roundings their codes are the same."""
+    for here in (study.at(site, 4) for site in study.config.sites_list()):
+        assert sources(here) == {kind: kind for kind in (TRAINED, UNTRAINED, *HELD)} | {FROZEN_ENCODER: UNTRAINED}
+        pairs = zip(
+            Predictor(here, UNTRAINED).scored("layout"), Predictor(here, FROZEN_ENCODER).scored("layout"), strict=True
+        )
+        for one, other in pairs:
+            assert (one.prompt_id, one.label) == (other.prompt_id, other.label)
+            assert other.evidence_C == pytest.approx(one.evidence_C, abs=1e-4)
+            assert other.concepts_C == pytest.approx(one.concepts_C, abs=1e-3)
 
 
 def test_what_a_control_holds_is_as_it_was_drawn(study):

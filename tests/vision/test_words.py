@@ -2,7 +2,7 @@
 
 import pytest
 
-from vision.words import mentions
+from vision.words import mentioned, mentions
 
 
 @pytest.mark.parametrize(
@@ -26,3 +26,10 @@ from vision.words import mentions
 )
 def test_mentions(caption, label, named):
     assert mentions(caption, label) is named
+
+
+def test_all_that_are_mentioned_in_the_order_of_the_labels():
+    labels = ["tree", "car", "cat", "hot dog", "ＣＡＴ", "carpet"]
+    caption = "Two cats on a carpet beside a hot dog"
+    assert mentioned(caption, labels) == ["cat", "hot dog", "ＣＡＴ", "carpet"]
+    assert mentioned(caption, labels) == [label for label in labels if mentions(caption, label)]
