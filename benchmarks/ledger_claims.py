@@ -49,7 +49,7 @@ where a.kind = 'trained' and b.kind = '{kind}' and a.t = {t} and b.t = {t_other}
 BY_LABEL = """
 with scores as (
   select label, block, t, conditioning, iou from layout_scores
-  where method = 'concepts' and kind = 'trained' and label != '*'
+  where method = 'concepts' and kind = 'trained' and label not like '*%'
 )
 select label as unit, avg(a.iou) as ours, avg(b.iou) as control
 from scores a join scores b using (label, {same}) where {where} group by label

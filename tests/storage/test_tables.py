@@ -221,12 +221,11 @@ def test_columns_and_constants_become_the_rows_that_a_list_would():
     iou = np.array([0.25, np.nan, -0.0])
     columns = {"n": np.array([3, 1, 2]), "label": ["a", "b", "c"], "iou": iou, "threshold": [None, 0.5, 1.0]}
     constants = {"method": "concepts", "k": 10, "block": "mid", "t": 0.5, "conditioning": "cond", "kind": "trained"}
-    unasked = {"iou_ci_low": 0.0, "iou_ci_high": 1.0, "iou_all": 0.5, "iou_all_ci_low": 0.0, "iou_all_ci_high": 1.0}
-    unasked["n_undetected"] = 0
-    table = as_table("layout_scores", columns, {**constants, **unasked})
+    ends = {"iou_ci_low": 0.0, "iou_ci_high": 1.0, "iou_all": 0.5, "iou_all_ci_low": 0.0, "iou_all_ci_high": 1.0}
+    ends["n_undetected"] = 0
+    table = as_table("layout_scores", columns, {**constants, **ends})
     assert table.schema == SCHEMAS["layout_scores"]
     shared = {"block": "mid", "t": 0.5, "conditioning": "cond", "k": 10, "kind": "trained", "method": "concepts"}
-    ends = {"iou_ci_low": 0.0, "iou_ci_high": 1.0}
     expected = [
         {**shared, "label": "a", "threshold": None, "iou": 0.25, **ends, "n": 3},
         {**shared, "label": "b", "threshold": 0.5, "iou": None, **ends, "n": 1},

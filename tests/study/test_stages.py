@@ -193,6 +193,7 @@ def tiny_without(key):
 OTHER = {
     "interventions.spatial_block": "up",
     "interventions.global_block": "up",
+    "layout.large_share": 0.3,
     "interventions.halves": "both",
     "interventions.controls": ["random_direction", "neurons"],
     "interventions.phrases": {"night": "{caption} at night"},
