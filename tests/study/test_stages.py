@@ -197,6 +197,8 @@ OTHER = {
     "interventions.halves": "both",
     "interventions.controls": ["random_direction", "neurons"],
     "interventions.phrases": {"night": "{caption} at night"},
+    "labels.examples_by": "mean",
+    "labels.centred": False,
     "interventions.global_prompts": 3,
     "interventions.spatial_scaling": "code_norm",
     "interventions.global_scaling": "code_share",
