@@ -18,12 +18,19 @@ CONTROLS = {
     UNTRAINED: "the concepts of the untrained SAE that carry the label best",
     SWITCHED: "no edit but the caption that asks for the target, read in the window; of global edits alone",
 }
+OF_EDITS = {name: what for name, what in CONTROLS.items() if name != SWITCHED}  # the atlas alone switches captions
 ONE_KIND = {WRONG_REGION: "spatial", SWITCHED: "global"}  # controls that the other kind has not
 
 
 def edited(controls: Sequence[str], kind: str) -> tuple[str, ...]:
     """What every case of a kind is edited with: the concepts, then the controls that the kind has."""
     return (CONCEPTS, *(control for control in controls if ONE_KIND.get(control, kind) == kind))
+
+
+def beside(region: str) -> str:
+    """The quadrant to the left or right of one, at the same height: things that lie on the ground stay there."""
+    vertical, _, horizontal = region.partition("_")
+    return f"{vertical}_{'right' if horizontal == 'left' else 'left'}"
 
 
 def opposite(region: str) -> str:

@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
-from concepts.edit_controls import CONTROLS, RANDOM
+from concepts.edit_controls import OF_EDITS, RANDOM
 from concepts.scalings import SCALINGS
 
 PAPER_IOU = 0.5  # IoU in one image above which the paper's rule takes a label (section 3)
@@ -74,16 +74,6 @@ class LabelSettings(BaseModel):
     examples_per_concept: int = Field(
         3, ge=1, description="Example images kept in each bin: three show what varies, and a row of a card has room."
     )
-    examples_by: Literal["peak", "mean"] = Field(
-        "peak",
-        description="What a concept's images are ranked by: its largest activation, or its mean over positions, the "
-        "paper's concept intensity.",
-    )
-    centred: bool = Field(
-        True,
-        description="Whether the vocabulary's mean vector is taken from every label's before cosines are formed, since "
-        "raw text vectors all point one way; the paper takes Word2Vec's as they are.",
-    )
     bins: int = Field(
         10,
         ge=1,
@@ -144,13 +134,8 @@ class InterventionSettings(BaseModel):
     controls: tuple[str, ...] = Field(
         (RANDOM,),
         description="What every case is edited with besides the concepts, each as strongly: "
-        + "; ".join(f"{name} ({what})" for name, what in CONTROLS.items())
+        + "; ".join(f"{name} ({what})" for name, what in OF_EDITS.items())
         + ". Each costs as many images as the concepts do.",
-    )
-    phrases: dict[str, str] = Field(
-        {},
-        description="How a caption asks for a target, {caption} standing for the prompt's own; a target that is not "
-        "named here is put behind a comma. Read by the control switched_prompt and by causal tracing.",
     )
     windows: dict[str, tuple[float, float, float]] = Field(
         {"early": (0.6, 1.0, 1.0), "middle": (0.2, 0.6, 0.5), "final": (0.0, 0.2, 0.0)},
@@ -236,10 +221,6 @@ class InterventionSettings(BaseModel):
         """The most prompts that a kind of edit is reported on, for each target and window."""
         return self.prompts_per_target if kind == "spatial" else self.global_prompts or self.prompts_per_target
 
-    def asked_for(self, caption: str, target: str) -> str:
-        """A caption that asks for a target besides what it says."""
-        return self.phrases.get(target, "{caption}, " + target).replace("{caption}", caption)
-
     @field_validator("spatial_block", "global_block")
     @classmethod
     def _distinct(cls, blocks: str | tuple[str, ...] | None, info: ValidationInfo) -> str | tuple[str, ...] | None:
@@ -251,27 +232,16 @@ class InterventionSettings(BaseModel):
     @classmethod
     def _known(cls, controls: tuple[str, ...]) -> tuple[str, ...]:
         for control in controls:
-            if control not in CONTROLS:
-                near = difflib.get_close_matches(control, CONTROLS, n=1)
+            if control not in OF_EDITS:
+                near = difflib.get_close_matches(control, OF_EDITS, n=1)
                 hint = f"; did you mean {near[0]!r}?" if near else ""
-                raise ValueError(f"interventions.controls: no control {control!r}{hint} (known: {', '.join(CONTROLS)})")
+                raise ValueError(f"interventions.controls: no control {control!r}{hint} (known: {', '.join(OF_EDITS)})")
         if RANDOM not in controls or len(set(controls)) != len(controls):
             raise ValueError(
                 f"interventions.controls must be distinct and hold {RANDOM!r}, which strengths are chosen against; got "
                 f"{list(controls)}"
             )
         return controls
-
-    @field_validator("phrases")
-    @classmethod
-    def _phrased(cls, phrases: dict[str, str]) -> dict[str, str]:
-        for target, phrase in phrases.items():
-            if "{caption}" not in phrase:
-                raise ValueError(
-                    f"interventions.phrases.{target} is {phrase!r}: it must hold {{caption}}, where the prompt's own "
-                    "caption goes"
-                )
-        return phrases
 
     @field_validator("spatial_strengths", "global_strengths")
     @classmethod

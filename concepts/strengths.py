@@ -36,6 +36,24 @@ def best_strength(rows: list[dict[str, Any]], strengths: Sequence[float]) -> flo
     return min(strength for strength, (difference, _) in above.items() if difference >= best - error)
 
 
+def best_window(rows: list[dict[str, Any]], strengths: Sequence[float]) -> tuple[str, float]:
+    """The window, and its best strength, that succeeds most above random directions; the first of equals.
+
+    ``rows`` as of ``best_strength``, and ``window``.
+    """
+    windows = dict.fromkeys(row["window"] for row in rows)
+    best: tuple[float, str, float] | None = None
+    for window in windows:
+        of_window = [row for row in rows if row["window"] == window]
+        strength = best_strength(of_window, strengths)
+        above, _ = _above_random([row for row in of_window if row["strength"] == strength])
+        if best is None or above > best[0]:
+            best = above, window, strength
+    if best is None:
+        return "", min(strengths)
+    return best[1], best[2]
+
+
 def _above_random(rows: list[dict[str, Any]]) -> tuple[float, float]:
     """Difference of the two success rates and its standard error; zeros if nothing could be edited."""
     n = sum(row["n"] for row in rows)

@@ -145,10 +145,10 @@ def _said_that_all_is_done(options: argparse.Namespace, config: Any) -> bool:
 
 def _run_flow(options: argparse.Namespace) -> int:
     from flows.server import prefect_server, though_the_api_goes
-    from flows.stages import FLOWS
+    from flows.stages import FLOWS, OPTIONAL_FLOWS
     from flows.whole import study_flow
 
-    flow = study_flow if options.command == "run" else FLOWS[options.command]
+    flow = study_flow if options.command == "run" else (FLOWS | OPTIONAL_FLOWS)[options.command]
     with prefect_server(meanwhile=lambda: _import_work(options.command)), progress_bars():
         summary = though_the_api_goes(lambda: flow(str(options.config), str(options.root), options.set or None))
     for name, counts in summary.items():

@@ -8,10 +8,10 @@ from importlib import metadata
 from pathlib import Path
 
 from flows.arguments import Parser
-from study.stages import BENCH, COMMANDS
+from study.stages import BENCH, COMMANDS, OPTIONAL
 
 # Commands that run stages of a study, by name, with their lines of help; the bench has arguments of its own.
-STAGES = {name: command.help for name, command in COMMANDS.items() if command.help}
+STAGES = {name: command.help for name, command in (COMMANDS | OPTIONAL).items() if command.help}
 
 
 def parser() -> argparse.ArgumentParser:

@@ -26,9 +26,9 @@ from flows.bench import bench_flow
 from flows.environment import CHECKOUT
 from flows.interrupts import end_if_told, farewell
 from flows.server import own_server, prefect_server
-from flows.stages import FLOWS
+from flows.stages import FLOWS, OPTIONAL_FLOWS
 from flows.whole import study_flow
-from study.stages import COMMANDS
+from study.stages import COMMANDS, OPTIONAL
 
 
 def serve_all(config_path: str, root: str, schedule: Schedule, port: int) -> None:
@@ -65,14 +65,14 @@ def deployments(config_path: str, root: str, schedule: Schedule) -> list[Any]:
     bench = common | {"parameters": given | {"truth": str(Path("runs/truth.parquet").absolute())}}
     return [
         study_flow.to_deployment("study", schedule=schedule, **common),
-        *(FLOWS[name].to_deployment(name, **common) for name in _served()),
+        *((FLOWS | OPTIONAL_FLOWS)[name].to_deployment(name, **common) for name in _served()),
         bench_flow.to_deployment("bench", **bench),
     ]
 
 
 def _served() -> list[str]:
     """The commands that can be run by themselves."""
-    return [name for name, command in COMMANDS.items() if command.help]
+    return [name for name, command in (COMMANDS | OPTIONAL).items() if command.help]
 
 
 def _cancel_what_runs(client: SyncPrefectClient, root: str) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 from prefect import Flow, flow
 
 from flows.common import flow_run_name, run_command, stage
-from study.stages import COMMANDS, Command, stages_of
+from study.stages import COMMANDS, OPTIONAL, Command, stages_of
 
 
 def _flow_of(command: Command) -> Flow[..., dict[str, Any]]:
@@ -21,5 +21,6 @@ def _flow_of(command: Command) -> Flow[..., dict[str, Any]]:
     return flow(name=command.name, flow_run_name=flow_run_name, log_prints=True)(run)
 
 
-FLOWS = {name: _flow_of(command) for name, command in COMMANDS.items()}
-globals().update({f"{name}_flow": made for name, made in FLOWS.items()})
+FLOWS = {name: _flow_of(command) for name, command in COMMANDS.items()}  # of `concepts run`, in order
+OPTIONAL_FLOWS = {name: _flow_of(command) for name, command in OPTIONAL.items()}
+globals().update({f"{name}_flow": made for name, made in (FLOWS | OPTIONAL_FLOWS).items()})

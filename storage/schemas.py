@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-from storage import declared_concepts, declared_edits, declared_images, declared_saes
+from storage import declared_atlas, declared_concepts, declared_edits, declared_images, declared_saes
 from storage.declaring import Table
 
-_DECLARED = (declared_images, declared_saes, declared_concepts, declared_edits)
+_DECLARED = (declared_images, declared_saes, declared_concepts, declared_edits, declared_atlas)
 TABLES: dict[str, Table] = {table.name: table for module in _DECLARED for table in module.TABLES}
 
 SCHEMAS: dict[str, pa.Schema] = {name: table.schema for name, table in TABLES.items()}

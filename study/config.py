@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from concepts.atlas_settings import AtlasSettings
 from concepts.settings import InterventionSettings, LabelSettings, LayoutSettings
 from diffusion.settings import ModelSettings, SamplingSettings
 from diffusion.times import step_of_time
@@ -135,6 +136,7 @@ class StudyConfig(BaseModel):
     labels: LabelSettings = LabelSettings()
     layout: LayoutSettings = LayoutSettings()
     interventions: InterventionSettings
+    atlas: AtlasSettings = AtlasSettings()
     run: RunSettings = RunSettings()
 
     @model_validator(mode="after")

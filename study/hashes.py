@@ -28,14 +28,11 @@ ADDED: dict[str, Any] = {
     "sampling.train_images": True,
     **{f"sae.{name}": value for name, value in LEGACY.items()},
     "sae.controls": [],  # a list, as study.yaml has it
-    "labels.examples_by": "peak",
-    "labels.centred": True,
     "layout.large_share": 0.2,
     "interventions.spatial_block": None,
     "interventions.global_block": None,
     "interventions.halves": "cond",
     "interventions.controls": ["random_direction"],
-    "interventions.phrases": {},
     "interventions.global_prompts": None,
     "interventions.spatial_scaling": "rms",
     "interventions.global_scaling": "rms",
@@ -45,6 +42,15 @@ ADDED: dict[str, Any] = {
     "interventions.judge_floor": 0.5,
     "interventions.similarity": False,
     "interventions.lpips": None,
+    "atlas": {
+        "prompts": 24,
+        "length": 0.4,
+        "onsets": 16,
+        "controls": ["random_direction", "switched_prompt"],
+        "phrases": {},
+        "trace_prompts": 4,
+        "trace_depth": 3,
+    },
 }
 
 

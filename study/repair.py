@@ -25,7 +25,7 @@ from study.hashes import stage_hash
 from study.links import PLAN, Links, Unit
 from study.models import measured_shapes
 from study.publish import prompts_by_shard
-from study.stages import STAGES
+from study.stages import COMMANDS, STAGES
 from study.verify import CHECKPOINT, STUDY, Damage, Report, inspect_study
 
 
@@ -81,7 +81,7 @@ def plan_repair(root: str | Path, units: list[str] | None = None) -> Plan:
         damaged.discard(PLAN)
         plan.lines.append("plan/prompts: it is written anew, as other records vouch for its prompts")
     plan.damaged = sorted(damaged)
-    plan.forgotten = [u for u in report.links.following(damaged) if u[0] != "bench" or u in report.records]
+    plan.forgotten = [u for u in report.links.following(damaged) if _belongs(u[0]) or u in report.records]
     plan.aside = _in_the_way(root, report)
     plan.checkpoints = _damaged_checkpoints(root, report)
     plan.lines += [f"{path}: its damaged checkpoint is removed" for path in plan.checkpoints]
@@ -182,6 +182,11 @@ def _rewrite_store(root: Path, plan: Plan) -> None:
         record["tables"] = {"prompts": store_part(root, "prompts", "prompts", plan.prompts)}
     if vouched_files(record) != files or plan.prompts is not None:
         write_record(root, *PLAN, {**record, "files": files}, record["config_hash"])
+
+
+def _belongs(stage: str) -> bool:
+    """Whether it is a stage of every study, and not of a command that is run by its own name alone."""
+    return STAGES[stage].command in COMMANDS
 
 
 def _in_the_way(root: Path, report: Report) -> list[Path]:

@@ -139,6 +139,8 @@ _COMMANDS = (
 )
 # Not of the study itself: it needs images of known truth, and has a flow with more parameters of its own.
 BENCH = Command("bench", "score dictionaries against images of known truth", "tasks.artifacts:bench_artifacts")
+ATLAS = Command("atlas", "trace which blocks and times carry an edit", "tasks.artifacts:atlas_artifacts")
+OPTIONAL = {ATLAS.name: ATLAS}  # run by their own names alone: they take long, or ask more than a study needs
 COMMANDS: dict[str, Command] = {command.name: command for command in _COMMANDS}  # what `concepts run` runs, in order
 
 _STAGES = (
@@ -283,7 +285,6 @@ _STAGES = (
                 "lpips",
                 "keep_images",
                 "controls",
-                "phrases",
             ),
         ),
         after={"calibrate": ALL},
@@ -309,6 +310,30 @@ _STAGES = (
         after={"match": ALL, "layout": ALL, "effects": ALL},
         heals=True,
         local=True,
+    ),
+    Stage(
+        "trace",
+        "atlas",
+        "tasks.trace:run_trace",
+        units.traces,
+        reads=(*_JUDGE, *_below("interventions", "objects", "styles"), "atlas"),
+        after={"collect": ALL},
+    ),
+    Stage(
+        "onsets",
+        "atlas",
+        "tasks.temporal:run_onsets",
+        units.onset_edits,
+        reads=("atlas",),
+        after={"calibrate": ALL},
+        too={"label": ALL, "collect": of_splits("style", "layout")},
+    ),
+    Stage(
+        "tau50",
+        "atlas",
+        "tasks.halving:run_tau50",
+        units.all_onsets,
+        after={"onsets": ALL},
     ),
     Stage(
         "bench",

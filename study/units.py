@@ -19,7 +19,8 @@ Units = dict[str, dict[str, Any]]  # name of a completion record -> keyword argu
 SEGMENTED_SPLITS = ("dictionary", "layout")
 KINDS = ("spatial", "global")
 FIRST_IMAGES = 8  # of a study, side by side the picture that Prefect's page of a collection shows
-PROMPTS_UNIT, EFFECTS_UNIT, DRAW_UNIT = "prompts", "all", "all"
+PROMPTS_UNIT, EFFECTS_UNIT, DRAW_UNIT, ONSETS_UNIT = "prompts", "all", "all", "all"
+TRACE_METHODS = ("switch", "patch")
 FIGURE_STAGE, CARD_STAGE = "figures", "cards"  # of the records of pictures: no stages that are counted
 
 
@@ -103,6 +104,27 @@ def edits(study: Study) -> Units:
     windows = study.config.interventions.windows
     planned = [PlannedEdit(kind, target, w) for kind in KINDS for target in targets_of(study, kind) for w in windows]
     return {edit.name: {"edit": edit} for edit in planned}
+
+
+def traces(study: Study) -> Units:
+    """A unit a (method, kind) of causal tracing, for kinds that have targets."""
+    return {
+        f"{method}-{kind}": {"method": method, "kind": kind}
+        for kind in KINDS
+        if targets_of(study, kind)
+        for method in TRACE_METHODS
+    }
+
+
+def onset_edits(study: Study) -> Units:
+    """A unit a (kind, target): the target's edits from every onset."""
+    planned = [(kind, target) for kind in KINDS for target in targets_of(study, kind)]
+    return {f"{kind}-{target}": {"kind": kind, "target": target} for kind, target in planned}
+
+
+def all_onsets(_study: Study) -> Units:
+    """One unit: the times at which edits stop to work, of all of them."""
+    return {ONSETS_UNIT: {}}
 
 
 def all_effects(_study: Study) -> Units:

@@ -16,6 +16,7 @@ from study.reading import images_of
 from study.saes import SHARED, TRAINED
 from study.study import Study
 from study.units import FIRST_IMAGES
+from tasks.draw_atlas import draw_atlas, trace_means
 
 MAX_IMAGE_BYTES = 500_000  # the UI loads artifacts whole
 
@@ -75,6 +76,14 @@ def _image(key: str, image: np.ndarray, description: str) -> None:
     if len(data) <= MAX_IMAGE_BYTES:
         uri = "data:image/png;base64," + base64.b64encode(data).decode()
         create_image_artifact(uri, key=key, description=description)
+
+
+def atlas_artifacts(study: Study) -> dict[str, Any]:
+    """When each kind of edit stops to work, and what of another caption single blocks carry; both drawn, too."""
+    onsets = read_table(study.root, "temporal_onsets").to_pylist()
+    _table("temporal-onsets", onsets, "Onset at which success has fallen to half of its peak")
+    _table("causal-traces", trace_means(study), "Rise of another caption's target by the blocks that read it")
+    return {"pictures": ", ".join(draw_atlas(study)) or "none"}
 
 
 def bench_artifacts(study: Study) -> dict[str, Any]:

@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 
 from concepts.scan import example_map
 from figures.cards import Card, LabelLine, MappedImage, concept_card, number
+from storage.declaring import SITE_KEY
 from storage.images import decode_png
 from storage.site import Site
 from storage.tables import Filters, read_table
@@ -22,9 +23,8 @@ from study.saes import TRAINED
 from study.study import Study
 from study.units import CARD_STAGE
 
-SITE = ("block", "t", "conditioning", "k")
 LABEL_LINES = 14  # a card's table; the paper's rule lists hundreds of labels of some concepts
-PICKED = (*SITE, "cid", "alive", "n_images", "top_label", "context_free_score", "parent", "coverage")
+PICKED = (*SITE_KEY, "cid", "alive", "n_images", "top_label", "context_free_score", "parent", "coverage")
 
 
 class ConceptKey(NamedTuple):
@@ -79,7 +79,7 @@ def _filters(site: Site, k: int) -> Filters:
 
 def _known_site(root: str | Path, site: Site, k: int) -> Site:
     """The labelled site of that name, its ``t`` as the tables have it."""
-    labelled = read_table(root, "concepts", list(SITE), [("cid", "==", 0)]).to_pylist()
+    labelled = read_table(root, "concepts", list(SITE_KEY), [("cid", "==", 0)]).to_pylist()
     names = {unit_name(Site(r["block"], r["t"], r["conditioning"]), r["k"]): r for r in labelled}
     row = names.get(unit_name(site, k))
     if row is None:
@@ -179,7 +179,7 @@ def pick_cards(study: Study, n: int = 10) -> list[ConceptKey]:
 def _best_of_each_label(study: Study) -> list[ConceptKey]:
     """The concept of highest IoU of each label, best first, on the half that the card's held-out IoU leaves alone."""
     filters = [("kind", "==", TRAINED), ("assigned", "==", True), ("conditioning", "==", "cond")]
-    names = [*SITE, "cid", "label", "iou_selection"]
+    names = [*SITE_KEY, "cid", "label", "iou_selection"]
     rows = read_table(study.root, "concept_labels", names, filters).to_pylist()
     rows.sort(key=lambda row: -row["iou_selection"])
     best: dict[str, ConceptKey] = {}
@@ -194,7 +194,9 @@ def _special(concepts: pa.Table, labelled: list[ConceptKey], study: Study) -> li
     often = pc.greater_equal(concepts["n_images"], (stop - start) / 2)
     seen = pc.greater_equal(concepts["n_images"], study.config.labels.assign_images)
     rank = {key: place for place, key in enumerate(labelled)}
-    broader = [_key(row) for row in concepts.filter(pc.is_valid(concepts["parent"])).select([*SITE, "cid"]).to_pylist()]
+    broader = [
+        _key(row) for row in concepts.filter(pc.is_valid(concepts["parent"])).select([*SITE_KEY, "cid"]).to_pylist()
+    ]
     return [
         _ordered(concepts.filter(often), "context_free_score", "ascending"),  # whatever the image: in most
         _ordered(concepts.filter(seen), "coverage", "descending"),
@@ -204,8 +206,8 @@ def _special(concepts: pa.Table, labelled: list[ConceptKey], study: Study) -> li
 
 
 def _ordered(concepts: pa.Table, column: str, order: str) -> Iterator[ConceptKey]:
-    keys = [(column, order), *((name, "ascending") for name in (*SITE, "cid"))]
-    ordered = concepts.filter(pc.is_valid(concepts[column])).sort_by(keys).select([*SITE, "cid"])
+    keys = [(column, order), *((name, "ascending") for name in (*SITE_KEY, "cid"))]
+    ordered = concepts.filter(pc.is_valid(concepts[column])).sort_by(keys).select([*SITE_KEY, "cid"])
     for batch in ordered.to_batches(max_chunksize=64):
         yield from (_key(row) for row in batch.to_pylist())
 

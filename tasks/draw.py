@@ -16,6 +16,7 @@ from concepts.layout_rows import ALL_LABELS
 from concepts.pictured import best_of_each_label, pictured_edits
 from concepts.scan import example_map
 from figures import draw
+from storage.declaring import SITE_KEY
 from storage.images import decode_png
 from storage.tables import read_table
 from study.at import Dictionary
@@ -116,8 +117,7 @@ def _deciles(study: Study) -> list[str]:
 
 def _card(study: Study, row: dict[str, Any]) -> dict[str, Any]:
     """The strongest image of each quantile bin of the concept's activation, strongest first."""
-    filters = [(name, "==", row[name]) for name in ("block", "t", "conditioning", "k", "cid")]
-    filters += [("rank", "==", 0)]
+    filters = [(name, "==", row[name]) for name in (*SITE_KEY, "cid")] + [("rank", "==", 0)]
     examples = []
     for example in read_table(study.root, "concept_examples", filters=filters).to_pylist()[:COLUMNS]:
         heat = example_map(example)

@@ -152,7 +152,7 @@ class Editor:
     def interventions(self, batch: list[Case]) -> list[Intervention]:
         """What is done to a batch: the caption switched, or an edit of every place."""
         if self.recipe.control == SWITCHED:
-            asked = tuple(self.study.config.interventions.asked_for(c.caption, self.recipe.target) for c in batch)
+            asked = tuple(self.study.config.atlas.asked_for(c.caption, self.recipe.target) for c in batch)
             return [Switch(asked, self.recipe.t_low, self.recipe.t_high, tuple(range(len(batch))))]
         seeds = [direction_seed(self.study, self.recipe.name, case) for case in batch]
         return [place.edit(batch, seeds) for place in self.places]

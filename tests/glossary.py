@@ -13,7 +13,7 @@ from tests.paths import ROOT
 WORDS = {"split", "conditioning", "kind", "chosen_by", "method", "control", "region", "cases", "scope"}
 FREE = {
     *("caption", "source_file", "sha256", "label", "tagger", "backend", "grid", "block", "top_label", "parent"),
-    *("window", "target", "run_id", "stage", "config_hash", "git_sha", "versions"),
+    *("window", "target", "blocks", "run_id", "stage", "config_hash", "git_sha", "versions"),
 }
 
 

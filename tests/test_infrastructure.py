@@ -17,7 +17,7 @@ from packaging.requirements import Requirement
 from packaging.version import Version
 from prefect.flows import load_flow_from_entrypoint
 
-from study.stages import COMMANDS
+from study.stages import COMMANDS, OPTIONAL
 from tests.paths import ROOT
 
 PREFECT = yaml.safe_load((ROOT / "prefect.yaml").read_text())
@@ -139,7 +139,7 @@ def test_every_deployment_loads_and_its_parameters_fit(deployment):
 
 
 def test_there_is_a_deployment_of_every_command_that_runs_stages():
-    names = ["study", *(name for name, command in COMMANDS.items() if command.help), "bench"]
+    names = ["study", *(name for name, command in (COMMANDS | OPTIONAL).items() if command.help), "bench"]
     assert [deployment["name"] for deployment in PREFECT["deployments"]] == names
 
 

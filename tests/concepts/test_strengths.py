@@ -8,7 +8,7 @@ import pytest
 from pydantic import ValidationError
 
 from concepts.settings import InterventionSettings
-from concepts.strengths import best_strength, trial_columns
+from concepts.strengths import best_strength, best_window, trial_columns
 
 STRENGTHS = (2.0, 4.0, 8.0)
 
@@ -114,3 +114,14 @@ def test_the_row_of_a_strength_is_the_mean_over_its_images():
 def test_strengths_that_make_no_choice_are_refused(strengths):
     with pytest.raises(ValidationError, match=r"interventions\.global_strengths must be distinct positive"):
         InterventionSettings(objects=("tree",), styles=(), global_strengths=strengths)
+
+
+def test_the_best_window_is_the_one_furthest_above_random_directions():
+    def tried(window, strength, success, random):
+        return {"window": window, "strength": strength, "success": success, "random_success": random, "n": 20}
+
+    rows = [tried("early", 2.0, 0.6, 0.5), tried("early", 4.0, 0.9, 0.8)]
+    rows += [tried("middle", 2.0, 0.2, 0.0), tried("middle", 4.0, 0.8, 0.1)]
+    assert best_window(rows, (2.0, 4.0)) == ("middle", 4.0)
+    assert best_window(rows[:2], (2.0, 4.0)) == ("early", 2.0)
+    assert best_window([], (4.0, 2.0)) == ("", 2.0)

@@ -31,7 +31,7 @@ from study.hashes import (
 )
 from study.opening import open_or_create
 from study.revise import plan_revision
-from study.stages import STAGES, stages_of
+from study.stages import OPTIONAL, STAGES, stages_of
 from tests.paths import ROOT
 
 TINY = load_config(ROOT / "configs" / "tiny.yaml")
@@ -90,7 +90,7 @@ def test_stages_come_after_what_they_read_and_write_every_table():
         assert set(stage.after) <= seen, name
         seen.add(name)
     assert {table for stage in STAGES.values() for table in stage.tables} == set(SCHEMAS) - {"runs"}
-    assert [*(stage.name for stage in stages_of("run")), "bench"] == list(STAGES)
+    assert [stage.name for name in ("run", *OPTIONAL, "bench") for stage in stages_of(name)] == list(STAGES)
 
 
 def test_execution_and_name_undo_nothing():
@@ -196,9 +196,6 @@ OTHER = {
     "layout.large_share": 0.3,
     "interventions.halves": "both",
     "interventions.controls": ["random_direction", "neurons"],
-    "interventions.phrases": {"night": "{caption} at night"},
-    "labels.examples_by": "mean",
-    "labels.centred": False,
     "interventions.global_prompts": 3,
     "interventions.spatial_scaling": "code_norm",
     "interventions.global_scaling": "code_share",
@@ -208,6 +205,7 @@ OTHER = {
     "interventions.judge_floor": 0.0,
     "interventions.similarity": True,
     "interventions.lpips": "alex",
+    "atlas": {"prompts": 3},
     "sae.controls": ["soft_frozen"],
     "sae.vectors": 5000,
     "sae.axes": "principal",

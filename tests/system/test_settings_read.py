@@ -29,7 +29,7 @@ ELSEWHERE = {  # settings that the tiny study has no use for: who reads them ins
     "interventions.global_block": "intervene; with the tiny study's one global strength there is nothing to calibrate",
     "interventions.global_scaling": "intervene, likewise",
     "interventions.transfer_from": "intervene, likewise: it is of styles",
-    "interventions.phrases": "intervene, by the control switched_prompt",
+    "atlas": "`concepts atlas`, which is no part of a run",
     "interventions.style_cids": "both, where `transfer_from` is set",
 }
 BESIDES = {  # what a stage looks at though nothing that it writes follows from it

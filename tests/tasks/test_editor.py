@@ -184,7 +184,7 @@ def test_a_global_edit_raises_every_cell(study, monkeypatch, control):
 
 
 def test_a_switched_prompt_asks_for_the_target_in_the_window(tmp_path):
-    phrases = ["interventions.phrases={night: '{caption} at night'}"]
+    phrases = ["atlas.phrases={night: '{caption} at night'}"]
     study = Study(str(tmp_path), load_config(CONFIG, phrases), "hash")
     batch = [Case(3, "a tree", 5, "everywhere"), Case(4, "a dog", 6, "everywhere")]
     for target, asked in (("night", "a tree at night"), ("sepia", "a tree, sepia")):

@@ -1,0 +1,70 @@
+"""How it is measured when an edit works, and which blocks carry it."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from concepts.edit_controls import CONTROLS, RANDOM, SWITCHED
+
+
+class AtlasSettings(BaseModel):
+    """`concepts atlas`: causal traces by block and window, and success against the onset of an edit."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    prompts: int = Field(
+        24,
+        ge=2,
+        description="Prompts of the style split, then of the layout split, the first that name one of "
+        "interventions.objects and no look: both kinds of edit are made of the same ones, with the same seeds.",
+    )
+    length: float = Field(
+        0.4,
+        gt=0,
+        le=1,
+        description="Diffusion time that an edit lasts: as long as the paper's early and middle windows, so that the "
+        "strengths chosen in those fit.",
+    )
+    onsets: int = Field(
+        16,
+        ge=3,
+        description="Onsets at most, spread evenly over the steps from which a whole window fits before the end.",
+    )
+    controls: tuple[str, ...] = Field(
+        (RANDOM, SWITCHED),
+        description="What every case is edited with besides the concepts, as in interventions.controls; a kind leaves "
+        "out what it has not.",
+    )
+    phrases: dict[str, str] = Field(
+        {},
+        description="How a caption asks for a look, {caption} standing for the prompt's own, as in '{caption} at "
+        "night'; a look that is not named here is put behind a comma. Read wherever captions are switched.",
+    )
+    trace_prompts: int = Field(
+        4, ge=1, description="Prompts for each target of a causal trace, the first of those above."
+    )
+    trace_depth: int = Field(
+        3, ge=1, description="Blocks that are added to a set one by one, each the one that helps most; three show how."
+    )
+
+    def asked_for(self, caption: str, look: str) -> str:
+        """A caption that asks for a look besides what it says."""
+        return self.phrases.get(look, "{caption}, " + look).replace("{caption}", caption)
+
+    @field_validator("phrases")
+    @classmethod
+    def _phrased(cls, phrases: dict[str, str]) -> dict[str, str]:
+        for look, phrase in phrases.items():
+            if "{caption}" not in phrase:
+                raise ValueError(
+                    f"atlas.phrases.{look} is {phrase!r}: it must hold {{caption}}, where the prompt's own caption goes"
+                )
+        return phrases
+
+    @field_validator("controls")
+    @classmethod
+    def _known(cls, controls: tuple[str, ...]) -> tuple[str, ...]:
+        unknown = [control for control in controls if control not in CONTROLS]
+        if unknown or len(set(controls)) != len(controls):
+            raise ValueError(f"atlas.controls must be distinct ones of {', '.join(CONTROLS)}; got {list(controls)}")
+        return controls

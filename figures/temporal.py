@@ -1,0 +1,73 @@
+"""Pictures of the temporal atlas: success against onset, and what single blocks carry of another caption."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from figures.style import BLUE, GREEN, GREY, RED, in_our_style, panels, save
+
+CONTROLS = {
+    "none": ("by concepts", BLUE),
+    "switched_prompt": ("prompt switched", GREEN),
+    "random_direction": ("random direction", RED),
+}
+TITLES = {"spatial": "an object beside where it lies", "global": "a look", "switch": "caption read", "patch": "updates"}
+
+
+@in_our_style
+def onset_curves(rows: list[dict[str, Any]], halves: dict[tuple[str, str], dict[str, Any]], path: Path) -> Path:
+    """Success of {kind, control, onset, success, low, high}, with bands; ``halves`` (kind, control) -> row of tau50.
+
+    Controls that are not named here share one colour.
+    """
+    kinds = [kind for kind in ("spatial", "global") if any(r["kind"] == kind for r in rows)]
+    figure, axes = panels(1, len(kinds), figsize=(3.6 * len(kinds), 2.9), sharey=True)
+    for axis, kind in zip(axes[0], kinds, strict=True):
+        for control in dict.fromkeys(r["control"] for r in rows if r["kind"] == kind):
+            line = sorted((r for r in rows if (r["kind"], r["control"]) == (kind, control)), key=lambda r: -r["onset"])
+            name, colour = CONTROLS.get(control, (control.replace("_", " "), GREY))
+            onsets = [r["onset"] for r in line]
+            axis.plot(onsets, [r["success"] for r in line], "-o", ms=3, color=colour, label=name)
+            low, high = ([r[end] for r in line] for end in ("low", "high"))
+            axis.fill_between(onsets, low, high, color=colour, alpha=0.15, lw=0)
+            half = halves.get((kind, control))
+            if half is not None:
+                axis.axvspan(half["tau50_ci_low"], half["tau50_ci_high"], color=colour, alpha=0.12, lw=0)
+                axis.axvline(half["tau50"], color=colour, lw=0.9, ls="--")
+        axis.set_title(TITLES[kind])
+        axis.set_xlabel("onset of the edit, t (1 = noise)")
+        axis.set_ylim(0, 1)
+    axes[0, 0].invert_xaxis()
+    for axis in axes[0, 1:]:
+        axis.set_xlim(axes[0, 0].get_xlim())
+    axes[0, 0].set_ylabel("success\n(dashed: half of the peak, 95 % intervals)")
+    axes[0, -1].legend(fontsize=7, frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    return save(figure, path)
+
+
+@in_our_style
+def causal_traces(rows: list[dict[str, Any]], windows: list[str], path: Path) -> Path:
+    """Cells of {method, kind, blocks, window, share of the other caption's effect}; a panel a method and kind."""
+    groups = list(dict.fromkeys((r["kind"], r["method"]) for r in rows))
+    blocks = list(dict.fromkeys(r["blocks"] for r in rows))
+    figure, axes = panels(1, len(groups), figsize=(1.9 * len(groups) + 1.5, 0.3 * len(blocks) + 0.9), sharey=True)
+    for axis, (kind, method) in zip(axes[0], groups, strict=True):
+        share = np.full((len(blocks), len(windows)), np.nan)
+        for r in rows:
+            if (r["kind"], r["method"]) == (kind, method):
+                share[blocks.index(r["blocks"]), windows.index(r["window"])] = r["share"]
+        axis.imshow(share, vmin=0, vmax=1, cmap="Blues", aspect="auto")
+        for (row, column), value in np.ndenumerate(share):
+            if np.isfinite(value):
+                axis.text(column, row, f"{value:.2f}", ha="center", va="center", fontsize=6.5, color=_ink(value))
+        axis.set_xticks(range(len(windows)), windows, fontsize=7)
+        axis.set_yticks(range(len(blocks)), blocks, fontsize=7)
+        axis.set_title(f"{TITLES[kind] if kind == 'global' else 'another object'}: {TITLES[method]}")
+    return save(figure, path)
+
+
+def _ink(value: float) -> str:
+    return "white" if value > 0.6 else "black"

@@ -1,0 +1,124 @@
+"""The temporal atlas: one kind of edit of one target, made in a short window at every onset, beside its controls.
+
+Both kinds are made of the same prompts and seeds. A place is asked for where the unedited image does not have the
+object, so that nothing succeeds untouched; strengths are those of the window that edits of the kind did best in, on
+prompts of the dictionary split (``calibrations``).
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from concepts.cases import EVERYWHERE, Case
+from concepts.edit_controls import UNEDITED, beside, edited
+from concepts.effects import centre_of_mass
+from concepts.judging import SEEN
+from concepts.onset_grid import onset_windows
+from concepts.strengths import best_window
+from diffusion.sampling import Beginnings
+from storage.tables import read_table
+from study.models import backend_of
+from study.paths import split_range
+from study.publish import publish
+from study.reading import prompts_of
+from study.study import Study
+from study.units import PlannedEdit, strengths_of
+from tasks.editor import Editor, Recipe
+from tasks.edits import looks_of, originals_of
+from tasks.judging import objects_kept, score
+from vision.words import mentions
+
+SPLITS = ("style", "layout")  # nothing about edits is chosen on either
+
+
+def run_onsets(study: Study, kind: str, target: str) -> dict[str, Any]:
+    """Edit every case from every onset, by concepts and by each control; write ``temporal_atlas`` rows."""
+    cases = [case for named, case in atlas_cases(study, kind) if kind == "global" or named == target]
+    rows: list[dict[str, Any]] = []
+    recipe = _recipe(study, kind, target)
+    if cases and Editor(study, recipe).cid_count:
+        before, beginnings = originals_of(study, cases), Beginnings()
+        rows += _judged(study, recipe, UNEDITED, cases, before, before)
+        for low, high in onset_windows(
+            study.config.sampling.steps, study.config.atlas.length, study.config.atlas.onsets
+        ):
+            for control in edited(study.config.atlas.controls, kind):
+                one = replace(recipe, t_low=low, t_high=high, control=control)
+                images = Editor(study, one, beginnings).run(cases)
+                rows += _judged(study, one, control, cases, images, before)
+    publish(study, "onsets", f"{kind}-{target}", {"temporal_atlas": rows})
+    return {"unit": f"{kind}-{target}", "rows": len(rows)}
+
+
+def atlas_cases(study: Study, kind: str) -> list[tuple[str, Case]]:
+    """(object that the caption names first, case) of every prompt of the atlas.
+
+    A spatial case asks for the quadrant to the left or right of where the object lies in the unedited image; a prompt
+    whose object the judge does not see there is left out, of both kinds.
+    """
+    objects, looks = study.config.interventions.objects, looks_of(study)
+    fitting = []
+    for row in (row for split in SPLITS for row in prompts_of(study, *split_range(study, split)).to_pylist()):
+        named = [label for label in objects if mentions(row["caption"], label)]
+        if named and not any(mentions(row["caption"], look) for look in looks):
+            case = Case(row["prompt_id"], row["caption"], row["seed"], EVERYWHERE)
+            fitting.append((min(named, key=lambda label: row["caption"].lower().find(label.lower())), case))
+    placed = [(named, case, away) for named, case in fitting if (away := _away(study, named, case))]
+    return [
+        (named, case if kind == "global" else replace(case, region=away))
+        for named, case, away in placed[: study.config.atlas.prompts]
+    ]
+
+
+def _away(study: Study, label: str, case: Case) -> str | None:
+    """The quadrant beside that of the object's centre of mass in the unedited image; None where it is not seen."""
+    (heat,) = backend_of(study).judge.object_map(originals_of(study, [case]), label)
+    centre = centre_of_mass(np.where(heat >= SEEN, heat, 0.0))
+    if centre is None:
+        return None
+    vertical = "top" if centre[0] < (heat.shape[0] - 1) / 2 else "bottom"
+    return beside(f"{vertical}_{'left' if centre[1] < (heat.shape[1] - 1) / 2 else 'right'}")
+
+
+def _recipe(study: Study, kind: str, target: str) -> Recipe:
+    """Served at every step by the SAE of the nearest time."""
+    settings = study.config.interventions
+    planned = PlannedEdit(kind, target, next(iter(settings.windows)))
+    recipe = Recipe.of(study, planned, strength_of_kind(study, kind))
+    return replace(recipe, times=tuple(study.config.sites.times), t_low=0.0, t_high=1.0, name=f"atlas-{kind}-{target}")
+
+
+def strength_of_kind(study: Study, kind: str) -> float:
+    """The calibrated strength in the window where edits of the kind did best beside random directions."""
+    strengths = strengths_of(study, kind)
+    if len(strengths) == 1:
+        return strengths[0]
+    rows = read_table(study.root, "calibrations", filters=[("kind", "==", kind)]).to_pylist()
+    return best_window(rows, strengths)[1]
+
+
+def _judged(
+    study: Study, recipe: Recipe, control: str, cases: list[Case], images: list[np.ndarray], before: list[np.ndarray]
+) -> list[dict[str, Any]]:
+    planned = PlannedEdit(recipe.kind, recipe.target, "")
+    kept = objects_kept(study, cases, images, before)
+    return [
+        {
+            "kind": recipe.kind,
+            "target": recipe.target,
+            "blocks": "+".join(recipe.blocks),
+            "onset": recipe.t_high,
+            "ends": recipe.t_low,
+            "control": control,
+            "prompt_id": case.prompt_id,
+            "region": case.region,
+            "seed": case.seed,
+            "strength": 0.0 if control == UNEDITED else recipe.strength,
+            "objects_kept": stay,
+            **outcome,
+        }
+        for case, stay, outcome in zip(cases, kept, score(study, planned, cases, images, before), strict=True)
+    ]

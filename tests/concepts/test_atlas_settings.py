@@ -1,0 +1,27 @@
+"""Settings of the atlas that cannot be are refused with a sentence."""
+
+import pytest
+from pydantic import ValidationError
+
+from concepts.atlas_settings import AtlasSettings
+
+
+def test_a_caption_asks_for_a_look_by_its_phrase():
+    settings = AtlasSettings(phrases={"night": "{caption} at night"})
+    assert settings.asked_for("a {tree}", "night") == "a {tree} at night"
+    assert settings.asked_for("a tree", "sepia") == "a tree, sepia"
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"phrases": {"night": "at night"}}, r"atlas.phrases.night is 'at night': it must hold \{caption\}"),
+        ({"controls": ["randm"]}, "atlas.controls must be distinct ones of random_direction, "),
+        ({"controls": ["neurons", "neurons"]}, "must be distinct"),
+        ({"length": 0}, "greater than 0"),
+        ({"onsets": 2}, "greater than or equal to 3"),
+    ],
+)
+def test_what_cannot_be_is_refused(given, said):
+    with pytest.raises(ValidationError, match=said):
+        AtlasSettings(**given)

@@ -1,0 +1,50 @@
+"""The atlas's pictures are drawn of their data alone, and show what they were given."""
+
+import numpy as np
+from PIL import Image
+
+from figures import temporal
+
+
+def points(shift):
+    return [
+        {"kind": kind, "control": control, "onset": onset, "success": s, "low": s * 0.8, "high": min(1, s * 1.1)}
+        for kind in ("spatial", "global")
+        for control in ("none", "random_direction", "neurons")
+        for onset in (1.0, 0.6, 0.2)
+        for s in [max(0.0, onset - shift) if control != "random_direction" else 0.05]
+    ]
+
+
+HALVES = {("spatial", "none"): {"tau50": 0.5, "tau50_ci_low": 0.4, "tau50_ci_high": 0.55}}
+
+
+def pixels(path):
+    return np.asarray(Image.open(path))
+
+
+def test_curves_follow_their_rows(tmp_path):
+    one, again, other, half = (
+        pixels(temporal.onset_curves(rows, halves, tmp_path / f"{i}.png"))
+        for i, (rows, halves) in enumerate([(points(0), {}), (points(0), {}), (points(0.2), {}), (points(0), HALVES)])
+    )
+    assert np.array_equal(one, again) and one.std() > 10
+    assert one.shape != other.shape or not np.array_equal(one, other)
+    assert one.shape != half.shape or not np.array_equal(one, half)
+
+
+def test_traces_follow_their_rows(tmp_path):
+    def cells(value):
+        return [
+            {"method": m, "kind": k, "blocks": b, "window": w, "share": value}
+            for m in ("switch", "patch")
+            for k in ("global", "spatial")
+            for b in ("mid 0", "up 1.0 + mid 0", "all")
+            for w in ("all", "early")
+        ]
+
+    one, again, other = (
+        pixels(temporal.causal_traces(cells(v), ["all", "early"], tmp_path / f"{i}.png"))
+        for i, v in enumerate((0.2, 0.2, 0.9))
+    )
+    assert np.array_equal(one, again) and not np.array_equal(one, other)

@@ -1,0 +1,46 @@
+"""`concepts atlas` on a finished tiny study: its tables, its pictures, its resume, and the same bits again."""
+
+import shutil
+
+import pytest
+
+from storage.inspect import table_hashes
+from storage.tables import read_table
+from study.status import status
+from study.verify import verify
+
+pytestmark = pytest.mark.system
+CONFIG = "configs/tiny.yaml"
+TABLES = ("causal_traces", "temporal_atlas", "temporal_onsets")
+SMALL = ["atlas.prompts=3", "atlas.onsets=3", "atlas.length=0.3", "atlas.trace_prompts=1", "atlas.trace_depth=2"]
+SMALL += ["interventions.objects=[tree, house]", "atlas.phrases={night: '{caption} at night'}"]
+SET = [part for one in SMALL for part in ("--set", one)]
+
+
+@pytest.mark.slow(60)
+def test_it_is_made_on_its_own_resumed_and_the_same_again(copy, launch):
+    assert launch("revise", CONFIG, "--root", str(copy), *SET).returncode == 0
+    refused = launch("atlas", CONFIG, "--root", str(copy), *SET)
+    assert refused.returncode == 2 and "calibrate" in refused.stderr  # it follows from strengths that are not chosen
+    assert launch("run", CONFIG, "--root", str(copy), *SET).returncode == 0
+    assert not any(read_table(copy, table).num_rows for table in TABLES)  # no part of the study
+    made = launch("atlas", CONFIG, "--root", str(copy), *SET)
+    assert made.returncode == 0, made.stderr
+    rows = {table: read_table(copy, table).to_pylist() for table in TABLES}
+    assert {row["method"] for row in rows["causal_traces"]} == {"switch", "patch"}
+    everything = [row for row in rows["causal_traces"] if (row["blocks"], row["window"]) == ("*", "all")]
+    switched = [row for row in everything if row["method"] == "switch"]
+    assert switched and all(row["effect"] == pytest.approx(row["ceiling"], abs=0.02) for row in switched)
+    controls = {row["control"] for row in rows["temporal_atlas"] if row["kind"] == "global"}
+    assert controls == {"unedited", "none", "random_direction", "switched_prompt"}
+    for picture in ("causal_traces", "temporal_atlas"):
+        assert (copy / "figures" / f"{picture}.png").stat().st_size > 5000
+    assert verify(copy) == [] and status(copy)["done"]["draw"] == 1
+
+    hashes = table_hashes(copy)
+    again = launch("atlas", CONFIG, "--root", str(copy), *SET)
+    assert again.returncode == 0 and "nothing to do" in again.stdout
+    for stage in ("trace", "onsets", "tau50"):
+        shutil.rmtree(copy / "done" / stage)
+    assert launch("atlas", CONFIG, "--root", str(copy), *SET).returncode == 0
+    assert table_hashes(copy) == hashes
