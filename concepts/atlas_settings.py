@@ -47,6 +47,13 @@ class AtlasSettings(BaseModel):
         3, ge=1, description="Blocks that are added to a set one by one, each the one that helps most; three show how."
     )
 
+    cause_prompts: int = Field(
+        8, ge=2, description="Prompts on which each labelled concept is tried by itself, the first of those above."
+    )
+    cause_directions: int = Field(
+        20, ge=1, description="Random directions beside them; twenty make their mean's error small beside a concept's."
+    )
+
     def asked_for(self, caption: str, look: str) -> str:
         """A caption that asks for a look besides what it says."""
         return self.phrases.get(look, "{caption}, " + look).replace("{caption}", caption)

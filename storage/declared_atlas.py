@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from storage.declaring import BOOL, CI, FLOAT64, INT64, TEXT, Table, column, common
+from storage.declaring import BOOL, CI, FLOAT64, INT64, SITE, SITE_KEY, TEXT, Table, column, common
 
 _KIND = column("kind", TEXT, "spatial (an object in a region) or global (a style).")
 _OUTCOME = (
@@ -56,6 +56,27 @@ TABLES = (
             column("seed", INT64, "Seed of the image's initial noise."),
             common("strength"),
             *_OUTCOME,
+        ),
+    ),
+    Table(
+        "concept_causes",
+        "Whether a labelled concept, added by itself, brings about its label: its effect beside random directions'.",
+        key=(*SITE_KEY, "kind", "window", "cid"),
+        writers=("causes",),
+        columns=(
+            *SITE,
+            column("kind", TEXT, "spatial (objects and grounds are looked for) or global (looks)."),
+            common("window"),
+            common("cid"),
+            column("label", TEXT, "The concept's assigned label of highest IoU on the selection half."),
+            column("effect", FLOAT64, "Mean rise of the label's probability over prompts, in [-1, 1]."),
+            column("random_effect", FLOAT64, "The same of random directions of the same norm."),
+            column("above_random", FLOAT64, "Mean difference of the two on the same prompts, in [-2, 2]."),
+            column("above_random_ci_low", FLOAT64, f"Lower {CI}, by the paired t-test over prompts."),
+            column("above_random_ci_high", FLOAT64, f"Upper {CI}, likewise."),
+            column("p", FLOAT64, "Two-sided p of the difference, by the paired t-test; 1 where no prompt differs."),
+            column("q", FLOAT64, "The same, corrected for all concepts of the site (Benjamini-Hochberg)."),
+            column("n_prompts", INT64, "Prompts behind it."),
         ),
     ),
     Table(

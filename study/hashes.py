@@ -50,6 +50,8 @@ ADDED: dict[str, Any] = {
         "phrases": {},
         "trace_prompts": 4,
         "trace_depth": 3,
+        "cause_prompts": 8,
+        "cause_directions": 20,
     },
 }
 

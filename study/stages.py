@@ -329,6 +329,15 @@ _STAGES = (
         too={"label": ALL, "collect": of_splits("style", "layout")},
     ),
     Stage(
+        "causes",
+        "atlas",
+        "tasks.causes:run_causes",
+        units.causes,
+        reads=("atlas",),
+        after={"calibrate": ALL},
+        too={"label": ALL, "collect": of_splits("style", "layout")},
+    ),
+    Stage(
         "tau50",
         "atlas",
         "tasks.halving:run_tau50",

@@ -122,6 +122,12 @@ def onset_edits(study: Study) -> Units:
     return {f"{kind}-{target}": {"kind": kind, "target": target} for kind, target in planned}
 
 
+def causes(study: Study) -> Units:
+    """A unit a (kind, window): the labelled concepts of the sites that serve it."""
+    windows = study.config.interventions.windows
+    return {f"{kind}-{w}": {"kind": kind, "window": w} for kind in KINDS if targets_of(study, kind) for w in windows}
+
+
 def all_onsets(_study: Study) -> Units:
     """One unit: the times at which edits stop to work, of all of them."""
     return {ONSETS_UNIT: {}}

@@ -11,8 +11,16 @@ from study.verify import verify
 
 pytestmark = pytest.mark.system
 CONFIG = "configs/tiny.yaml"
-TABLES = ("causal_traces", "temporal_atlas", "temporal_onsets")
-SMALL = ["atlas.prompts=3", "atlas.onsets=3", "atlas.length=0.3", "atlas.trace_prompts=1", "atlas.trace_depth=2"]
+TABLES = ("causal_traces", "temporal_atlas", "temporal_onsets", "concept_causes")
+SMALL = [
+    "atlas.prompts=3",
+    "atlas.onsets=3",
+    "atlas.length=0.3",
+    "atlas.trace_prompts=1",
+    "atlas.trace_depth=2",
+    "atlas.cause_prompts=2",
+    "atlas.cause_directions=2",
+]
 SMALL += ["interventions.objects=[tree, house]", "atlas.phrases={night: '{caption} at night'}"]
 SET = [part for one in SMALL for part in ("--set", one)]
 
@@ -40,7 +48,7 @@ def test_it_is_made_on_its_own_resumed_and_the_same_again(copy, launch):
     hashes = table_hashes(copy)
     again = launch("atlas", CONFIG, "--root", str(copy), *SET)
     assert again.returncode == 0 and "nothing to do" in again.stdout
-    for stage in ("trace", "onsets", "tau50"):
+    for stage in ("trace", "onsets", "causes", "tau50"):
         shutil.rmtree(copy / "done" / stage)
     assert launch("atlas", CONFIG, "--root", str(copy), *SET).returncode == 0
     assert table_hashes(copy) == hashes
