@@ -1,0 +1,100 @@
+"""What the temporal atlas is made of: prompts of both kinds, places beside the object, a strength, causes."""
+
+import numpy as np
+import pytest
+
+from concepts.cases import Case
+from study.config import load_config
+from study.study import Study
+from tasks import causes, temporal
+from tasks.causes import labelled_concepts
+from tasks.temporal import atlas_cases, strength_of_kind
+from tests.parts import add_part, label_row
+from tests.paths import ROOT
+
+SETTINGS = ["interventions.objects=[tree, boat]", "interventions.styles=[night, sepia]", "atlas.prompts=3"]
+
+
+@pytest.fixture
+def study(tmp_path):
+    return Study(str(tmp_path), load_config(ROOT / "configs" / "tiny.yaml", SETTINGS), "hash")
+
+
+class Judge:
+    """Sees every object where its first pixel says: row, column; not at all where that is 255."""
+
+    looks = ("night", "sepia", "mosaic")
+
+    def object_map(self, images, label):
+        heat = np.zeros((len(images), 8, 8), np.float32)
+        for image, of in zip(images, heat, strict=True):
+            row, column = image[0, 0, :2]
+            if row < 8:
+                of[row, column] = 0.9
+        return heat
+
+
+class Backend:
+    judge = Judge()
+
+
+def arrange(monkeypatch, captions, places):
+    """Prompts with these captions in the style and layout splits, and where the judge sees each one's object."""
+    rows = [{"prompt_id": i, "caption": caption, "seed": 10 + i} for i, caption in enumerate(captions)]
+    halves = iter([rows[: len(rows) // 2], rows[len(rows) // 2 :]] * 9)
+
+    class Table:
+        def __init__(self, rows):
+            self.rows = rows
+
+        def to_pylist(self):
+            return self.rows
+
+    monkeypatch.setattr(temporal, "prompts_of", lambda *_: Table(next(halves)))
+    monkeypatch.setattr(temporal, "backend_of", lambda _: Backend())
+    monkeypatch.setattr(temporal, "looks_of", lambda _: Judge.looks)
+
+    def images(_study, cases):
+        return [np.full((8, 8, 3), 0, np.uint8) + np.uint8([*places[case.prompt_id], 0]) for case in cases]
+
+    monkeypatch.setattr(temporal, "originals_of", images)
+
+
+CAPTIONS = ["a boat and a tree", "a tree at night", "a dog", "a tree"]
+CAPTIONS += ["a mosaic of a boat", "a boat", "a tree and a dog"]
+PLACES = {0: (1, 1), 3: (255, 0), 5: (6, 1), 6: (2, 6)}
+
+
+def test_both_kinds_are_made_of_the_same_prompts_that_show_an_object_and_no_look(study, monkeypatch):
+    arrange(monkeypatch, CAPTIONS, PLACES)
+    spatial, looks = atlas_cases(study, "spatial"), atlas_cases(study, "global")
+    assert [(named, case.prompt_id, case.region) for named, case in spatial] == [
+        ("boat", 0, "top_right"),  # the object that comes first; 3 is not seen; beside where it lies
+        ("boat", 5, "bottom_right"),
+        ("tree", 6, "top_left"),
+    ]
+    assert [case.prompt_id for _, case in looks] == [0, 5, 6] and {case.region for _, case in looks} == {"everywhere"}
+    assert [case.seed for _, case in looks] == [10, 15, 16]
+    assert looks[0][1] == Case(0, CAPTIONS[0], 10, "everywhere")
+
+
+def test_the_strength_is_of_the_window_that_did_best(study, tmp_path):
+    columns = {"effect": 0.1, "outside_change": 0.1, "n": 16, "target": "tree", "kind": "spatial"}
+    tried = [("early", 4.0, 0.4), ("early", 8.0, 0.9), ("final", 4.0, 0.1), ("final", 8.0, 0.1)]
+    rows = [
+        {**columns, "window": window, "strength": strength, "success": success, "random_success": 0.0}
+        for window, strength, success in tried
+    ]
+    add_part(study.root, "calibrations", "a", rows)
+    assert strength_of_kind(study, "spatial") == 8.0
+    assert strength_of_kind(study, "global") == study.config.interventions.global_strengths[0]  # one: no choice
+
+
+def test_a_concept_is_tried_for_its_best_label_of_the_kind(study, monkeypatch):
+    monkeypatch.setattr(causes, "looks_of", lambda _: ("night",))
+    rows = [label_row(0, 0.3, assigned=True), label_row(0, 0.5, assigned=True, label="boat")]
+    rows += [label_row(1, 0.4, assigned=True, label="night"), label_row(2, 0.9, assigned=False)]
+    rows += [label_row(3, 0.9, assigned=True, kind="untrained")]
+    add_part(study.root, "concept_labels", "a", rows)
+    here = study.at(("mid", 1.0, "cond"), 4)
+    assert labelled_concepts(here, "spatial") == {0: "boat"} and labelled_concepts(here, "global") == {1: "night"}
