@@ -158,6 +158,11 @@ class InterventionSettings(BaseModel):
     calibration_images: int = Field(
         8, ge=1, description="Images of each target and strength in that choice; four quadrants of a prompt are four."
     )
+    strength_by: Literal["kind", "target"] = Field(
+        "kind",
+        description="Whose images choose a strength: those of all targets of the kind, or each target's own. Looks "
+        "differ in how far they lie: of the miniature, sunset is past its best where sketch has not begun.",
+    )
     bootstrap: int = Field(2000, ge=100, description="Resamples of prompts behind each interval.")
     concepts_per_target: int = Field(5, ge=1, description="Concepts of a label that are edited: those of highest IoU.")
     keep_images: bool = Field(True, description="Store the edited images in the table.")

@@ -32,6 +32,7 @@ ADDED: dict[str, Any] = {
     "interventions.spatial_block": None,
     "interventions.global_block": None,
     "interventions.halves": "cond",
+    "interventions.strength_by": "kind",
     "interventions.controls": ["random_direction"],
     "interventions.global_prompts": None,
     "interventions.spatial_scaling": "rms",

@@ -279,6 +279,7 @@ _STAGES = (
             *_JUDGE,
             *_below(
                 "interventions",
+                "strength_by",
                 "prompts_per_target",
                 "global_prompts",
                 "similarity",
@@ -324,7 +325,7 @@ _STAGES = (
         "atlas",
         "tasks.temporal:run_onsets",
         units.onset_edits,
-        reads=("atlas",),
+        reads=("atlas", "interventions.strength_by"),
         after={"calibrate": ALL},
         too={"label": ALL, "collect": of_splits("style", "layout")},
     ),
@@ -334,8 +335,8 @@ _STAGES = (
         "tasks.causes:run_causes",
         units.causes,
         reads=("atlas",),
-        after={"calibrate": ALL},
-        too={"label": ALL, "collect": of_splits("style", "layout")},
+        after={"label": ALL, "calibrate": ALL},
+        too={"collect": of_splits("style", "layout")},
     ),
     Stage(
         "tau50",

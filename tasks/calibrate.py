@@ -13,7 +13,7 @@ from concepts.edit_controls import CONCEPTS, RANDOM
 from concepts.settings import REGIONS
 from concepts.strengths import best_strength, trial_columns
 from diffusion.sampling import Beginnings
-from storage.records import read_record
+from storage.tables import read_table
 from study.publish import publish
 from study.study import Study
 from study.units import Calibration, PlannedEdit, strengths_of, targets_of
@@ -53,10 +53,14 @@ def _try_strengths(study: Study, calibration: Calibration, target: str) -> list[
 
 
 def strength_of(study: Study, edit: PlannedEdit) -> float:
-    """The calibrated strength that serves an edit."""
+    """The calibrated strength that serves an edit: of its kind and window or, if so configured, of its target too."""
     strengths = strengths_of(study, edit.kind)
     if len(strengths) == 1:
         return strengths[0]
-    record = read_record(study.root, STAGE, Calibration(edit.kind, edit.window).name)
-    assert record is not None, "the intervene flow calibrates first"
-    return float(record["strength"])
+    filters = [("kind", "==", edit.kind), ("window", "==", edit.window), *of_target(study, edit.target)]
+    return best_strength(read_table(study.root, "calibrations", filters=filters).to_pylist(), strengths)
+
+
+def of_target(study: Study, target: str) -> list[tuple[str, str, str]]:
+    """What picks the trials that choose a target's strength, of those of its kind."""
+    return [("target", "==", target)] if study.config.interventions.strength_by == "target" else []

@@ -29,7 +29,7 @@ from study.saes import TRAINED
 from study.study import Study
 from tasks.directions import unit_norm
 from tasks.edits import looks_of, originals_of
-from tasks.temporal import atlas_cases, strength_of_kind
+from tasks.temporal import atlas_cases, best_calibrated
 
 
 def run_causes(study: Study, kind: str, window: str) -> dict[str, Any]:
@@ -68,7 +68,7 @@ class Scorer:
     def __init__(self, here: Dictionary, model: DiffusionModel, kind: str, window: str) -> None:
         self.here, self.model, self.study, self.kind = here, model, here.study, kind
         self.low, self.high, _ = self.study.config.interventions.windows[window]
-        self.size = strength_of_kind(self.study, kind) * unit_norm(here)
+        self.size = best_calibrated(self.study, kind) * unit_norm(here)
         self.cases = [case for _, case in atlas_cases(self.study, "global")][: self.study.config.atlas.cause_prompts]
         self.name = f"causes-{kind}-{window}-{here.site.path}"
         self.beginnings = Beginnings()

@@ -26,6 +26,7 @@ from study.publish import publish
 from study.reading import prompts_of
 from study.study import Study
 from study.units import PlannedEdit, strengths_of
+from tasks.calibrate import of_target
 from tasks.editor import Editor, Recipe
 from tasks.edits import looks_of, originals_of
 from tasks.judging import objects_kept, score
@@ -87,16 +88,20 @@ def _recipe(study: Study, kind: str, target: str) -> Recipe:
     """Served at every step by the SAE of the nearest time."""
     settings = study.config.interventions
     planned = PlannedEdit(kind, target, next(iter(settings.windows)))
-    recipe = Recipe.of(study, planned, strength_of_kind(study, kind))
+    recipe = Recipe.of(study, planned, best_calibrated(study, kind, target))
     return replace(recipe, times=tuple(study.config.sites.times), t_low=0.0, t_high=1.0, name=f"atlas-{kind}-{target}")
 
 
-def strength_of_kind(study: Study, kind: str) -> float:
-    """The calibrated strength in the window where edits of the kind did best beside random directions."""
+def best_calibrated(study: Study, kind: str, target: str | None = None) -> float:
+    """The calibrated strength in the window where edits of the kind did best beside random directions.
+
+    Of a target, those of its own images alone, where strengths are chosen by target.
+    """
     strengths = strengths_of(study, kind)
     if len(strengths) == 1:
         return strengths[0]
-    rows = read_table(study.root, "calibrations", filters=[("kind", "==", kind)]).to_pylist()
+    filters = [("kind", "==", kind), *(of_target(study, target) if target else ())]
+    rows = read_table(study.root, "calibrations", filters=filters).to_pylist()
     return best_window(rows, strengths)[1]
 
 

@@ -195,6 +195,7 @@ OTHER = {
     "interventions.global_block": "up",
     "layout.large_share": 0.3,
     "interventions.halves": "both",
+    "interventions.strength_by": "target",
     "interventions.controls": ["random_direction", "neurons"],
     "interventions.global_prompts": 3,
     "interventions.spatial_scaling": "code_norm",

@@ -6,12 +6,15 @@ import pytest
 from concepts.cases import Case
 from study.config import load_config
 from study.study import Study
+from study.units import PlannedEdit
 from tasks import causes, temporal
+from tasks.calibrate import strength_of
 from tasks.causes import labelled_concepts
-from tasks.temporal import atlas_cases, strength_of_kind
+from tasks.temporal import atlas_cases, best_calibrated
 from tests.parts import add_part, label_row
 from tests.paths import ROOT
 
+CONFIG = ROOT / "configs" / "tiny.yaml"
 SETTINGS = ["interventions.objects=[tree, boat]", "interventions.styles=[night, sepia]", "atlas.prompts=3"]
 
 
@@ -86,8 +89,8 @@ def test_the_strength_is_of_the_window_that_did_best(study, tmp_path):
         for window, strength, success in tried
     ]
     add_part(study.root, "calibrations", "a", rows)
-    assert strength_of_kind(study, "spatial") == 8.0
-    assert strength_of_kind(study, "global") == study.config.interventions.global_strengths[0]  # one: no choice
+    assert best_calibrated(study, "spatial") == best_calibrated(study, "spatial", "tree") == 8.0
+    assert best_calibrated(study, "global") == study.config.interventions.global_strengths[0]  # one: no choice
 
 
 def test_a_concept_is_tried_for_its_best_label_of_the_kind(study, monkeypatch):
@@ -98,3 +101,24 @@ def test_a_concept_is_tried_for_its_best_label_of_the_kind(study, monkeypatch):
     add_part(study.root, "concept_labels", "a", rows)
     here = study.at(("mid", 1.0, "cond"), 4)
     assert labelled_concepts(here, "spatial") == {0: "boat"} and labelled_concepts(here, "global") == {1: "night"}
+
+
+def test_a_target_may_have_a_strength_of_its_own(tmp_path):
+    config = load_config(CONFIG, [*SETTINGS, "interventions.strength_by=target"])
+    by_target, by_kind = Study(str(tmp_path), config, "h"), Study(str(tmp_path), load_config(CONFIG, SETTINGS), "h")
+    columns = {
+        "effect": 0.1,
+        "outside_change": 0.1,
+        "n": 16,
+        "kind": "spatial",
+        "window": "early",
+        "random_success": 0.0,
+    }
+    tried = [("tree", 4.0, 0.9), ("tree", 8.0, 0.5), ("boat", 4.0, 0.1), ("boat", 8.0, 0.7)]
+    rows = [{**columns, "target": target, "strength": s, "success": success} for target, s, success in tried]
+    add_part(tmp_path, "calibrations", "a", rows)
+    for study, expected in ((by_target, (4.0, 8.0)), (by_kind, (8.0, 8.0))):
+        edits = [PlannedEdit("spatial", target, "early") for target in ("tree", "boat")]
+        assert tuple(strength_of(study, edit) for edit in edits) == expected
+        assert tuple(best_calibrated(study, "spatial", edit.target) for edit in edits) == expected
+        assert best_calibrated(study, "spatial") == 8.0
