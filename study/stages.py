@@ -313,14 +313,6 @@ _STAGES = (
         local=True,
     ),
     Stage(
-        "trace",
-        "atlas",
-        "tasks.trace:run_trace",
-        units.traces,
-        reads=(*_JUDGE, *_below("interventions", "objects", "styles"), "atlas"),
-        after={"collect": ALL},
-    ),
-    Stage(
         "onsets",
         "atlas",
         "tasks.temporal:run_onsets",
@@ -330,6 +322,21 @@ _STAGES = (
         too={"label": ALL, "collect": of_splits("style", "layout")},
     ),
     Stage(
+        "tau50",
+        "atlas",
+        "tasks.halving:run_tau50",
+        units.all_onsets,
+        after={"onsets": ALL},
+    ),
+    Stage(
+        "trace",
+        "atlas",
+        "tasks.trace:run_trace",
+        units.traces,
+        reads=(*_JUDGE, *_below("interventions", "objects", "styles"), "atlas"),
+        after={"collect": ALL},
+    ),
+    Stage(
         "causes",
         "atlas",
         "tasks.causes:run_causes",
@@ -337,13 +344,6 @@ _STAGES = (
         reads=("atlas",),
         after={"label": ALL, "calibrate": ALL},
         too={"collect": of_splits("style", "layout")},
-    ),
-    Stage(
-        "tau50",
-        "atlas",
-        "tasks.halving:run_tau50",
-        units.all_onsets,
-        after={"onsets": ALL},
     ),
     Stage(
         "bench",
