@@ -178,9 +178,9 @@ class InterventionSettings(BaseModel):
     global_scaling: Scaling = Field("rms", description="The same of global edits.")
     carriers: Literal["best", "all"] = Field(
         "best",
-        description="Which concepts of a label are edited. best: `concepts_per_target` of highest IoU among those that "
-        "pass the rule's bars on images and lift. all: every concept whose list of labels has it, IoU > 0.5 in one "
-        "image, as the paper does.",
+        description="Which concepts of an object are edited. best: `concepts_per_target` of highest IoU among those "
+        "that pass the rule's bars on images and lift. all: every concept whose list of labels has it, IoU > 0.5 in "
+        "one image, as the paper does. Of a style, for which the paper picks one by hand, the best are taken always.",
     )
     transfer_from: float | None = Field(
         None,

@@ -48,7 +48,7 @@ def own_cids(here: Dictionary, target: str, kind: str = TRAINED) -> list[int]:
     filters = [*here.filters, ("kind", "==", kind), ("label", "==", target)]
     rows = read_table(here.study.root, "concept_labels", filters=filters).to_pylist()
     config = here.study.config
-    if config.interventions.carriers == "all":
+    if config.interventions.carriers == "all" and target not in config.interventions.styles:
         return all_carriers(rows)
     return carriers(rows, config.labels, config.interventions.concepts_per_target)
 

@@ -25,6 +25,9 @@ def test_sd14_is_the_papers_setting():
     assert len(config.sites_list()) == 18 and config.sae.k == (10, 20)
     assert list(config.prompts.splits.values()) == [200_000, 40_000, 5_000, 1_000]
     assert (config.sampling.steps, config.sampling.guidance_scale) == (50, 7.5)
+    assert config.interventions.objects[:3] == ("bee", "book", "dog") and len(config.interventions.objects) == 10
+    assert config.interventions.prompts_of("global") == 1000 and config.interventions.carriers == "all"
+    assert (config.sae.warmup_fraction, config.sae.decay_fraction) == (0, 0)
     assert (config.sae.aux_alpha, config.sae.aux_k, config.sae.batch_size, config.sae.lr) == (1 / 32, 256, 4096, 1e-4)
 
 

@@ -198,7 +198,7 @@ def test_targets_are_looked_for_in_the_vocabulary_file(refused, tmp_path):
     words.write_text("dog\t0.3\nnight\n")
     given = settings("vision.vocabulary=[]", f"vision.vocabulary_file={words}", "interventions.objects=[dog]")
     said = refused(*given, config=ROOT / "configs" / "sd14.yaml")
-    assert "interventions.styles has 'painting'" in said and "vision.vocabulary_file lacks; it has dog, night" in said
+    assert "interventions.styles has 'cartoon'" in said and "vision.vocabulary_file lacks; it has dog, night" in said
 
 
 @pytest.mark.parametrize("command", ["collect", "train", "label", "layout", "intervene", "bench", "revise"])

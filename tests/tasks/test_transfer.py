@@ -32,7 +32,12 @@ def study_of(tmp_path):
     rows = [concept(t, cid, e) for t, all_of in EMBEDDINGS.items() for cid, e in enumerate(all_of)]
     add_part(tmp_path, "concepts", "a", rows)
     labels = [label_row(cid, 0.9 - cid / 10, label="night") for cid in (3, 2)]
-    labels += [label_row(0, 0.5, label="night", t=0.0), label_row(1, 0.5), label_row(4, 0.5, t=0.0)]
+    labels += [
+        label_row(1, 0.1, label="night"),
+        label_row(0, 0.5, label="night", t=0.0),
+        label_row(1, 0.5),
+        label_row(4, 0.5, t=0.0),
+    ]
     add_part(tmp_path, "concept_labels", "a", labels)
     return make
 
@@ -69,6 +74,7 @@ def test_a_picked_concept_that_is_not_there_is_one_sentence(study_of):
 def test_controls_and_all_of_a_list(study_of):
     study = study_of("interventions.carriers=all", "interventions.transfer_from=1.0")
     here = study.at(("mid", 0.0, "cond"), 4)
+    assert own_cids(study.at(("mid", 1.0, "cond"), 4), "night") == [2, 3]  # a style has its best: 1 lists it no less
     assert own_cids(here, "tree") == [4] and target_cids(here, "night", "untrained") == []
     assert embeddings_of(here)[1] is None is embeddings_of(here)[3] and list(embeddings_of(here)[0]) == pytest.approx(
         [0.1, 5.0]
