@@ -51,7 +51,7 @@ class Claim:
     """One number or claim of the paper. ``needs``: what SD v1.4 would need to test it, a key of ``NEEDS``.
 
     ``against`` says in words what ``control`` is. Without a ``query``, or a study of the ``setting`` (dotted name,
-    value), it is untested here, for the reason ``because``. ``optional``: tables that older versions do not know.
+    value), it is untested here, for the reason ``because``.
     ``student``: the interval is Student's t over units, for measured quantities of few units; otherwise whole units
     are resampled, and values lie within ``bounds``. ``scale``: what values are multiplied with to be shown.
     """
@@ -65,7 +65,6 @@ class Claim:
     against: str = ""
     because: str = ""
     setting: tuple[str, Any] | None = None
-    optional: tuple[str, ...] = ()
     student: bool = False
     bounds: Interval = (0.0, 1.0)
     scale: float = 1.0

@@ -146,7 +146,6 @@ def study(tmp_path):
         ({"query": QUERY.format("house")}, UNTESTED, "untested here: the study's tables have no such rows"),
         ({"query": QUERY.format("house"), "because": "no house"}, UNTESTED, "untested here: no house"),
         ({"because": "not built"}, UNTESTED, "untested here: not built"),
-        ({"query": "select 1 as ours from tau", "optional": ("tau",), "because": "x"}, UNTESTED, "untested here: x"),
         ({"query": QUERY.format("tree"), "setting": ("labels.embedder", "minilm")}, REPRODUCED, "**reproduced**"),
         (
             {"query": QUERY.format("tree"), "setting": ("labels.embedder", "word2vec"), "because": "other vectors"},
@@ -157,6 +156,43 @@ def study(tmp_path):
 def test_a_study_is_asked_and_the_row_says_why_it_is_untested(study, more, verdict, said):
     (row,) = ledger.rows_of(study, [claim(rule=ABOVE, against="nothing", **more)])
     assert row.verdict == verdict and row.cells()[5] == said
+
+
+def onset(kind, tau50, low, high, control="none"):
+    row = {"kind": kind, "control": control, "target": "*", "tau50": tau50, "tau50_ci_low": low, "tau50_ci_high": high}
+    return row | {"n_prompts": 9}
+
+
+@pytest.mark.parametrize(
+    ("rows", "verdicts"),
+    [
+        ([], [UNTESTED] * 3),
+        (
+            [onset("spatial", 0.7, 0.65, 0.8), onset("global", 0.5, 0.4, 0.55), onset("spatial-global", 0.2, 0.1, 0.3)],
+            [REPRODUCED] * 3,
+        ),
+        (
+            [
+                onset("spatial", 0.5, 0.4, 0.58),
+                onset("global", 0.7, 0.65, 0.8),
+                onset("spatial-global", -0.2, -0.3, -0.1),
+            ],
+            [DIFFERS] * 3,
+        ),
+        (
+            [onset("spatial", 0.6, 0.5, 0.7), onset("global", 0.6, 0.5, 0.7), onset("spatial-global", 0.0, -0.1, 0.1)],
+            [UNDECIDED] * 3,
+        ),
+        ([onset("spatial", None, None, None), onset("global", 0.5, None, None)], [UNTESTED] * 3),
+    ],
+)
+def test_the_reading_is_decided_by_the_temporal_atlas(study, rows, verdicts):
+    """A study without the atlas is untested, not an error."""
+    if rows:
+        add_part(study, "temporal_onsets", "tau50", rows)
+    asked = [c for c in ledger.all_claims() if "temporal_onsets" in c.query]
+    found = ledger.rows_of(study, asked)
+    assert [row.verdict for row in found] == [*verdicts, UNTESTED]  # nothing is known of switched prompts
 
 
 def test_a_query_that_fails_is_an_error_and_no_verdict(study):
