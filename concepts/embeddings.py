@@ -17,8 +17,12 @@ BATCH = 256  # labels encoded at once: more gain nothing on a CPU, and memory st
 
 def centre(vectors: np.ndarray) -> np.ndarray:
     """Subtract the vocabulary's mean and scale rows to length 1: raw text vectors all point the same way."""
-    moved = vectors - vectors.mean(0)
-    return moved / np.maximum(np.linalg.norm(moved, axis=1, keepdims=True), 1e-12)
+    return unit_rows(vectors - vectors.mean(0))
+
+
+def unit_rows(vectors: np.ndarray) -> np.ndarray:
+    """Rows scaled to length 1; a row of zeros stays one."""
+    return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
 
 
 def label_lists(columns: Mapping[str, Any], n_concepts: int) -> tuple[csr_array, list[str]]:

@@ -1,8 +1,9 @@
 """What passes over the codes of a split tell about every concept: range, density, spread, and the examples of a card.
 
 Three passes in this order, each over all images: ``add_maxima`` (the scale of every map), ``add_images`` (sums, and how
-strong each concept's images are), ``StrongestImages.offer`` (those of each quantile bin). Memory does not grow with
-the number of images. Shape suffixes: C concepts, P cells, K slots, B bins, R ranks, F fine bins of strength.
+strong each concept's images are), ``StrongestImages.offer`` (those of each quantile bin). How strong a concept is in an
+image is its largest activation or, as in the paper, its mean over positions. Memory does not grow with the number of
+images. Shape suffixes: C concepts, P cells, K slots, B bins, R ranks, F fine bins of strength.
 """
 
 from __future__ import annotations
@@ -15,24 +16,30 @@ import numpy as np
 from concepts.codes import Codes, CodesOnDisk
 from concepts.properties import PlaceSums
 
-FINE = 1024  # quantile bins are exact to this part of a concept's maximum: a histogram instead of all peaks
+FINE = 1024  # quantile bins are exact to this part of a concept's maximum: a histogram instead of all strengths
+PEAK, MEAN = "peak", "mean"  # what images of a concept are ranked by
 
 
 class ConceptScan:
-    """Streaming statistics of every concept over a split."""
+    """Streaming statistics of every concept over a split; ``ranked_by``: ``PEAK`` or ``MEAN``."""
 
-    def __init__(self, n_concepts: int, grid: tuple[int, int]) -> None:
-        self.n, self.grid, self.n_cells = n_concepts, grid, grid[0] * grid[1]
+    def __init__(self, n_concepts: int, grid: tuple[int, int], ranked_by: str = PEAK) -> None:
+        self.n, self.grid, self.n_cells, self.ranked_by = n_concepts, grid, grid[0] * grid[1], ranked_by
         self.images = 0
         self.act_max = np.zeros(n_concepts, np.float32)
         self.total = np.zeros(n_concepts)
         self.count, self.count2, self.images_on = (np.zeros(n_concepts, np.int64) for _ in range(3))
         self.places = PlaceSums.zeros(n_concepts, self.n_cells)
-        self.strengths_CF = np.zeros((n_concepts, FINE), np.int64)  # images by peak / act_max
+        self.sum_max = np.zeros(n_concepts)  # largest sum over the cells of an image, for ``MEAN`` alone
+        self.strengths_CF = np.zeros((n_concepts, FINE), np.int64)  # images by their part of the strongest image
 
     def add_maxima(self, codes: Codes) -> None:
         """First pass."""
         np.maximum.at(self.act_max, codes.latents.ravel(), codes.values.ravel())
+        if self.ranked_by == MEAN:
+            for values_PK, latents_PK in zip(codes.values, codes.latents, strict=True):
+                sums_C = np.bincount(latents_PK.ravel(), values_PK.ravel(), minlength=self.n)
+                np.maximum(self.sum_max, sums_C, out=self.sum_max)
 
     def add_images(self, codes: Codes) -> None:
         """Second pass."""
@@ -50,7 +57,13 @@ class ConceptScan:
         self.images_on += count_C > 0
         self.places.add(latents, cells, values.astype(float) / self.act_max[latents])
         runs = by_concept(latents, values)
-        self.strengths_CF[runs.active, fine_bin(runs.peaks / self.act_max[runs.active])] += 1
+        self.strengths_CF[runs.active, fine_bin(self.strength(runs))] += 1
+
+    def strength(self, runs: ByConcept) -> np.ndarray:
+        """Of each active concept in an image, the part of its strongest image, in (0, 1]."""
+        if self.ranked_by == MEAN:
+            return runs.sums / self.sum_max[runs.active]
+        return runs.peaks / self.act_max[runs.active]
 
     def quantile_bins(self, bins: int) -> np.ndarray:
         """int8 [C, F]: the quantile bin of each strength; bin 0 holds the strongest 1 / bins of a concept's images."""
@@ -76,13 +89,14 @@ class ConceptScan:
 class ByConcept(NamedTuple):
     """An image's codes sorted by concept: ``order`` sorts them, a concept's run goes from its start to the next one's.
 
-    ``active`` are the concepts that are on, ascending, ``peaks`` their largest activations.
+    ``active`` are the concepts that are on, ascending, ``peaks`` their largest activations, ``sums`` those over cells.
     """
 
     order: np.ndarray
     starts: np.ndarray
     active: np.ndarray
     peaks: np.ndarray
+    sums: np.ndarray
 
 
 def by_concept(latents: np.ndarray, values: np.ndarray) -> ByConcept:
@@ -90,9 +104,11 @@ def by_concept(latents: np.ndarray, values: np.ndarray) -> ByConcept:
     order = np.argsort(latents, kind="stable")
     ordered = latents[order]
     if not len(ordered):
-        return ByConcept(order, np.zeros(0, int), ordered, values)
+        return ByConcept(order, np.zeros(0, int), ordered, values, values)
     starts = np.flatnonzero(np.append(True, ordered[1:] != ordered[:-1]))
-    return ByConcept(order, starts, ordered[starts], np.maximum.reduceat(values[order], starts))
+    values = values[order]
+    sums = np.add.reduceat(values.astype(float), starts)
+    return ByConcept(order, starts, ordered[starts], np.maximum.reduceat(values, starts), sums)
 
 
 def fine_bin(fraction: np.ndarray) -> np.ndarray:
@@ -116,7 +132,7 @@ class StrongestImages:
             on_PK = values_PK > 0
             latents, values, cells = latents_PK[on_PK], values_PK[on_PK], np.nonzero(on_PK)[0]
             runs = by_concept(latents, values)
-            fraction = runs.peaks / self.scan.act_max[runs.active]
+            fraction = self.scan.strength(runs)
             bin_of = self._bins_CF[runs.active, fine_bin(fraction)]
             wanted = np.flatnonzero(fraction > self._fraction_CBR[runs.active, bin_of].min(1))
             ends = np.append(runs.starts[1:], len(latents))
@@ -153,17 +169,17 @@ class StrongestImages:
         }
 
 
-def scan_ranges(codes: CodesOnDisk, grid: tuple[int, int]) -> ConceptScan:
+def scan_ranges(codes: CodesOnDisk, grid: tuple[int, int], ranked_by: str = PEAK) -> ConceptScan:
     """The first pass alone: all that the overlaps of a control need."""
-    scan = ConceptScan(codes.n_concepts, grid)
+    scan = ConceptScan(codes.n_concepts, grid, ranked_by)
     for part in codes:
         scan.add_maxima(part)
     return scan
 
 
-def scan_concepts(codes: CodesOnDisk, grid: tuple[int, int]) -> ConceptScan:
+def scan_concepts(codes: CodesOnDisk, grid: tuple[int, int], ranked_by: str = PEAK) -> ConceptScan:
     """The first two passes."""
-    scan = scan_ranges(codes, grid)
+    scan = scan_ranges(codes, grid, ranked_by)
     for part in codes:
         scan.add_images(part)
     return scan

@@ -74,6 +74,16 @@ class LabelSettings(BaseModel):
     examples_per_concept: int = Field(
         3, ge=1, description="Example images kept in each bin: three show what varies, and a row of a card has room."
     )
+    examples_by: Literal["peak", "mean"] = Field(
+        "peak",
+        description="What a concept's images are ranked by: its largest activation, or its mean over positions, the "
+        "paper's concept intensity.",
+    )
+    centred: bool = Field(
+        True,
+        description="Whether the vocabulary's mean vector is taken from every label's before cosines are formed, since "
+        "raw text vectors all point one way; the paper takes Word2Vec's as they are.",
+    )
     bins: int = Field(
         10,
         ge=1,

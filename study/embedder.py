@@ -7,7 +7,7 @@ import threading
 
 import numpy as np
 
-from concepts.embeddings import load_minilm, load_word2vec
+from concepts.embeddings import centre, load_minilm, load_word2vec, unit_rows
 from diffusion.settings import ModelSettings
 from study.study import Study
 
@@ -25,6 +25,14 @@ def label_vectors(study: Study, labels: list[str]) -> np.ndarray:
             return _by_text_encoder(study.config.model, study.hash_of("plan"), tuple(labels))
     embed = load_minilm() if settings.embedder == "minilm" else load_word2vec(settings.word2vec_path)
     return embed(labels)
+
+
+def prepared_vectors(study: Study, labels: list[str]) -> np.ndarray:
+    """float [len(labels), e], of length 1, as cosines are formed of them; centred, if the settings say so."""
+    if not labels:
+        return np.zeros((0, 1), np.float32)
+    vectors = label_vectors(study, labels)
+    return centre(vectors) if study.config.labels.centred else unit_rows(vectors)
 
 
 @functools.lru_cache(maxsize=1)

@@ -28,6 +28,8 @@ ADDED: dict[str, Any] = {
     "sampling.train_images": True,
     **{f"sae.{name}": value for name, value in LEGACY.items()},
     "sae.controls": [],  # a list, as study.yaml has it
+    "labels.examples_by": "peak",
+    "labels.centred": True,
     "layout.large_share": 0.2,
     "interventions.spatial_block": None,
     "interventions.global_block": None,

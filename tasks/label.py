@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import torch
 
-from concepts.embeddings import centre, concept_embeddings
+from concepts.embeddings import concept_embeddings
 from concepts.hierarchy import common_parent, load_hierarchy
 from concepts.label_summary import summarise
 from concepts.label_table import LabelTable, label_table, labels_met, taken, top_labels, worth_keeping
@@ -24,7 +24,7 @@ from sae.model import SAE
 from storage.site import Site
 from storage.tables import as_table
 from study.at import Dictionary
-from study.embedder import label_vectors
+from study.embedder import prepared_vectors
 from study.publish import publish
 from study.reading import study_labels
 from study.saes import HELD, SHARED, TRAINED, UNTRAINED
@@ -58,7 +58,7 @@ class Labelling:
         self.here, self.settings = here, here.study.config.labels
         self.sae = here.sae()
         self.labels = study_labels(here.study)
-        vectors = centre(label_vectors(here.study, self.labels)) if self.labels else np.zeros((0, 1), np.float32)
+        vectors = prepared_vectors(here.study, self.labels)
         self.vectors = dict(zip(self.labels, vectors, strict=True))
         self._label_tables: list[pa.Table] = []
         self._controls: list[dict[str, Any]] = []
@@ -67,7 +67,7 @@ class Labelling:
     def trained(self) -> int:
         """The dictionary itself, and its codes against masks out of place. Returns how many labels are assigned."""
         with self.here.codes_on_disk(self.sae, "dictionary") as codes:
-            scan = scan_concepts(codes, self.here.grid)
+            scan = scan_concepts(codes, self.here.grid, self.settings.examples_by)
             colours = ColourSums(self.sae.n)
             stats = overlap_sums(self.here, codes, scan.act_max, colours)
             moved = overlap_sums(self.here, codes, scan.act_max, shuffle=True)

@@ -13,14 +13,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from concepts.embeddings import centre
 from concepts.layout import METHODS, Outcome, Scored, Scorer, fit_labels, predict
 from concepts.layout_rows import BASELINES, LabelScores, layout_rows
 from sae.model import SAE
 from storage.site import Site
 from storage.tables import read_table
 from study.at import Dictionary
-from study.embedder import label_vectors
+from study.embedder import prepared_vectors
 from study.publish import publish
 from study.saes import FROZEN_ENCODER, HELD, TRAINED, UNTRAINED
 from study.study import Study
@@ -100,7 +99,7 @@ class Predictor:
         self.sae = here.sae(kind)
         self.nouns = Nouns(here) if nouns is None else nouns
         labels = self.nouns.labels
-        vectors = centre(label_vectors(study, labels)) if labels else np.zeros((0, 1))
+        vectors = prepared_vectors(study, labels)
         self.vectors = dict(zip(labels, vectors, strict=True))
         self.scorer = Scorer(self._label_columns(), self.vectors, self.sae.n, study.config.layout.top_concepts)
 

@@ -134,7 +134,7 @@ def test_an_images_codes_by_concept():
     assert found.active.tolist() == [2, 5, 7] and found.peaks.tolist() == [4, 3, 6]
     assert found.order.tolist() == [1, 3, 0, 2, 4] and found.starts.tolist() == [0, 2, 4]
     nothing = by_concept(np.zeros(0, int), np.zeros(0))
-    assert [len(part) for part in nothing] == [0, 0, 0, 0]
+    assert found.sums.tolist() == [6, 4, 6] and [len(part) for part in nothing] == [0, 0, 0, 0, 0]
 
 
 def test_strength_is_known_to_a_part_in_1024():
@@ -281,3 +281,33 @@ def test_a_row_of_an_example_holds_its_map():
     row = {"grid": [2, 3], "map_indices": [1, 5], "map_values": [0.5, 2.0]}
     found = example_map(row)
     assert found.dtype == np.float32 and found.tolist() == [[0.0, 0.5, 0.0], [0.0, 0.0, 2.0]]
+
+
+@pytest.mark.parametrize("shard", [4, 15])
+def test_ranked_by_the_mean_the_widest_image_comes_first(tmp_path_factory, shard):
+    """Every concept's images in the order of their means over all positions, from dense maps."""
+    parts = make_codes(np.random.default_rng(5), 15, shard)
+    codes = CodesOnDisk(tmp_path_factory.mktemp("codes"), N)
+    for part in parts:
+        codes.append(part)
+    scan, maps = scan_concepts(codes, GRID, "mean"), dense(parts)
+    found = find_examples(codes, scan, bins=1, per_bin=15)
+    assert scan.sum_max == pytest.approx(maps.sum(2).max(0), rel=1e-6)
+    differ = 0
+    for cid in range(N):
+        means = maps[:, cid].mean(1)
+        by_mean = [100 + i for i in np.argsort(-means, kind="stable") if means[i] > 0]
+        assert found["prompt_id"][found["cid"] == cid].tolist() == by_mean
+        by_peak = [100 + i for i in np.argsort(-maps[:, cid].max(1), kind="stable") if means[i] > 0]
+        differ += by_peak != by_mean
+    assert differ == N - 1  # of each concept that fires
+
+
+def test_a_faint_concept_all_over_beats_a_bright_spot_by_its_mean(tmp_path):
+    codes = CodesOnDisk(tmp_path, 1)
+    values = np.array([[[1.0], [0.0], [0.0]], [[0.5], [0.5], [0.5]]], np.float32)
+    codes.append(Codes([3, 4], values, np.zeros((2, 3, 1), np.int64)))
+    for ranked_by, order in (("peak", [3, 4]), ("mean", [4, 3])):
+        found = find_examples(codes, scan_concepts(codes, (1, 3), ranked_by), 1, 2)
+        assert found["prompt_id"].tolist() == order
+        assert dict(zip(found["prompt_id"].tolist(), found["act_max"], strict=True)) == {3: 1.0, 4: 0.5}

@@ -56,6 +56,7 @@ def test_paths_are_relative_to_the_file_and_overrides_are_yaml():
         ("interventions.style_cids={night: [3]}", "are CIDs of one time: say in interventions.transfer_from which"),
         ("interventions.global_scaling=norm", "interventions.global_scaling' is 'norm'"),
         ("interventions.carriers=some", "interventions.carriers' is 'some'"),
+        ("labels.examples_by=sum", "labels.examples_by' is 'sum'"),
         ("interventions.judge_floor=1.5", "interventions.judge_floor' is 1.5"),
         ("interventions.lpips=resnet", "interventions.lpips' is 'resnet'"),
         ("interventions.global_prompts=0", "interventions.global_prompts' is 0"),

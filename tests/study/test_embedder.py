@@ -8,7 +8,7 @@ from diffusion.model import embed_labels, load_model
 from storage.errors import AtlasError
 from study import embedder
 from study.config import load_config
-from study.embedder import label_vectors
+from study.embedder import label_vectors, prepared_vectors
 from study.models import borrowed_model, release_models
 from study.study import Study
 from tests.paths import ROOT
@@ -33,6 +33,17 @@ def test_only_the_text_encoder_is_loaded_and_once(study, monkeypatch):
         assert np.array_equal(label_vectors(study, ["tree", "hot dog"]), whole)
     assert loaded == ["CLIPTextModel"]
     assert label_vectors(study, ["tree"]).shape == (1, whole.shape[1])
+
+
+def test_vectors_are_centred_unless_the_settings_take_them_as_they_are(study, tmp_path, monkeypatch):
+    vectors = np.array([[3.0, 4.0], [0.0, 2.0], [6.0, 8.0]])
+    monkeypatch.setattr(embedder, "label_vectors", lambda study, labels: vectors[: len(labels)])
+    raw = Study(str(tmp_path), load_config(ROOT / "configs" / "tiny.yaml", ["labels.centred=false"]), "hash")
+    assert prepared_vectors(raw, ["a", "b", "c"]) == pytest.approx(np.array([[0.6, 0.8], [0.0, 1.0], [0.6, 0.8]]))
+    moved = vectors - vectors.mean(0)
+    centred = moved / np.sqrt((moved**2).sum(1, keepdims=True))
+    assert prepared_vectors(study, ["a", "b", "c"]) == pytest.approx(centred)
+    assert prepared_vectors(raw, []).shape == (0, 1)
 
 
 def test_a_damaged_folder_is_refused_as_for_sampling(study, tmp_path):

@@ -197,6 +197,8 @@ OTHER = {
     "interventions.halves": "both",
     "interventions.strength_by": "target",
     "interventions.controls": ["random_direction", "neurons"],
+    "labels.examples_by": "mean",
+    "labels.centred": False,
     "interventions.global_prompts": 3,
     "interventions.spatial_scaling": "code_norm",
     "interventions.global_scaling": "code_share",
