@@ -147,7 +147,7 @@ def _of_clip(text: str, paper: str, rule: Rule, column: str, window: str) -> Cla
 
 
 def _reading() -> Iterator[Claim]:
-    """tau50: the onset (1 is noise) at which the success of edits of one length has fallen to half (docs/temporal.md)."""
+    """tau50: the onset (1 is noise) at which success of edits of one length has fallen to half (docs/temporal.md)."""
     because = "no temporal atlas in this study, or no interval: `concepts atlas` makes it"
     border = "onset of the middle window"
     for text, paper, kind, rule in (
@@ -161,7 +161,7 @@ def _reading() -> Iterator[Claim]:
     text = "... and so it is when no concept is edited but the prompt is switched in the window"
     query = TAU50_APART.format(control="switched_prompt")
     yield Claim(READING, text, "not asked", "C", ABOVE, query, against="looks", because=because)
-    # Further rows of the temporal atlas go here (tables temporal_onsets, temporal_atlas, causal_traces, concept_causes).
+    # Further rows of the temporal atlas go here: temporal_onsets, temporal_atlas, causal_traces, concept_causes.
 
 
 def _leaks() -> Iterator[Claim]:
