@@ -6,8 +6,10 @@ strengths it reports (4000, 400, 1000 and 8, 10, 10) the two look swapped, so ea
 
 from __future__ import annotations
 
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:  # settings name the scalings, and are read where no model is
+    from torch import Tensor
 
 RMS, CODE_NORM, CODE_SHARE = "rms", "code_norm", "code_share"
 SCALINGS = {
@@ -35,7 +37,7 @@ def sizes(scaling: str, strength: float, unit: float, norms_BHW: Tensor) -> Tens
     Raises ``ValueError`` for another scaling.
     """
     if scaling == RMS:
-        return torch.full_like(norms_BHW, strength * unit)
+        return norms_BHW.new_full(norms_BHW.shape, strength * unit)
     if scaling == CODE_NORM:
         return strength * unit * norms_BHW
     if scaling == CODE_SHARE:
