@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 from PIL import Image
 
+from concept_atlas.edited import Edited
 from concept_atlas.html import facts_table
 from concept_atlas.site import KINDS, Codes, SiteView
 from storage.query import query
@@ -16,7 +18,7 @@ from storage.schemas import SCHEMAS
 from storage.site import Site
 from storage.tables import count_rows, read_table
 from study.errors import StudyError
-from study.opening import recorded_study
+from study.opening import recorded_study, study_with_models
 from study.reading import images_of, label_masks, prompts_of, refuse_unknown_prompt
 from study.saes import TRAINED
 from study.study import Study
@@ -116,6 +118,48 @@ class Atlas:
     def codes(self, prompt_id: int, block: str, t: float, conditioning: str = "cond", k: int | None = None) -> Codes:
         """Which concepts are on in each place of an image at a site, and how strongly."""
         return self.at(block, t, conditioning, k).codes(prompt_id)
+
+    def edit(
+        self,
+        prompt: str,
+        concept: str | int | Sequence[str | int],
+        window: str,
+        strength: float | None = None,
+        *,
+        region: str | Path | None = None,
+        feather: float = 0.0,
+        block: str | Sequence[str] = (),
+        operation: str | None = None,
+        instead_of: str | int | Sequence[str | int] = (),
+        half: str = "cond",
+        seed: int | None = None,
+        judge: bool = True,
+        settings: Sequence[str] = (),
+    ) -> Edited:
+        """One image sampled anew, edited by concepts, and under a control of the same norm: `concepts edit` in Python.
+
+        ``concept``: labels or numbers of concepts. Without a ``region`` the edit is global. ``settings`` tell where
+        the study's models are by now, as in ``["model.path=FOLDER"]``. docs/commands.md says what the others mean.
+        Raises an ``AtlasError`` for what cannot be done, before a model is loaded where tables can tell.
+        """
+        from tasks.edit_request import request_of
+        from tasks.one_edit import make_edit  # imports torch
+
+        request = request_of(
+            prompt=prompt,
+            concept=concept,
+            window=window,
+            strength=strength,
+            feather=feather,
+            block=block,
+            operation=operation,
+            instead_of=instead_of,
+            half=half,
+            seed=seed,
+            region=None if region is None else str(region),
+            judge=judge,
+        )
+        return Edited(make_edit(study_with_models(self.root, settings), request))
 
     def __repr__(self) -> str:
         return f"<Atlas of study {self.name!r} in {self.root}: {len(self.sites)} sites>"

@@ -24,20 +24,29 @@ def facts_table(title: str, facts: Mapping[str, Any]) -> str:
     return f"<div><b>{escape(title)}</b><table>{rows}</table></div>"
 
 
-def picture(image: np.ndarray, told: str) -> str:
-    """One image, uint8 [H, W, 3], with what a pointer that rests on it is told."""
+def picture(image: np.ndarray, told: str, height: int = SHOWN) -> str:
+    """One image, uint8 [H, W, 3], with what a pointer that rests on it is told; ``height`` in pixels of the page."""
     held = io.BytesIO()
     Image.fromarray(image).save(held, "PNG")
     data = base64.b64encode(held.getvalue()).decode()
     return (
         f"<img src='data:image/png;base64,{data}' title='{escape(told, quote=True)}' "
-        f"style='height:{SHOWN}px;image-rendering:pixelated;margin:1px'>"
+        f"style='height:{height}px;image-rendering:pixelated;margin:1px'>"
     )
 
 
 def row_of(pictures: Iterable[str]) -> str:
     """Pictures side by side."""
     return f"<div>{''.join(pictures)}</div>"
+
+
+def named_pictures(images: Mapping[str, np.ndarray], height: int) -> str:
+    """Pictures side by side, each with its name below it."""
+    cells = "".join(
+        f"<td style='text-align:center'>{picture(image, name, height)}<br>{escape(name)}</td>"
+        for name, image in images.items()
+    )
+    return f"<table><tr>{cells}</tr></table>"
 
 
 def overlaid(image: np.ndarray, heat: np.ndarray, strongest: float) -> np.ndarray:

@@ -89,6 +89,7 @@ def _dispatch(options: argparse.Namespace) -> int:
         "revise": _revise,
         "thresholds": _thresholds,
         "card": _card,
+        "edit": _edit,
         "status": _status,
         "verify": _verify,
         "repair": _repair,
@@ -265,6 +266,12 @@ def _card(options: argparse.Namespace) -> int:
         for path in draw_cards(options.dir, options.site, options.cid, options.k):
             print(path)
     return 0
+
+
+def _edit(options: argparse.Namespace) -> int:
+    from flows.editing import edit
+
+    return edit(options)
 
 
 def _status(options: argparse.Namespace) -> int:

@@ -56,6 +56,7 @@ def parser() -> argparse.ArgumentParser:
     card.add_argument("cid", nargs="?", type=int, help="the concept's number")
     card.add_argument("--k", type=int, help="needed where a site has SAEs of several k")
     _add_wait(card)
+    _add_edit(commands.add_parser("edit", help="edit one image by concepts: before, after, a control, and a row"))
     status = commands.add_parser("status", help="what is done and missing, counts, sizes")
     status.add_argument("dir", type=Path)
     verify = commands.add_parser("verify", help="check every shard, weight file and table")
@@ -94,6 +95,48 @@ def parser() -> argparse.ArgumentParser:
             "--port", type=_port, default=4200, help="of a server of this command's own; 0 takes any that is free"
         )
     return top
+
+
+def _add_edit(edit: argparse.ArgumentParser) -> None:
+    edit.add_argument("dir", type=_root)
+    edit.add_argument("--prompt", required=True, help="caption of the image")
+    edit.add_argument(
+        "--concept",
+        action="append",
+        required=True,
+        metavar="LABEL|CID",
+        help="a label (boat), for the concepts that carry it, or their numbers (12,45 or cid:12); may be repeated",
+    )
+    edit.add_argument("--window", required=True, help="a window of the study (early), or times (0.2-0.6)")
+    edit.add_argument(
+        "--strength",
+        type=float,
+        help="of add and place: norm in units of the site's RMS residual-update norm; of others, how much (1: all)",
+    )
+    edit.add_argument(
+        "--region", help="left, top_right, centre, ...; box:L,T,R,B; polygon:X,Y X,Y X,Y; a PNG; none: everywhere"
+    )
+    edit.add_argument("--feather", type=float, default=0.0, help="softness of the region's edge in pixels")
+    edit.add_argument("--block", action="append", default=[], help="as in mid; may be repeated")
+    edit.add_argument(
+        "--operation",
+        choices=("place", "add", "ablate", "replace", "clamp"),
+        help="place (add inside the region, take away outside) is what a region gets, add what none gets",
+    )
+    edit.add_argument(
+        "--instead-of", action="append", default=[], metavar="LABEL|CID", help="what --operation replace takes away"
+    )
+    edit.add_argument("--half", choices=("cond", "both"), default="cond", help="half of guidance that is edited")
+    edit.add_argument("--seed", type=int, help="of the initial noise; the study's unless given")
+    edit.add_argument("--no-judge", action="store_true", help="load no judge and score nothing")
+    edit.add_argument("--out", metavar="FOLDER", help="where the files go; DIR-edits unless given")
+    edit.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="a.b=value",
+        help="where the study's models lie: model.path=FOLDER",
+    )
 
 
 def _version() -> str:

@@ -23,6 +23,7 @@ from prefect.states import Cancelled
 
 from flows import automations
 from flows.bench import bench_flow
+from flows.edit import edit_flow
 from flows.environment import CHECKOUT
 from flows.interrupts import end_if_told, farewell
 from flows.server import own_server, prefect_server
@@ -55,7 +56,10 @@ def serve_all(config_path: str, root: str, schedule: Schedule, port: int) -> Non
 
 
 def deployments(config_path: str, root: str, schedule: Schedule) -> list[Any]:
-    """Every stage and the bench without, the whole study with a schedule; paths hold wherever the runs are started."""
+    """The whole study with a schedule; every stage, the bench and single edits without.
+
+    Paths hold wherever the runs are started.
+    """
     given = {"config_path": str(Path(config_path).absolute()), "root": str(Path(root).absolute())}
     common: dict[str, Any] = {
         "parameters": given,
@@ -67,6 +71,7 @@ def deployments(config_path: str, root: str, schedule: Schedule) -> list[Any]:
         study_flow.to_deployment("study", schedule=schedule, **common),
         *((FLOWS | OPTIONAL_FLOWS)[name].to_deployment(name, **common) for name in _served()),
         bench_flow.to_deployment("bench", **bench),
+        edit_flow.to_deployment("edit", **(common | {"parameters": {"root": given["root"]}})),
     ]
 
 
@@ -116,6 +121,6 @@ def _say(url: str, own: bool, config_path: str, root: str, schedule: Schedule) -
     page = url.removesuffix("/api")
     whose = "a server of this command's own, which ends with it" if own else "the server of PREFECT_API_URL"
     print(f"Prefect's UI: {page} ({whose})", file=sys.stderr)
-    names = f"study (scheduled {schedule.cron!r}, {schedule.timezone}), {', '.join(_served())}, bench"
+    names = f"study (scheduled {schedule.cron!r}, {schedule.timezone}), {', '.join(_served())}, bench, edit"
     print(f"deployments of {config_path} into {root}: {names}", file=sys.stderr)
     sys.stderr.flush()

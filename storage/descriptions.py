@@ -9,6 +9,8 @@ import sys
 
 import pyarrow as pa
 
+from storage.declared_beside import EDITS
+from storage.declaring import Table
 from storage.schemas import TABLES
 
 
@@ -24,14 +26,22 @@ def page() -> str:
         "first columns of the order reads little.",
         "",
         ", ".join(f"[{name}](#{name})" for name in TABLES),
+        "",
+        f"Beside a study, in a folder of its own: [{EDITS.name}](#{EDITS.name}).",
     ]
-    for name, table in TABLES.items():
-        order = "the key" if table.order == table.key else ", ".join(table.order)
-        lines += ["", f"## {name}", "", table.means, ""]
-        lines += [f"Key: {', '.join(table.key)}. Sorted by {order}.", ""]
-        lines += ["| column | type | meaning |", "| --- | --- | --- |"]
-        lines += [f"| `{field.name}` | {_type_name(field)} | {_cell(field)} |" for field in table.columns]
+    for table in (*TABLES.values(), EDITS):
+        lines += _section(table)
     return "\n".join(lines) + "\n"
+
+
+def _section(table: Table) -> list[str]:
+    order = "the key" if table.order == table.key else ", ".join(table.order)
+    return [
+        *("", f"## {table.name}", "", table.means, ""),
+        *(f"Key: {', '.join(table.key)}. Sorted by {order}.", ""),
+        *("| column | type | meaning |", "| --- | --- | --- |"),
+        *(f"| `{field.name}` | {_type_name(field)} | {_cell(field)} |" for field in table.columns),
+    ]
 
 
 def _cell(field: pa.Field) -> str:

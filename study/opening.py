@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from diffusion.errors import DiffusionError
 from storage.names import refuse_root
 from storage.records import records
 from storage.study import amend_study, check_study, config_hash, create_study, has_study, read_study, with_legacy
 from study.config import StudyConfig, parse_config
+from study.errors import StudyError
 from study.former import with_former_values
 from study.hashes import ADDED, refuse_other_versions, revisable, stage_versions
 from study.identity import CONTENTS, contents_of, new_contents, settled
 from study.provenance import provenance_of
+from study.settings_file import apply_overrides
 from study.stages import STAGES
 from study.store import refuse_lost_store
 from study.study import Study
@@ -80,6 +84,25 @@ def recorded_study(root: str | Path) -> Study:
     known = read_study(root)
     config = parse_config(with_legacy(known["config"], ADDED), str(Path(root) / "study.yaml"))
     return Study(str(root), config, known["config_hash"])
+
+
+def study_with_models(root: str | Path, overrides: Iterable[str] = ()) -> Study:
+    """The study that is there, to be sampled and judged once more by the models that it was made with.
+
+    ``overrides`` (``model.path=FOLDER``) tell where its files are by now. Raises ``StorageError`` if there is none, or
+    for files or settings that are not the study's; ``DiffusionError`` or ``StudyError`` for a model that is not there.
+    """
+    known = read_study(root)
+    raw = with_legacy(known["config"], ADDED)
+    apply_overrides(raw, overrides)
+    config = parse_config(raw, str(Path(root) / "study.yaml"))
+    try:
+        contents = contents_of(config)
+    except DiffusionError as error:
+        raise StudyError(f"{error}; --set model.path=FOLDER says where the study's model is now") from error
+    settings = settled(root, known, config, contents)
+    check_study(root, settings, revisable, ADDED)
+    return study_as(root, with_recorded_threads(root, config, known), settings)
 
 
 def study_as(root: str | Path, config: StudyConfig, settings: dict[str, Any]) -> Study:

@@ -109,6 +109,12 @@ def study_labels(study: Study) -> list[str]:
 
 def image_area(study: Study) -> int:
     """Pixels of an image; all images of a study have one size."""
+    height, width = image_size(study)
+    return height * width
+
+
+def image_size(study: Study) -> tuple[int, int]:
+    """Height and width of an image in pixels; all images of a study have one size."""
     start, _ = split_range(study, "dictionary")
-    sizes = read_shards(study, "images", start, start + 1, ["width", "height"]).to_pylist()
-    return int(sizes[0]["width"] * sizes[0]["height"])
+    sizes = read_shards(study, "images", start, start + 1, ["height", "width"]).to_pylist()
+    return int(sizes[0]["height"]), int(sizes[0]["width"])

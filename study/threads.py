@@ -7,7 +7,8 @@ threads of its own or in a Dask worker, and is refused under another number.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from study.config import StudyConfig
@@ -63,6 +64,24 @@ def limit_threads(threads: int | None) -> None:
 
     torch.set_num_threads(threads)
     threadpool_limits(limits=threads)
+
+
+@contextmanager
+def held_to(threads: int | None) -> Iterator[None]:
+    """Hold torch and numpy to a number of threads inside the block alone: the process is somebody else's."""
+    if threads is None:
+        yield
+        return
+    import torch
+    from threadpoolctl import threadpool_limits
+
+    before = torch.get_num_threads()
+    with threadpool_limits(limits=threads):
+        torch.set_num_threads(threads)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(before)
 
 
 def limited(work: Callable[Concatenate[Any, P], R]) -> Callable[Concatenate[Any, P], R]:

@@ -66,6 +66,13 @@ def intervene_artifacts(study: Study) -> dict[str, Any]:
     return {}
 
 
+def edit_artifacts(row: dict[str, Any], images: list[np.ndarray]) -> None:
+    """One edit: the image before, after and under the control, side by side, and its row."""
+    _image("edit-images", np.concatenate(images, axis=1), f"Before, after and control: {row['edit']}")
+    facts = [{"column": name, "value": str(value)} for name, value in row.items() if value is not None]
+    _table("edit-row", facts, f"The row of edit {row['edit']}")
+
+
 def _table(key: str, rows: list[dict[str, Any]], description: str) -> None:
     shown = [{k: round(v, 4) if isinstance(v, float) else v for k, v in row.items()} for row in rows]
     create_table_artifact(shown, key=key, description=description)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import torch
@@ -25,6 +26,7 @@ from concepts.supervised import MeanDifference
 from sae.model import SAE
 from storage.tables import read_table
 from study.at import AtSite, Dictionary
+from study.config import StudyConfig
 from study.errors import StudyError
 from study.paths import split_range
 from study.reading import image_area
@@ -47,7 +49,11 @@ def own_cids(here: Dictionary, target: str, kind: str = TRAINED) -> list[int]:
     """The concepts of a site that carry the target there, best first."""
     filters = [*here.filters, ("kind", "==", kind), ("label", "==", target)]
     rows = read_table(here.study.root, "concept_labels", filters=filters).to_pylist()
-    config = here.study.config
+    return carrying(here.study.config, target, rows)
+
+
+def carrying(config: StudyConfig, target: str, rows: list[dict[str, Any]]) -> list[int]:
+    """Of the target's rows of ``concept_labels`` at one site, the concepts that the settings choose, best first."""
     if config.interventions.carriers == "all" and target not in config.interventions.styles:
         return all_carriers(rows)
     return carriers(rows, config.labels, config.interventions.concepts_per_target)

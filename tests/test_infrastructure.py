@@ -129,17 +129,20 @@ def _canonical(name: str) -> str:
 @pytest.mark.parametrize("deployment", PREFECT["deployments"], ids=lambda d: d["name"])
 def test_every_deployment_loads_and_its_parameters_fit(deployment):
     flow = load_flow_from_entrypoint(str(ROOT / deployment["entrypoint"]))  # as whoever runs the deployment loads it
-    validated = flow.validate_parameters(deployment["parameters"])
-    assert (ROOT / validated["config_path"]).is_file()
+    asked = {"edit": {"prompt": "a boat", "concept": ["boat"], "window": "early", "strength": 3}}
+    of_study = deployment["name"] != "edit"  # which has no settings of its own: the form asks what is edited
+    validated = flow.validate_parameters(deployment["parameters"] | ({} if of_study else asked))
+    assert not of_study or (ROOT / validated["config_path"]).is_file()
     # The schema is what the form in Prefect's UI is made of: a changed parameter has to be a decision.
     schema = flow.to_deployment(name=deployment["name"], parameters=deployment["parameters"])._parameter_openapi_schema
     own = ["truth", "given"] if deployment["name"] == "bench" else []
-    assert list(schema.properties) == ["config_path", "root", "overrides", *own]
-    assert schema.required == ["config_path", "root"]
+    expected = ["config_path", "root", "overrides", *own] if of_study else ["root", "edit", "out", "overrides"]
+    assert list(schema.properties) == expected
+    assert schema.required == (["config_path", "root"] if of_study else ["root", "edit"])
 
 
 def test_there_is_a_deployment_of_every_command_that_runs_stages():
-    names = ["study", *(name for name, command in (COMMANDS | OPTIONAL).items() if command.help), "bench"]
+    names = ["study", *(name for name, command in (COMMANDS | OPTIONAL).items() if command.help), "bench", "edit"]
     assert [deployment["name"] for deployment in PREFECT["deployments"]] == names
 
 

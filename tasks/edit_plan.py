@@ -1,0 +1,241 @@
+"""What an edit that a user asks for comes to in one study, and what is wrong with it, before any model is loaded.
+
+Reads tables and the statistics kept with the SAEs; activations are not needed.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from concepts.cases import EVERYWHERE
+from concepts.regions import region_share
+from diffusion.edits import HALVES
+from diffusion.times import steps_in_window, time_of_step
+from sae.source import load_statistics
+from storage.tables import read_table
+from storage.vouch import digest_of, digest_of_bytes
+from study.at import Dictionary
+from study.errors import StudyError
+from study.reading import image_size, study_labels
+from study.saes import TRAINED
+from study.study import Study
+from tasks.directions import carrying, target_cids
+from tasks.edit_request import CLAMP, PLACE, EditRequest, number_of
+from tasks.train import STATISTICS
+
+ARITHMETIC = 1  # the next number when the same request gives other pictures
+SHOWN = 12  # names listed in a sentence
+TIMES = re.compile(r"([\d.eE+]+)-([\d.eE+]+)")
+
+
+@dataclass(frozen=True)
+class SitePlan:
+    """What is done at one site: a block's residual update in one half of guidance, by the concepts of its own SAE.
+
+    ``cids``: the concepts, best first; ``instead``: those taken away by replace; ``levels``: what clamp turns ``cids``
+    to; ``unit``: RMS norm of the site's residual updates, the unit of strengths; ``top``: label of the first concept.
+    """
+
+    here: Dictionary
+    cids: tuple[int, ...]
+    instead: tuple[int, ...]
+    levels: tuple[float, ...]
+    unit: float
+    top: str | None
+
+
+@dataclass(frozen=True)
+class EditPlan:
+    """All that the pictures follow from.
+
+    ``window``: (t from, t to, time of the dictionaries); ``share``: float64 [H, W] in [0, 1], None for everywhere;
+    ``judged``: the label that the judge is asked for, if there is one; ``cautions``: sentences for the user.
+    """
+
+    request: EditRequest
+    seed: int
+    window: tuple[float, float, float]
+    share: np.ndarray | None
+    sites: tuple[SitePlan, ...]
+    judged: str | None
+    name: str
+    cautions: tuple[str, ...]
+
+    @property
+    def labels(self) -> list[str]:
+        """What is edited in and named by a label."""
+        return [name for name in self.request.concept if number_of(name) is None]
+
+
+def plan_edit(study: Study, request: EditRequest) -> EditPlan:
+    """Ask the study. Raises ``StudyError`` or ``ConceptError``, one sentence, for whatever cannot be done."""
+    window = window_of(study, request.window)
+    share = None if request.region is None else region_share(request.region, *image_size(study), request.feather)
+    cautions: list[str] = []
+    k, halves = study.config.sae.k[0], HALVES if request.half == "both" else ("cond",)
+    heres = [study.at((b, window[2], half), k) for b in blocks_of(study, request) for half in halves]
+    sites = tuple(_site_plan(request, here, cautions) for here in heres)
+    labels = [name for name in request.concept if number_of(name) is None]
+    seed = study.config.seed if request.seed is None else request.seed
+    judged = labels[0] if labels else sites[0].top
+    return EditPlan(request, seed, window, share, sites, judged, _name(study, request, seed), tuple(cautions))
+
+
+def window_of(study: Study, given: str) -> tuple[float, float, float]:
+    """(t from, t to, time of the dictionary) of a window by its name, or by its times.
+
+    Of times, the dictionary is that of the recorded time nearest to their middle, the earlier step of two. Raises
+    ``StudyError`` for neither, and for a window without a step of the study's sampling.
+    """
+    known, steps = study.config.interventions.windows, study.config.sampling.steps
+    if given in known:
+        low, high, t = known[given]
+    else:
+        low, high = _times(given, known)
+        t = min(study.config.sites.times, key=lambda time: (round(abs(time - (low + high) / 2), 9), -time))
+    if not steps_in_window(low, high, steps):
+        gap = time_of_step(0, steps) - time_of_step(1, steps)
+        raise StudyError(
+            f"window {given!r} holds none of the study's {steps} steps, which are {gap:.3g} apart from 1 to 0 (those "
+            "with from < t <= to): give a longer one"
+        )
+    return low, high, t
+
+
+def _times(given: str, known: Iterable[str]) -> tuple[float, float]:
+    found = TIMES.fullmatch(given.replace(" ", ""))
+    try:
+        low, high = (float(part) for part in found.groups()) if found else (1.0, 0.0)
+    except ValueError:
+        low, high = 1.0, 0.0
+    if found and not 0.0 <= low < high <= 1.0:
+        raise StudyError(f"window {given!r} is no span of times: give FROM-TO with 0 <= FROM < TO <= 1, as in 0.2-0.6")
+    if not found:
+        raise StudyError(f"there is no window {given!r}{_nearest(given, list(known))} (times do, too: 0.2-0.6)")
+    return low, high
+
+
+def blocks_of(study: Study, request: EditRequest) -> tuple[str, ...]:
+    """The blocks that are edited. Raises ``StudyError`` for one that the study does not have."""
+    known = list(study.config.sites.blocks)
+    for block in request.block:
+        if block not in known:
+            raise StudyError(f"the study has no block {block!r}{_nearest(block, known)}")
+    return request.block or study.config.interventions.blocks_of("global" if request.region is None else "spatial")
+
+
+def _site_plan(request: EditRequest, here: Dictionary, cautions: list[str]) -> SitePlan:
+    study = here.study
+    if not here.has(TRAINED):
+        there = [site.path for site in study.config.sites_list() if study.at(site, here.k).has(TRAINED)]
+        listed = f"there is one at {', '.join(there)}" if there else "run `concepts train` first"
+        raise StudyError(f"{study.root} has no SAE at {here.site.path}, whose concepts this edit needs: {listed}")
+    facts = _facts(here)
+    cids = _concepts(here, request.concept, facts)
+    instead = _concepts(here, request.instead_of, facts)
+    if both := set(cids) & set(instead):
+        cids, instead = _without(both, here, request, cids, instead)
+        cautions.append(
+            f"{_numbered(both)} of {here.site.path} stands for what is put in and what is taken away: left alone"
+        )
+    if silent := [cid for cid in (*cids, *instead) if not facts[cid]["alive"]]:
+        cautions.append(f"concept {silent[0]} of {here.site.path} fires nowhere in the dictionary split")
+    statistics = load_statistics(here.folder / STATISTICS)
+    if statistics is None:
+        raise StudyError(f"{here.folder / STATISTICS} is missing or damaged: run `concepts repair {study.root}`")
+    levels = tuple(facts[cid]["act_max"] for cid in cids) if request.acts == CLAMP else ()
+    top = facts[cids[0]]["top_label"]
+    return SitePlan(here, cids, instead, levels, statistics.rms_norm, top)
+
+
+def _without(
+    both: set[int], here: Dictionary, request: EditRequest, cids: tuple[int, ...], instead: tuple[int, ...]
+) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Concepts of two labels that share some. Raises ``StudyError`` if none is left, or one is named by its number."""
+    left = [tuple(cid for cid in of if cid not in both) for of in (cids, instead)]
+    named = {number_of(name) for name in (*request.concept, *request.instead_of)}
+    if both & named or not all(left):
+        raise StudyError(
+            f"{_numbered(both)} of {here.site.path} would be put in and taken away by one edit: name other concepts"
+        )
+    return left[0], left[1]
+
+
+def _numbered(cids: Iterable[int]) -> str:
+    return f"concept {', '.join(map(str, sorted(cids)))}"
+
+
+def _facts(here: Dictionary) -> dict[int, dict[str, Any]]:
+    columns = ["cid", "alive", "act_max", "top_label"]
+    rows = read_table(here.study.root, "concepts", columns, here.filters).to_pylist()
+    if not rows:
+        raise StudyError(f"{here.study.root} has no labelled concepts at {here.site.path}: run `concepts label` first")
+    return {row["cid"]: row for row in rows}
+
+
+def _concepts(here: Dictionary, names: Iterable[str], facts: dict[int, Any]) -> tuple[int, ...]:
+    """The concepts of labels and numbers, each once. Raises ``StudyError`` for a name that stands for none."""
+    found: dict[int, None] = {}
+    for name in names:
+        number = number_of(name)
+        if number is not None and number not in facts:
+            raise StudyError(f"{here.site.path} has no concept {number}: name one from 0 to {max(facts)}")
+        cids = target_cids(here, name) if number is None else [number]
+        if not cids:
+            raise StudyError(_not_carried(here, name))
+        found |= dict.fromkeys(cids)
+    return tuple(found)
+
+
+def _not_carried(here: Dictionary, label: str) -> str:
+    """Why a label stands for no concept of a dictionary: it is none that the study knows, or nothing carries it."""
+    study = here.study
+    columns = ["cid", "label", "n_co_selection", "lift_selection", "iou_selection", "paper_assigned"]
+    by_label: dict[str, list[dict[str, Any]]] = {}
+    for row in read_table(study.root, "concept_labels", columns, [*here.filters, ("kind", "==", TRAINED)]).to_pylist():
+        by_label.setdefault(row["label"], []).append(row)
+    known = sorted({*by_label, *study_labels(study)})
+    if label not in known:
+        return f"the study knows no label {label!r}{_nearest(label, known)}"
+    carried = sorted(name for name, rows in by_label.items() if carrying(study.config, name, rows))
+    listed = f"carried there are {_listed(carried)}" if carried else "none is carried there"
+    return f"no concept of {here.site.path} carries {label!r}: {listed}; or choose another block or window"
+
+
+def _nearest(word: str, known: list[str]) -> str:
+    near = difflib.get_close_matches(word.lower(), known, n=3, cutoff=0.5)
+    return f": did you mean {' or '.join(map(repr, near))}?" if near else f": it has {_listed(known)}"
+
+
+def _listed(names: list[str]) -> str:
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return ", ".join(names[:SHOWN]) + more
+
+
+def _name(study: Study, request: EditRequest, seed: int) -> str:
+    """Of an edit's files: what is edited in, when, and a digest of all that the pictures follow from."""
+    facts = request.model_dump(mode="json") | {"seed": seed, "operation": request.acts, "strength": request.amount}
+    if request.region is not None and Path(request.region).is_file():
+        facts["region"] = digest_of(Path(request.region))  # a mask by its contents, wherever it lies
+    followed = [study.hash_of(stage) for stage in ("label", "intervene")]
+    digest = digest_of_bytes(json.dumps([ARITHMETIC, followed, facts], sort_keys=True).encode())
+    words = re.sub(r"[^\w.]+", "-", f"{'-'.join(request.concept[:3])}-{request.window}").strip("-.")
+    return f"{words[:60]}-{digest[:8]}"
+
+
+def region_name(request: EditRequest) -> str:
+    """As the column ``region`` has it."""
+    return EVERYWHERE if request.region is None else request.region
+
+
+def places(request: EditRequest) -> bool:
+    """Whether the edit moves an object: then the prompt should name it."""
+    return request.acts == PLACE and request.amount > 0
