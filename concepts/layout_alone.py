@@ -1,10 +1,10 @@
 """Layouts predicted without a dictionary, from a label's own images: what a method has to beat to show anything.
 
 ``position`` looks at nothing but where the label mostly is. ``position_given`` looks at the other nouns of the caption,
-``noise_neighbours`` at the images whose initial noise is most like this one's. The last two are linear smoothers: the
-prior, plus a weighted sum of how the masks of the learning images differ from it. How strongly they smooth is chosen on
-the learning images, each half of them (even and odd prompt ids) predicted by the other; of equals the smoothest is
-taken, which is the prior itself.
+``noise_neighbours`` at the images whose initial noise is most like this one's, ``attention`` at where the block attends
+to the label's words. The second and third are linear smoothers: the prior, plus a weighted sum of how the masks of the
+learning images differ from it. How strongly they smooth is chosen on the learning images, each half of them (even and
+odd prompt ids) predicted by the other; of equals the smoothest is taken, which is the prior itself.
 
 Shapes: images learnt from I, images tested J, cells C, features D.
 """
@@ -49,6 +49,17 @@ def noise_neighbours(
 ) -> Outcome:
     """By the mean mask of the images whose initial noise [I, D] is nearest to that of the image, [J, D]."""
     return _smoothed(learnt, tested, noise_ID, noise_JD, neighbour_weights, NEIGHBOURS, cell_pixels)
+
+
+def attention(learnt: Masks, tested: Masks, heat_IC: np.ndarray, heat_JC: np.ndarray, cell_pixels: int) -> Outcome:
+    """By heat maps of the label's words [I, C] and [J, C], each as a share of its own largest value."""
+    scores_IC, scores_JC = _of_largest(heat_IC), _of_largest(heat_JC)
+    threshold = fit_threshold(scores_IC, learnt.areas_IC, cell_pixels)
+    return Outcome(threshold, ious(scores_JC, tested.areas_IC, cell_pixels, threshold))
+
+
+def _of_largest(heat_IC: np.ndarray) -> np.ndarray:
+    return heat_IC / np.maximum(heat_IC.max(1, keepdims=True), np.finfo(np.float32).tiny)
 
 
 def ridge_weights(learnt_ID: np.ndarray, tested_JD: np.ndarray, strength: float) -> np.ndarray:

@@ -117,6 +117,11 @@ class LayoutSettings(BaseModel):
         description="Labels that cover on average at least this share of an image are summed up apart from smaller "
         "ones: sky and ground score high by position alone, and hide what happens to objects.",
     )
+    attention: bool = Field(
+        False,
+        description="Also predict by cross-attention heat maps (DAAM), which takes sampling the dictionary and layout "
+        "splits once more: the method `attention` of cond sites.",
+    )
     bootstrap: int = Field(1000, ge=100, description="Resamples of images behind each interval.")
 
 

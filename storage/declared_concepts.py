@@ -257,6 +257,24 @@ TABLES = (
         ),
     ),
     Table(
+        "attention_maps",
+        "Where each block attends to the words of a caption, if `layout.attention` asks for it.",
+        key=("block", "t", "prompt_id", "label"),
+        writers=("attend",),
+        columns=(
+            column("block", TEXT, "Short name of the block whose cross-attention is summed, e.g. down, mid or up."),
+            column("t", FLOAT64, "Diffusion time in [0, 1]: attention is summed from the first step, t = 1, to this."),
+            common("prompt_id"),
+            column("label", TEXT, "A label that the caption names and a segment shows."),
+            column(
+                "map",
+                pa.list_(FLOAT32),
+                "Of each cell of the block's grid, row by row: probability of the label's tokens (their mean), summed "
+                "over heads, layers of the block and steps.",
+            ),
+        ),
+    ),
+    Table(
         "layout_scores",
         "How well each label's mask is predicted from one site's codes, beside baselines and controls.",
         key=(*SITE_KEY, "kind", "label", "method"),
@@ -282,7 +300,8 @@ TABLES = (
                 TEXT,
                 "By codes: concepts (the paper's), evidence, posterior, shuffled (control). Without: position, "
                 "position_given (the caption's other nouns), noise and noise_neighbours (the initial noise), raw (the "
-                "activations). Or a difference, e.g. 'concepts - position' or 'posterior - noise'.",
+                "activations), attention (heat maps of the label's words, if asked for). Or a difference, e.g. "
+                "'concepts - position' or 'posterior - noise'.",
             ),
             column(
                 "threshold",

@@ -31,6 +31,7 @@ ADDED: dict[str, Any] = {
     "labels.examples_by": "peak",
     "labels.centred": True,
     "layout.large_share": 0.2,
+    "layout.attention": False,
     "interventions.spatial_block": None,
     "interventions.global_block": None,
     "interventions.halves": "cond",

@@ -244,12 +244,20 @@ _STAGES = (
         version=3,
     ),
     Stage(
+        "attend",
+        "layout",
+        "tasks.attend:attend_shard",
+        units.attended_shards,
+        reads=("layout.attention",),
+        after={"areas": SAME},
+    ),
+    Stage(
         "layout",
         "layout",
         "tasks.layout:score_layout",
         units.saes,
         reads=("layout",),
-        after={"label": SAME},
+        after={"label": SAME, "attend": ALL},
         too={"areas": of_splits(*units.SEGMENTED_SPLITS), "collect": of_splits("layout")},
         version=3,  # 2: by each control, too. 3: baselines by noise, nouns, activations; undetected nouns; summaries
     ),

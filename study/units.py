@@ -66,6 +66,12 @@ def segmented_shards(study: Study) -> Units:
     return {shard_name(shard): {"shard": shard} for shard in shards_of(study, *SEGMENTED_SPLITS)}
 
 
+def attended_shards(study: Study) -> Units:
+    """The segmented shards, if heat maps of attention are asked for and there is a site that reads the caption."""
+    asked = study.config.layout.attention and "cond" in study.config.sites.conditionings
+    return segmented_shards(study) if asked else {}
+
+
 def saes_by_site(study: Study) -> Units:
     """A unit a (site, k); all k of a site are trained by one piece of work."""
     return {unit_name(site, k): {"site": site} for site, k in sae_units(study)}

@@ -1,4 +1,4 @@
-"""Layouts predicted without a dictionary: by position, by the caption's other nouns, by the noise, by raw activations.
+"""Layouts predicted without a dictionary: by position, nouns, noise, raw activations, attention if it is asked for.
 
 None of them depends on how an SAE was trained, so that they are worked out once for all its controls.
 """
@@ -11,9 +11,10 @@ from functools import partial
 import numpy as np
 
 from concepts.layout import Masks, Outcome
-from concepts.layout_alone import noise_neighbours, position, position_given
+from concepts.layout_alone import attention, noise_neighbours, position, position_given
 from concepts.noise_features import neighbourhoods, on_grid
 from concepts.probes import Features, probe_layouts
+from storage.tables import read_table
 from study.at import AtSite
 from study.noise import noise_of
 from study.paths import split_range
@@ -36,6 +37,28 @@ def alone_outcomes(here: AtSite, nouns: Nouns) -> Iterator[tuple[str, Outcomes]]
     for method, features in (("noise", partial(_around, here, noise)), ("raw", partial(_raw, here))):
         splits = (partial(features, "dictionary"), partial(features, "layout"))
         yield method, probe_layouts(*splits, learnt, tested, pixels)
+    if here.study.config.layout.attention and here.site.conditioning == "cond":
+        heat = attended_maps(here)
+        outcomes = (_attended(heat, label, learnt[label], tested[label], pixels) for label in nouns.scored)
+        yield "attention", dict(zip(nouns.scored, outcomes, strict=True))
+
+
+def attended_maps(here: AtSite) -> dict[tuple[int, str], np.ndarray]:
+    """(Prompt id, label) -> where the site's block has attended to the label's words by the site's time, [C]."""
+    filters = [("block", "==", here.site.block), ("t", "==", here.site.t)]
+    found = read_table(here.study.root, "attention_maps", ["prompt_id", "label", "map"], filters)
+    cells = found["map"].combine_chunks().values.to_numpy(zero_copy_only=False).reshape(len(found), -1)
+    keys = zip(found["prompt_id"].to_pylist(), found["label"].to_pylist(), strict=True)
+    return dict(zip(keys, cells, strict=True))
+
+
+def _attended(
+    heat: dict[tuple[int, str], np.ndarray], label: str, learnt: Masks, tested: Masks, cell_pixels: int
+) -> Outcome:
+    heat_IC, heat_JC = (
+        np.stack([heat[prompt_id, label] for prompt_id in masks.prompt_ids.tolist()]) for masks in (learnt, tested)
+    )
+    return attention(learnt, tested, heat_IC, heat_JC, cell_pixels)
 
 
 def _given(nouns: Nouns, label: str) -> Outcome:

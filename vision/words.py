@@ -24,6 +24,12 @@ def mentions(caption: str, label: str) -> bool:
     return _pattern(label).search(_folded(caption)) is not None
 
 
+def mentions_at(caption: str, label: str) -> tuple[str, list[tuple[int, int]]]:
+    """The caption as it is searched (lower case, NFKC), and [start, stop) of every mention of the label in it."""
+    folded = _folded(caption)
+    return folded, [found.span() for found in _pattern(label).finditer(folded)]
+
+
 def mentioned(caption: str, labels: Iterable[str]) -> list[str]:
     """The labels that the caption mentions, in their order: the same as asking each, and fast for many."""
     folded = _folded(caption)

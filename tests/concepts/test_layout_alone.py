@@ -7,7 +7,14 @@ from hypothesis import strategies as st
 
 from concepts.errors import ConceptError
 from concepts.layout import Masks
-from concepts.layout_alone import neighbour_weights, noise_neighbours, position, position_given, ridge_weights
+from concepts.layout_alone import (
+    attention,
+    neighbour_weights,
+    noise_neighbours,
+    position,
+    position_given,
+    ridge_weights,
+)
 from concepts.noise_features import neighbourhoods, on_grid
 
 CELL = 4  # pixels
@@ -88,6 +95,15 @@ def test_noise_near_that_of_a_known_image_gives_its_mask():
     assert noise_neighbours(masks(sides), masks(tested, 50), *near, CELL).ious.tolist() == [1.0] * 3
     swapped = noise_neighbours(masks(sides), masks(tested, 50), near[0], poles[1 - tested], CELL)
     assert swapped.ious.tolist() == [0.0] * 3
+
+
+def test_a_heat_map_draws_what_is_hottest_however_hot_it_is():
+    """Of masks that are hot at 2 or at 200 beside half of that: a share of its own largest value tells them apart."""
+    learnt, tested = [0, 1, 0], [1, 1, 0]
+    heat = [np.where(HALVES[sides] > 0, 2.0, 1.0) * np.array([[1.0], [100.0], [7.0]]) for sides in (learnt, tested)]
+    assert attention(masks(learnt), masks(tested, 50), *heat, CELL).ious.tolist() == [1.0] * 3
+    nothing = attention(masks(learnt), masks(tested, 50), heat[0], np.zeros((3, 4)), CELL)
+    assert nothing.ious.tolist() == [0.0] * 3
 
 
 # The noise as features

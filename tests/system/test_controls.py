@@ -17,7 +17,7 @@ from study.saes import FROZEN_ENCODER, HELD, TRAINED, UNTRAINED
 from tasks.layout import Predictor, sources
 
 pytestmark = pytest.mark.system
-ALONE = {"position", "position_given", "noise", "noise_neighbours", "raw"}
+ALONE = {"position", "position_given", "noise", "noise_neighbours", "raw", "attention"}
 
 
 @pytest.fixture(scope="module")
