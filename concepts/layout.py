@@ -58,7 +58,11 @@ def _mapped(
 
 def cosine_scores(map_CE: np.ndarray, label_vector: np.ndarray) -> np.ndarray:
     """Cosine of each position's embedding with a label's vector, [C]; -1 where the position has none."""
-    norms = np.linalg.norm(map_CE, axis=1) * np.linalg.norm(label_vector)
+    return _cosines(map_CE, np.linalg.norm(map_CE, axis=1), label_vector)
+
+
+def _cosines(map_CE: np.ndarray, norms_C: np.ndarray, label_vector: np.ndarray) -> np.ndarray:
+    norms = norms_C * np.linalg.norm(label_vector)
     return np.where(norms > 0, map_CE @ label_vector / np.maximum(norms, 1e-12), -1.0)
 
 
@@ -76,8 +80,8 @@ def position_scores(areas_IC: np.ndarray, cell_pixels: int) -> np.ndarray:
     return areas_IC.mean(0) / cell_pixels
 
 
-def ious(scores_IC: np.ndarray, areas_IC: np.ndarray, cell_pixels: int, threshold: float) -> np.ndarray:
-    """IoU [I] of the cells with score >= threshold with each mask, at pixel level."""
+def ious(scores_IC: np.ndarray, areas_IC: np.ndarray, cell_pixels: int, threshold: float | np.ndarray) -> np.ndarray:
+    """IoU [I] of the cells with score >= threshold, one or [I, 1], with each mask (or the only one), at pixel level."""
     predicted = scores_IC >= threshold
     inter = (areas_IC * predicted).sum(1)
     union = areas_IC.sum(1) + predicted.sum(1) * cell_pixels - inter
@@ -142,20 +146,24 @@ class Scorer:
         self._labelled, self._embeddings = ~np.isnan(embeddings[:, 0]), np.nan_to_num(embeddings)
         self._columns = columns
         self._rows = {label: np.flatnonzero(columns["label"] == label) for label in vectors}
+        self._precision: dict[str, np.ndarray] = {}
 
     def precision(self, label: str) -> np.ndarray:
         """P(label | concept on), float64 [n]; 0 for a concept that never met the label, as most never do."""
-        precision, rows = np.zeros(self.n), self._rows[label]
-        precision[self._columns["cid"][rows]] = self._columns["precision"][rows]
-        return precision
+        if label not in self._precision:
+            precision, rows = np.zeros(self.n), self._rows[label]
+            precision[self._columns["cid"][rows]] = self._columns["precision"][rows]
+            self._precision[label] = precision
+        return self._precision[label]
 
     def score(
         self, prompt_id: int, areas: Mapping[str, np.ndarray], values_CK: np.ndarray, latents_CK: np.ndarray
     ) -> Iterator[Scored]:
         """Each label of one image; ``areas`` maps it to its pixels [C] in each cell."""
         embedded_CE = _mapped(values_CK, latents_CK, self._labelled, self._embeddings, self.top)
+        norms_C = np.linalg.norm(embedded_CE, axis=1)
         for label, area_C in areas.items():
-            concepts_C = cosine_scores(embedded_CE, self.vectors[label])
+            concepts_C = _cosines(embedded_CE, norms_C, self.vectors[label])
             evidence_C = evidence_scores(values_CK, latents_CK, self.precision(label))
             yield Scored(prompt_id, label, area_C, concepts_C.astype(np.float32), evidence_C.astype(np.float32))
 
@@ -234,7 +242,9 @@ def predict(scored: Iterable[Scored], fitted: Mapping[str, Fitted], cell_pixels:
         scores, before[one.label] = method_scores(learnt.prior_C, *rows_1C), one.evidence_C
         of_label = predicted.setdefault(one.label, Predicted([], {method: [] for method in METHODS}))
         of_label.prompt_ids.append(one.prompt_id)
-        for method in METHODS:
-            iou_1 = ious(scores[method], one.area_C[None], cell_pixels, learnt.thresholds[method])
-            of_label.ious[method].append(float(iou_1[0]))
+        scores_MC = np.concatenate([scores[method] for method in METHODS])
+        thresholds_M = np.array([learnt.thresholds[method] for method in METHODS])
+        ious_M = ious(scores_MC, one.area_C[None], cell_pixels, thresholds_M[:, None])
+        for method, iou in zip(METHODS, ious_M.tolist(), strict=True):
+            of_label.ious[method].append(iou)
     return predicted

@@ -92,15 +92,19 @@ def _smoothed(
     cell_pixels: int,
 ) -> Outcome:
     shares_IC = learnt.areas_IC / cell_pixels
-    candidates = [
-        _crossed(learnt.prompt_ids, shares_IC, learnt_ID, partial(weigh, strength=strength)) for strength in strengths
-    ]
-    prior_IC = np.tile(shares_IC.mean(0), (len(shares_IC), 1))
-    best, threshold = fit_choice([prior_IC, *candidates], learnt.areas_IC, cell_pixels)
+    ways: list[Callable[..., np.ndarray]] = [_unmoved]
+    ways += [partial(weigh, strength=strength) for strength in strengths]
+    candidates = [_crossed(learnt.prompt_ids, shares_IC, learnt_ID, way) for way in ways]
+    best, threshold = fit_choice(candidates, learnt.areas_IC, cell_pixels)
     if best == 0:
         return position(learnt, tested, cell_pixels)
-    scores_JC = _smooth(shares_IC, weigh(learnt_ID, tested_JD, strength=strengths[best - 1]))
+    scores_JC = _smooth(shares_IC, ways[best](learnt_ID, tested_JD))
     return Outcome(threshold, ious(scores_JC, tested.areas_IC, cell_pixels, threshold))
+
+
+def _unmoved(learnt_ID: np.ndarray, tested_JD: np.ndarray) -> np.ndarray:
+    """Weights that leave the prior."""
+    return np.zeros((len(tested_JD), len(learnt_ID)))
 
 
 def _smooth(shares_IC: np.ndarray, weights_JI: np.ndarray) -> np.ndarray:

@@ -135,3 +135,22 @@ def test_the_neighbourhood_of_a_cell_are_the_values_around_it_and_zeros_beyond_t
             for channel in range(3)
         ]
         assert found[1, row * side + column].tolist() == expected
+
+
+@pytest.mark.parametrize("seed", [7, 18, 33, 41])
+def test_the_prior_is_judged_as_the_rest_is_by_images_that_it_has_not_seen(seed):
+    """Ten images, whose noise tells of two overlapping stretches of places in which one the mask is.
+
+    Judged by the ten images that it is made of, the prior would seem better than their neighbours and be taken.
+    """
+    (learnt, noise), (tested, new) = stretches(seed, 10), stretches(seed + 1000, 200, first=50)
+    assert noise_neighbours(learnt, tested, noise, new, CELL).ious.mean() > position(learnt, tested, CELL).ious.mean()
+
+
+def stretches(seed, images, first=0):
+    rng = np.random.default_rng(seed)
+    pole = rng.integers(2, size=images)
+    start = 4 + 4 * pole + rng.integers(0, 9, size=images)
+    areas = np.array([[CELL * (place <= cell < place + 4) for cell in range(24)] for place in start])
+    noise = np.stack([pole * 10.0 + 0.01 * rng.normal(size=images), rng.normal(size=images) * 0.01], axis=1)
+    return Masks(np.arange(first, first + images), areas), noise

@@ -200,7 +200,7 @@ EDITS = ("calibrate", "intervene", "effects", "draw")
 
 def test_a_repair_forgets_a_unit_and_what_was_made_from_it(copy):
     flipped(copy / "tables" / "tags" / "000002.parquet")  # of the layout split: no label is made from it
-    steps = {stage: {"000002"} for stage in ("tag", "detect", "segment", "areas")}
+    steps = {stage: {"000002"} for stage in ("tag", "detect", "segment", "areas", "attend")}
     assert forgotten(copy) == steps | units(copy, "layout", "draw")
 
 

@@ -96,7 +96,7 @@ def test_stricter_masks_redo_the_segments_and_fewer_saes_then_give_the_tables_of
     assert launch("run", CONFIG, "--root", str(copy), "--set", STRICTER).returncode == 0
     after = stamps(copy)
     redone = {stage for stage in STAGES if after[stage] != before[stage]}
-    assert redone == {"segment", "areas", "label", "layout", "calibrate", "intervene", "effects", "draw"}
+    assert redone == {"segment", "areas", "label", "attend", "layout", "calibrate", "intervene", "effects", "draw"}
     assert finished(copy) == expected_units(copy) and verify(copy) == []
 
     changed = {table for table, digest in table_hashes(copy).items() if digest != tables[table]}
