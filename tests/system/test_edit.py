@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -202,6 +203,11 @@ def test_a_study_moved_without_its_model_says_where_to_name_it(copy):
     other = ROOT / "miniature" / "weights" / "scene-vision"
     with pytest.raises((StudyError, StorageError)):
         study_with_models(copy, [f"model.path={here}", f"vision.mini.second_path={other}"])
+
+
+def test_an_edit_needs_no_activations(copy, placed):
+    shutil.rmtree(copy / "activations.zarr")
+    assert make_edit(study_with_models(copy), request_of(**PLACED)).row == placed.row
 
 
 def test_two_edits_at_once_and_one_that_is_there_already(study, tmp_path, monkeypatch):
