@@ -67,9 +67,8 @@ def segmented_shards(study: Study) -> Units:
 
 
 def attended_shards(study: Study) -> Units:
-    """The segmented shards, if heat maps of attention are asked for and there is a site that reads the caption."""
-    asked = study.config.layout.attention and "cond" in study.config.sites.conditionings
-    return segmented_shards(study) if asked else {}
+    """A unit a segmented shard, if heat maps of attention are asked for."""
+    return segmented_shards(study) if study.config.layout.attention else {}
 
 
 def saes_by_site(study: Study) -> Units:
