@@ -17,7 +17,9 @@ from storage.query import query
 from storage.render import render
 
 REPO = Path(__file__).resolve().parent.parent
-PAGES = tuple(REPO / name for name in ("README.md", "docs/bench.md", "docs/labelling.md", "docs/results.md"))
+PAGES = tuple(
+    REPO / name for name in ("README.md", "docs/bench.md", "docs/labelling.md", "docs/results.md", "docs/temporal.md")
+)
 ANSWERED = re.compile(r"^```sql\n(?P<sql>[^`]+)^```\n\n```text\n(?P<answer>[^`]*)^```$", re.M)
 
 

@@ -73,7 +73,7 @@ def _effect_row(key: Group, rows: Rows, random: Rows, samples: int, seed: int) -
     rose_low, rose_high = _interval(rose, rows[: len(rose)], (0.0, 1.0), samples, seed)
     return {
         **key._asdict(),
-        "strength": rows[0]["strength"],
+        "strength": rows[0]["strength"] if len({row["strength"] for row in rows}) == 1 else None,
         "success": float(np.mean(success)),
         "success_ci_low": low,
         "success_ci_high": high,

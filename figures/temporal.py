@@ -34,7 +34,7 @@ def onset_curves(rows: list[dict[str, Any]], halves: dict[tuple[str, str], dict[
             low, high = ([r[end] for r in line] for end in ("low", "high"))
             axis.fill_between(onsets, low, high, color=colour, alpha=0.15, lw=0)
             half = halves.get((kind, control))
-            if half is not None:
+            if half is not None and half["never"] < 0.5:  # one that does not halve has no place to mark
                 axis.axvspan(half["tau50_ci_low"], half["tau50_ci_high"], color=colour, alpha=0.12, lw=0)
                 axis.axvline(half["tau50"], color=colour, lw=0.9, ls="--")
         axis.set_title(TITLES[kind])

@@ -95,7 +95,12 @@ TABLES = (
                 TEXT,
                 "all, or new: those that the unedited image does not fulfil (object elsewhere, style absent).",
             ),
-            common("strength"),
+            column(
+                "strength",
+                FLOAT64,
+                "Norm that the edits add, as in interventions; null over targets that have different ones.",
+                null=True,
+            ),
             column("success", FLOAT64, "Share of cases that succeed, in [0, 1]."),
             column(
                 "success_ci_low",

@@ -186,7 +186,7 @@ def _rewrite_store(root: Path, plan: Plan) -> None:
 
 def _belongs(stage: str) -> bool:
     """Whether it is a stage of every study, and not of a command that is run by its own name alone."""
-    return STAGES[stage].command in COMMANDS
+    return stage not in STAGES or STAGES[stage].command in COMMANDS
 
 
 def _in_the_way(root: Path, report: Report) -> list[Path]:

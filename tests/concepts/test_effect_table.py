@@ -317,3 +317,11 @@ def test_how_often_the_similarity_rose_is_the_papers_success_of_a_look():
         "rose": None,
         "rose_ci_low": None,
     }
+
+
+def test_targets_of_different_strengths_have_none_together():
+    rows = [
+        edit(1, "top_left", "none", True, target=target, strength=s) for target, s in (("tree", 4.0), ("boat", 8.0))
+    ]
+    found = {row["target"]: row["strength"] for row in effect_rows(rows, 100, 0) if row["cases"] == "all"}
+    assert found == {"tree": 4.0, "boat": 8.0, "*": None}

@@ -16,7 +16,8 @@ def points(shift):
     ]
 
 
-HALVES = {("spatial", "none"): {"tau50": 0.5, "tau50_ci_low": 0.4, "tau50_ci_high": 0.55}}
+HALVES = {("spatial", "none"): {"tau50": 0.5, "tau50_ci_low": 0.4, "tau50_ci_high": 0.55, "never": 0.0}}
+LASTING = {("spatial", "none"): {**HALVES["spatial", "none"], "never": 0.9}}
 
 
 def pixels(path):
@@ -24,13 +25,16 @@ def pixels(path):
 
 
 def test_curves_follow_their_rows(tmp_path):
-    one, again, other, half = (
+    one, again, other, half, lasting = (
         pixels(temporal.onset_curves(rows, halves, tmp_path / f"{i}.png"))
-        for i, (rows, halves) in enumerate([(points(0), {}), (points(0), {}), (points(0.2), {}), (points(0), HALVES)])
+        for i, (rows, halves) in enumerate(
+            [(points(0), {}), (points(0), {}), (points(0.2), {}), (points(0), HALVES), (points(0), LASTING)]
+        )
     )
     assert np.array_equal(one, again) and one.std() > 10
     assert one.shape != other.shape or not np.array_equal(one, other)
     assert one.shape != half.shape or not np.array_equal(one, half)
+    assert np.array_equal(one, lasting)  # what does not halve is not marked
 
 
 def test_traces_follow_their_rows(tmp_path):

@@ -39,6 +39,9 @@ def prompt(i: int) -> dict:
             "n_tokens": 3, "seed": i}  # fmt: skip
 
 
+MADE = [stage.name for stage in stages_of("run") if stage.name != "plan"]
+
+
 def fill(root: Path) -> None:
     """A finished study whose parts, weights and figures are stand-ins: what is checked is what records say of them."""
     splits = "prompts.splits={train: 2, dictionary: 2, layout: 2, style: 2}"
@@ -50,7 +53,7 @@ def fill(root: Path) -> None:
     publish(study, "plan", "prompts", {"prompts": [prompt(i) for i in range(8)]},
             {"store": store.facts.attributes()}, files)  # fmt: skip
     for stage, units in Links(study).units.items():
-        for unit in units if stage not in ("plan", "bench") else ():
+        for unit in units if stage in MADE else ():
             extra, files = ({"figures": ["a"]} if stage == "draw" else {}), []
             if stage == "collect":
                 data = np.ones((2, *SHAPE), np.float16)
