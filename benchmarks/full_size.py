@@ -38,6 +38,7 @@ from flows.server import prefect_server
 from storage.activations import ActivationStore
 from storage.schemas import KEYS, SCHEMAS
 from storage.tables import count_rows, parts
+from study.stages import stages_of
 from study.units import FIRST_IMAGES
 from study.verify import verify
 
@@ -276,7 +277,8 @@ def check_study(root: Path) -> list[str]:
         first = store.read(site, 0, 2).astype(np.float32)
         if not np.isfinite(first).all() or np.allclose(first[0], first[1]):
             problems.append(f"activations at {site} are not finite, or equal for two prompts")
-    filled = set(SCHEMAS) - {"bench", "shared_concepts", "concept_matches", "calibrations"}
+    made = {"runs"}.union(*(stage.tables for stage in stages_of("run")))
+    filled = made - {"shared_concepts", "concept_matches", "calibrations", "attention_maps"}
     problems += [f"table {table} has no rows" for table in sorted(filled) if not count_rows(root, table)]
     edited = _edited(root)
     changed = {row["kind"] for row in edited if row["outside_change"] > 0}

@@ -21,17 +21,14 @@ SMALL = [
     "atlas.cause_prompts=2",
     "atlas.cause_directions=2",
 ]
-SMALL += ["interventions.objects=[tree, house]", "atlas.phrases={night: '{caption} at night'}"]
+SMALL += ["atlas.phrases={night: '{caption} at night'}"]
 SET = [part for one in SMALL for part in ("--set", one)]
 
 
 @pytest.mark.slow(60)
 def test_it_is_made_on_its_own_resumed_and_the_same_again(copy, launch):
-    assert launch("revise", CONFIG, "--root", str(copy), *SET).returncode == 0
-    refused = launch("atlas", CONFIG, "--root", str(copy), *SET)
-    assert refused.returncode == 2 and "calibrate" in refused.stderr  # it follows from strengths that are not chosen
-    assert launch("run", CONFIG, "--root", str(copy), *SET).returncode == 0
     assert not any(read_table(copy, table).num_rows for table in TABLES)  # no part of the study
+    assert launch("revise", CONFIG, "--root", str(copy), *SET).returncode == 0
     made = launch("atlas", CONFIG, "--root", str(copy), *SET)
     assert made.returncode == 0, made.stderr
     rows = {table: read_table(copy, table).to_pylist() for table in TABLES}
@@ -48,7 +45,8 @@ def test_it_is_made_on_its_own_resumed_and_the_same_again(copy, launch):
     hashes = table_hashes(copy)
     again = launch("atlas", CONFIG, "--root", str(copy), *SET)
     assert again.returncode == 0 and "nothing to do" in again.stdout
-    for stage in ("trace", "onsets", "causes", "tau50"):
-        shutil.rmtree(copy / "done" / stage)
+    for unit in ("onsets", "tau50", "trace/switch-global.json", "causes/global-early.json"):
+        path = copy / "done" / unit
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
     assert launch("atlas", CONFIG, "--root", str(copy), *SET).returncode == 0
     assert table_hashes(copy) == hashes

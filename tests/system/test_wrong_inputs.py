@@ -12,6 +12,7 @@ import torch
 import yaml
 from safetensors.torch import load_file, save_file
 
+from concepts.cases import Case
 from diffusion.digest import former_digests
 from diffusion.errors import DiffusionError, NotFiniteError
 from flows.cli import main
@@ -22,7 +23,7 @@ from study.config import load_config
 from study.errors import StudyError
 from study.models import borrowed_model
 from study.opening import may_write, open_or_create
-from tasks import collect, edits
+from tasks import collect, editor
 from tests.models import miniature_without_manifest
 from tests.paths import ROOT
 
@@ -185,10 +186,10 @@ def test_an_edit_that_is_no_number_names_its_prompt_and_unit(monkeypatch):
     def overflow(*_, **__):
         raise NotFiniteError("the image is not finite", 1)
 
-    editor = edits.Editor.__new__(edits.Editor)  # what it is made of needs a trained study, and this does not
-    editor.study, editor.planned = SimpleNamespace(config=load_config(TINY)), SimpleNamespace(name="spatial/early/tree")
-    editor.beginnings = None
-    monkeypatch.setattr(edits.Editor, "_edit", lambda *_: None)
-    monkeypatch.setattr(edits, "sample", overflow)
+    made = editor.Editor.__new__(editor.Editor)  # what it is made of needs a trained study, and this does not
+    made.study, made.recipe = SimpleNamespace(config=load_config(TINY)), SimpleNamespace(name="spatial/early/tree")
+    made.beginnings = None
+    monkeypatch.setattr(editor.Editor, "interventions", lambda *_: [])
+    monkeypatch.setattr(editor, "sample", overflow)
     with pytest.raises(StudyError, match="prompt 8, edit spatial/early/tree: the image is not finite"):
-        editor._sample(None, [edits.Case(prompt_id, "a tree", 1, "") for prompt_id in (7, 8)])
+        made._sample(None, [Case(prompt_id, "a tree", 1, "") for prompt_id in (7, 8)])
