@@ -12,7 +12,6 @@ from typing import Any
 from concepts.edit_controls import CONCEPTS, RANDOM
 from concepts.settings import REGIONS
 from concepts.strengths import best_strength, trial_columns
-from diffusion.sampling import Beginnings
 from storage.tables import read_table
 from study.publish import publish
 from study.study import Study
@@ -38,13 +37,14 @@ def _try_strengths(study: Study, calibration: Calibration, target: str) -> list[
     images = settings.calibration_images
     prompts = -(-images // len(REGIONS)) if edit.kind == "spatial" else images
     cases = cases_of(study, edit.kind, target, "dictionary", prompts)
-    if not cases or not Editor(study, Recipe.of(study, edit, 1.0)).places:
+    editor = Editor(study, Recipe.of(study, edit, 1.0))
+    if not cases or not editor.places:
         return []
     before = originals_of(study, cases)
-    rows, beginnings = [], Beginnings()
+    rows = []
     for strength in strengths_of(study, edit.kind):
         outcomes, of_random = (
-            score(study, edit, cases, Editor(study, recipe, beginnings).run(cases), before)
+            score(study, edit, cases, editor.again(recipe).run(cases), before)
             for recipe in (Recipe.of(study, edit, strength, control) for control in (CONCEPTS, RANDOM))
         )
         tried = {"kind": edit.kind, "window": edit.window, "target": target, "strength": strength}

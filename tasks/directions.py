@@ -88,6 +88,11 @@ class Directions:
         return self.here.sae()
 
     @cached_property
+    def unit(self) -> float:
+        """The unit of strengths."""
+        return unit_norm(self.here)
+
+    @cached_property
     def cids(self) -> list[int]:
         """The concepts of the target."""
         return target_cids(self.here, self.target)

@@ -6,6 +6,7 @@ step is served by the SAE of the nearest one.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -25,12 +26,13 @@ from diffusion.errors import NotFiniteError
 from diffusion.model import DiffusionModel
 from diffusion.sampling import Beginnings, sample
 from storage.prompts import hashed_seed
+from storage.site import Site
 from study.at import Dictionary
 from study.errors import StudyError
 from study.models import borrowed_model
 from study.study import Study
 from study.units import PlannedEdit
-from tasks.directions import Directions, target_cids, unit_norm
+from tasks.directions import Directions
 from tasks.resemblance import words_of
 
 
@@ -76,14 +78,18 @@ def served(t_low: float, t_high: float, times: Sequence[float]) -> list[tuple[fl
 class Place:
     """A part of a recipe: one block, in one half, at the steps that one SAE serves."""
 
-    def __init__(self, recipe: Recipe, here: Dictionary, t_low: float, t_high: float) -> None:
-        self.recipe, self.here, self.t_low, self.t_high = recipe, here, t_low, t_high
-        self.cids = target_cids(here, recipe.target)
+    def __init__(self, recipe: Recipe, directions: Directions, t_low: float, t_high: float) -> None:
+        self.recipe, self.directions, self.t_low, self.t_high = recipe, directions, t_low, t_high
 
-    @cached_property
-    def directions(self) -> Directions:
-        """The unit directions of this place, by control."""
-        return Directions(self.here, self.recipe.kind, self.recipe.target)
+    @property
+    def here(self) -> Dictionary:
+        """The site and its dictionary."""
+        return self.directions.here
+
+    @property
+    def cids(self) -> list[int]:
+        """The concepts of the target, best first."""
+        return self.directions.cids
 
     def edit(self, batch: list[Case], seeds: list[int]) -> Edit:
         """Of a batch of cases, each along its own direction and in its own region."""
@@ -101,7 +107,7 @@ class Place:
         """The arithmetic, of this place's concept vectors."""
         vectors = self.directions.sae.concept_vectors()
         cids = torch.tensor(self.cids, device=vectors.device)
-        unit = unit_norm(self.here) if self.recipe.scaling == RMS else 1.0
+        unit = self.directions.unit if self.recipe.scaling == RMS else 1.0
         return ConceptEdit(vectors, cids, self.recipe.strength * unit, self.recipe.control, self.recipe.scaling)
 
     def _everywhere(self, delta: Tensor, directions_BD: Tensor) -> Tensor:
@@ -117,11 +123,24 @@ class Place:
 
 
 class Editor:
-    """Samples cases under one recipe. Editors given the same ``beginnings`` share what lies before the window."""
+    """Samples cases under one recipe."""
 
-    def __init__(self, study: Study, recipe: Recipe, beginnings: Beginnings | None = None) -> None:
-        self.study, self.recipe, self.beginnings = study, recipe, beginnings
-        self.places = [place for place in places_of(study, recipe) if place.cids]
+    def __init__(self, study: Study, recipe: Recipe) -> None:
+        self.study, self.recipe, self.beginnings = study, recipe, Beginnings()
+        self.known: dict[Site, Directions] = {}
+        self.places = self._places()
+
+    def again(self, recipe: Recipe) -> Editor:
+        """One of the same kind and target under another recipe: what is known of sites and of beginnings is shared."""
+        assert (recipe.kind, recipe.target) == (self.recipe.kind, self.recipe.target), "directions are of a target"
+        other = copy.copy(self)
+        other.recipe = recipe
+        other.places = other._places()
+        return other
+
+    def _places(self) -> list[Place]:
+        """Those where a concept carries the target."""
+        return [place for place in places_of(self.study, self.recipe, self.known) if place.cids]
 
     @property
     def cid_count(self) -> int:
@@ -158,15 +177,17 @@ class Editor:
         return [place.edit(batch, seeds) for place in self.places]
 
 
-def places_of(study: Study, recipe: Recipe) -> list[Place]:
-    """Every block, half and served time of a recipe."""
-    k = study.config.sae.k[0]
-    return [
-        Place(recipe, study.at((block, time, half), k), low, high)
-        for block in recipe.blocks
-        for half in recipe.halves
-        for low, high, time in served(recipe.t_low, recipe.t_high, recipe.times)
-    ]
+def places_of(study: Study, recipe: Recipe, known: dict[Site, Directions]) -> list[Place]:
+    """Every block, half and served time of a recipe; ``known`` holds the directions of sites, and is added to."""
+    places = []
+    for block in recipe.blocks:
+        for half in recipe.halves:
+            for low, high, time in served(recipe.t_low, recipe.t_high, recipe.times):
+                site = Site(block, time, half)
+                if site not in known:
+                    known[site] = Directions(study.at(site, study.config.sae.k[0]), recipe.kind, recipe.target)
+                places.append(Place(recipe, known[site], low, high))
+    return places
 
 
 def direction_seed(study: Study, name: str, case: Case) -> int:

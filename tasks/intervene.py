@@ -8,7 +8,6 @@ import numpy as np
 
 from concepts.cases import Case
 from concepts.edit_controls import UNEDITED, edited
-from diffusion.sampling import Beginnings
 from storage.images import encode_png
 from study.publish import publish
 from study.study import Study
@@ -34,9 +33,8 @@ def run_edits(study: Study, edit: PlannedEdit) -> dict[str, Any]:
     count, words = editor.cid_count, editor.words() if settings.similarity and edit.kind == "global" else []
     rows = _rows(study, edit, cases, before, before, UNEDITED, count, 0.0)
     if count and cases:
-        beginnings = Beginnings()
         for control in edited(settings.controls, edit.kind):
-            images = Editor(study, Recipe.of(study, edit, strength, control), beginnings).run(cases)
+            images = editor.again(Recipe.of(study, edit, strength, control)).run(cases)
             rows += _rows(study, edit, cases, images, before, control, count, strength, words)
     publish(study, "intervene", edit.name, {"interventions": rows}, extra={"cids": count, "cases": len(cases)})
     return {"unit": edit.name, "cids": count, "rows": len(rows)}

@@ -8,6 +8,7 @@ prompts of the dictionary split (``calibrations``).
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,6 @@ from concepts.effects import centre_of_mass
 from concepts.judging import SEEN
 from concepts.onset_grid import onset_windows
 from concepts.strengths import best_window
-from diffusion.sampling import Beginnings
 from storage.tables import read_table
 from study.models import backend_of
 from study.paths import split_range
@@ -40,15 +40,16 @@ def run_onsets(study: Study, kind: str, target: str) -> dict[str, Any]:
     cases = [case for named, case in atlas_cases(study, kind) if kind == "global" or named == target]
     rows: list[dict[str, Any]] = []
     recipe = _recipe(study, kind, target)
-    if cases and Editor(study, recipe).cid_count:
-        before, beginnings = originals_of(study, cases), Beginnings()
+    editor = Editor(study, recipe)
+    if cases and editor.cid_count:
+        before = originals_of(study, cases)
         rows += _judged(study, recipe, UNEDITED, cases, before, before)
         for low, high in onset_windows(
             study.config.sampling.steps, study.config.atlas.length, study.config.atlas.onsets
         ):
             for control in edited(study.config.atlas.controls, kind):
                 one = replace(recipe, t_low=low, t_high=high, control=control)
-                images = Editor(study, one, beginnings).run(cases)
+                images = editor.again(one).run(cases)
                 rows += _judged(study, one, control, cases, images, before)
     publish(study, "onsets", f"{kind}-{target}", {"temporal_atlas": rows})
     return {"unit": f"{kind}-{target}", "rows": len(rows)}
@@ -67,10 +68,10 @@ def atlas_cases(study: Study, kind: str) -> list[tuple[str, Case]]:
         if named and not any(mentions(row["caption"], look) for look in looks):
             case = Case(row["prompt_id"], row["caption"], row["seed"], EVERYWHERE)
             fitting.append((min(named, key=lambda label: row["caption"].lower().find(label.lower())), case))
-    placed = [(named, case, away) for named, case in fitting if (away := _away(study, named, case))]
+    placed = ((named, case, away) for named, case in fitting if (away := _away(study, named, case)))
     return [
         (named, case if kind == "global" else replace(case, region=away))
-        for named, case, away in placed[: study.config.atlas.prompts]
+        for named, case, away in islice(placed, study.config.atlas.prompts)  # no more are looked at than are wanted
     ]
 
 

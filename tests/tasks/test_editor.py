@@ -32,6 +32,7 @@ from study.config import load_config
 from study.errors import StudyError
 from study.study import Study
 from study.units import PlannedEdit
+from tasks import directions
 from tasks.directions import Directions, target_cids, unit_norm
 from tasks.editor import Editor, Place, Recipe, direction_seed, places_of, served
 from tests.parts import add_part, label_row
@@ -63,7 +64,7 @@ def test_an_edit_uses_the_concepts_that_are_best_on_the_selection_half(study):
 def sites_of(config, edit, tmp_path, **change):
     study = Study(str(tmp_path), load_config(CONFIG, config), "hash")
     recipe = dataclasses.replace(Recipe.of(study, edit, 2.0), **change)
-    return [(tuple(place.here.site), place.t_low, place.t_high) for place in places_of(study, recipe)]
+    return [(tuple(place.here.site), place.t_low, place.t_high) for place in places_of(study, recipe, {})]
 
 
 def test_each_kind_of_edit_has_its_blocks_halves_and_window(tmp_path):
@@ -133,9 +134,8 @@ def place(study, unit, control):
         sae.W_dec.copy_(torch.diag(torch.arange(1.0, 5)))
     made = Place.__new__(Place)  # reading the SAE from a study needs a trained one
     made.recipe = Recipe.of(study, unit, 2.0, control)
-    made.here, made.cids = study.at(("mid", 1.0, "cond"), 4), [0, 3]
     made.t_low, made.t_high = made.recipe.t_low, made.recipe.t_high
-    made.directions = Directions(made.here, unit.kind, unit.target)
+    made.directions = Directions(study.at(("mid", 1.0, "cond"), 4), unit.kind, unit.target)
     made.directions.sae, made.directions.cids = sae, [0, 3]
     made.concepts = ConceptEdit(sae.concept_vectors().detach(), torch.tensor([0, 3]), 2.0, control)
     return made
@@ -244,3 +244,17 @@ def test_a_control_that_nothing_carries_is_one_sentence(study, monkeypatch):
     made.kind = "global"
     with pytest.raises(StudyError, match="'unrelated_concept' needs a second global target that concepts carry"):
         made.of(UNRELATED, 1)
+
+
+def test_another_recipe_asks_nothing_again_that_the_first_has_asked(study, monkeypatch):
+    asked = []
+    monkeypatch.setattr(directions, "target_cids", lambda here, target: asked.append(here.site) or [0])
+    recipe = dataclasses.replace(Recipe.of(study, TREE, 2.0), times=(1.0, 0.0), t_low=0.0)
+    first = Editor(study, recipe)
+    again = first.again(dataclasses.replace(recipe, control=RANDOM, t_high=0.4))
+    assert asked == [("mid", 0.0, "cond"), ("mid", 1.0, "cond")]
+    assert again.beginnings is first.beginnings and again.recipe.control == RANDOM
+    assert [(p.here.site.t, p.t_high) for p in again.places] == [(0.0, 0.4)] and first.recipe is recipe
+    assert again.places[0].directions is first.places[0].directions and len(first.places) == 2
+    with pytest.raises(AssertionError, match="directions are of a target"):
+        first.again(dataclasses.replace(recipe, target="house"))
