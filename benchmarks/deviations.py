@@ -17,6 +17,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from benchmarks.page import put
 from study.config import PATH_FIELDS, load_config
 
 REPO = Path(__file__).resolve().parent.parent
@@ -75,12 +76,7 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--check", action="store_true", help="write nothing")
     options = parser.parse_args(argv)
-    before = PAGE.read_text(encoding="utf-8")
-    after = renewed(before)
-    if not options.check:
-        PAGE.write_text(after, encoding="utf-8")
-    print(f"{PAGE.name}: {'the same' if before == after else 'other'} values")
-    return 1 if options.check and before != after else 0
+    return put(PAGE, renewed(PAGE.read_text(encoding="utf-8")), options.check, "values")
 
 
 if __name__ == "__main__":

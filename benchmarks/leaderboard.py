@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from benchmarks.page import put
 from storage.query import query
 from storage.records import read_record
 from storage.site import Site
@@ -143,13 +144,8 @@ def main(argv: list[str] | None = None) -> int:
     if options.print:
         print(made)
         return 0
-    before = PAGE.read_text(encoding="utf-8")
-    after = PLACE.sub(lambda _: f"\n{made}\n", before)
-    same = without_seconds(before) == without_seconds(after)
-    if not options.check:
-        PAGE.write_text(after, encoding="utf-8")
-    print(f"{PAGE.relative_to(REPO)}: {'the same figures' if same else 'other figures'}")
-    return 1 if options.check and not same else 0
+    after = PLACE.sub(lambda _: f"\n{made}\n", PAGE.read_text(encoding="utf-8"))
+    return put(PAGE, after, options.check, "figures", lambda a, b: without_seconds(a) == without_seconds(b))
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 
 from benchmarks import ledger_claims, ledger_edits
 from benchmarks.ledger_rules import UNTESTED, VERDICTS, Claim, Finding, Measured, decide, found_in
+from benchmarks.page import put
 from storage.query import query
 from storage.study import read_study
 
@@ -124,12 +125,8 @@ def main(argv: list[str] | None = None) -> int:
     if options.print:
         print(made)
         return 0
-    before = PAGE.read_text(encoding="utf-8")
-    after = PLACE.sub(lambda _: f"\n{made}\n", before)
-    if not options.check:
-        PAGE.write_text(after, encoding="utf-8")
-    print(f"{PAGE.relative_to(REPO)}: {'the same' if before == after else 'other'} figures")
-    return 1 if options.check and before != after else 0
+    after = PLACE.sub(lambda _: f"\n{made}\n", PAGE.read_text(encoding="utf-8"))
+    return put(PAGE, after, options.check, "figures")
 
 
 if __name__ == "__main__":
