@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -16,11 +15,6 @@ from concepts.edit_controls import CONCEPTS, WRONG_REGION
 from concepts.scalings import RMS, code_norms, sizes, summed_length
 
 Codes = tuple[Tensor, Tensor]  # values and latents, each [B * H * W, K]
-
-
-def rms_norm(updates: np.ndarray) -> float:
-    """Root mean square norm of residual updates [..., D] of any precision: the unit of strengths."""
-    return float(np.sqrt((updates.astype(np.float32) ** 2).sum(-1).mean()))
 
 
 @dataclass(frozen=True)

@@ -276,7 +276,9 @@ _STAGES = (
         ),
         after={"label": ALL},
         too={"collect": of_splits("dictionary")},
-        version=2,  # a step belongs to one of the windows that touch at it, once to both; prompts without any look
+        # 2: a step belongs to one of the windows that touch at it, once to both; prompts without any look. 3: the unit
+        # of strengths is the norm of the whole train split, once of its first shard.
+        version=3,
     ),
     Stage(
         "intervene",
@@ -298,7 +300,7 @@ _STAGES = (
         ),
         after={"calibrate": ALL},
         too={"label": ALL, "collect": of_splits("style")},
-        version=2,  # as calibrate
+        version=3,  # as calibrate
     ),
     Stage(
         "effects",

@@ -20,10 +20,11 @@ from concepts.edit_controls import (
     UNTRAINED,
     WRONG_REGION,
 )
-from concepts.interventions import edit_direction, random_direction, rms_norm
+from concepts.interventions import edit_direction, random_direction
 from concepts.matched import matched_concepts
 from concepts.supervised import MeanDifference
 from sae.model import SAE
+from sae.source import load_statistics
 from storage.tables import read_table
 from study.at import AtSite, Dictionary
 from study.config import StudyConfig
@@ -31,6 +32,7 @@ from study.errors import StudyError
 from study.paths import split_range
 from study.reading import image_area
 from study.saes import TRAINED
+from tasks.train import STATISTICS
 from tasks.transfer import transferred
 
 
@@ -60,9 +62,14 @@ def carrying(config: StudyConfig, target: str, rows: list[dict[str, Any]]) -> li
 
 
 def unit_norm(here: AtSite) -> float:
-    """The unit of strengths at a site: of its residual updates in the first shard of the train split."""
-    _, maps = next(here.maps("train"))
-    return rms_norm(maps)
+    """The unit of strengths at a site: RMS norm of its residual updates in the train split, kept beside its SAEs.
+
+    Raises ``StudyError`` where the file that has it is gone or damaged.
+    """
+    statistics = load_statistics(here.folder / STATISTICS)
+    if statistics is None:
+        raise StudyError(f"{here.folder / STATISTICS} is missing or damaged: run `concepts repair {here.study.root}`")
+    return statistics.rms_norm
 
 
 class Directions:

@@ -19,7 +19,6 @@ from concepts.cases import EVERYWHERE
 from concepts.regions import region_share
 from diffusion.edits import HALVES
 from diffusion.times import steps_in_window, time_of_step
-from sae.source import load_statistics
 from storage.tables import read_table
 from storage.vouch import digest_of, digest_of_bytes
 from study.at import Dictionary
@@ -27,9 +26,8 @@ from study.errors import StudyError
 from study.reading import image_size, study_labels
 from study.saes import TRAINED
 from study.study import Study
-from tasks.directions import carrying, target_cids
+from tasks.directions import carrying, target_cids, unit_norm
 from tasks.edit_request import CLAMP, PLACE, EditRequest, number_of
-from tasks.train import STATISTICS
 
 ARITHMETIC = 1  # the next number when the same request gives other pictures
 SHOWN = 12  # names listed in a sentence
@@ -148,12 +146,9 @@ def _site_plan(request: EditRequest, here: Dictionary, cautions: list[str]) -> S
         )
     if silent := [cid for cid in (*cids, *instead) if not facts[cid]["alive"]]:
         cautions.append(f"concept {silent[0]} of {here.site.path} fires nowhere in the dictionary split")
-    statistics = load_statistics(here.folder / STATISTICS)
-    if statistics is None:
-        raise StudyError(f"{here.folder / STATISTICS} is missing or damaged: run `concepts repair {study.root}`")
     levels = tuple(facts[cid]["act_max"] for cid in cids) if request.acts == CLAMP else ()
     top = facts[cids[0]]["top_label"]
-    return SitePlan(here, cids, instead, levels, statistics.rms_norm, top)
+    return SitePlan(here, cids, instead, levels, unit_norm(here), top)
 
 
 def _without(

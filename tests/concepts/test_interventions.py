@@ -14,7 +14,6 @@ from concepts.interventions import (
     edit_direction,
     global_edit,
     random_direction,
-    rms_norm,
     spatial_edit,
 )
 
@@ -162,15 +161,6 @@ def test_what_comes_back_has_the_updates_precision(control):
     for dtype in (torch.float64, torch.float16):
         assert one.everywhere(delta.to(dtype), directions).dtype == dtype
         assert one.in_region(delta.to(dtype), codes, directions, region).dtype == dtype
-
-
-def test_the_unit_of_strengths_is_the_root_of_the_mean_squared_norm():
-    """Norms 5 and 13, and 0 twice: sqrt((25 + 169) / 4). Squares of halves beyond 256 do not fit into a half."""
-    updates = np.zeros((2, 1, 2, 3), np.float16)
-    updates[0, 0, 0], updates[1, 0, 1] = (3, 0, -4), (-5, 12, 0)
-    assert rms_norm(updates) == pytest.approx(math.sqrt(48.5))
-    assert rms_norm(updates * np.float16(1000)) == pytest.approx(1000 * math.sqrt(48.5))
-    assert type(rms_norm(updates)) is float
 
 
 @pytest.mark.parametrize("control", [CONCEPTS, RANDOM])

@@ -35,6 +35,7 @@ from study.units import PlannedEdit
 from tasks import directions
 from tasks.directions import Directions, target_cids, unit_norm
 from tasks.editor import Editor, Place, Recipe, direction_seed, places_of, served
+from tasks.train import site_statistics, training_source
 from tests.parts import add_part, label_row
 from tests.paths import ROOT
 
@@ -106,7 +107,7 @@ def test_every_case_has_a_random_direction_of_its_own(study):
 
 
 class Stored:
-    """A store of one site whose updates in prompt p are all p + 1: 2 x 3 cells of 4 channels, so norms 2 (p + 1)."""
+    """A store of one site whose updates in prompt p are all 1000 (p + 1): 2 x 3 cells of 4 channels, so norms twice."""
 
     shard_size = 8
 
@@ -115,15 +116,19 @@ class Stored:
 
     def read(self, site, start, stop):
         assert site == ("mid", 1.0, "cond")
-        return np.repeat(np.arange(start + 1, stop + 1), 24).reshape(-1, 2, 3, 4).astype(np.float16)
+        return np.repeat(1000 * np.arange(start + 1, stop + 1), 24).reshape(-1, 2, 3, 4).astype(np.float16)
 
 
-def test_the_unit_of_strengths_is_measured_on_the_first_training_shard(study, monkeypatch):
-    store = Stored()
-    monkeypatch.setattr(at, "store_of", lambda study: store)
-    assert unit_norm(study.at(("mid", 1.0, "cond"))) == pytest.approx(2 * np.sqrt(204 / 8))  # 1 + 4 + ... + 64 = 204
-    store.shard_size = 99  # the split ends before the shard does: prompts 0 to 15 are its
-    assert unit_norm(study.at(("mid", 1.0, "cond"))) == pytest.approx(2 * np.sqrt(1496 / 16))
+def test_the_unit_of_strengths_is_the_norm_of_the_train_split_kept_beside_the_saes(study, monkeypatch):
+    """Prompts 0 to 15, 1 + 4 + ... + 256 = 1496, of halves whose squares do not fit into a half."""
+    monkeypatch.setattr(at, "store_of", lambda study: Stored())
+    here = study.at(("mid", 1.0, "cond"))
+    with pytest.raises(StudyError, match=r"statistics.safetensors is missing or damaged: run `concepts repair"):
+        unit_norm(here)
+    site_statistics(here, training_source(here))
+    assert unit_norm(here) == pytest.approx(1000 * 2 * np.sqrt(1496 / 16))
+    monkeypatch.setattr(at, "store_of", lambda study: None)  # and the activations may be gone by then
+    assert unit_norm(here) == pytest.approx(1000 * 2 * np.sqrt(1496 / 16))
 
 
 def place(study, unit, control):
@@ -151,7 +156,7 @@ BATCH = [Case(3, "a tree", 5, "top_left"), Case(3, "a tree", 5, "bottom_right")]
 @pytest.mark.parametrize("control", [CONCEPTS, RANDOM, WRONG_REGION])
 def test_a_spatial_edit_raises_its_region_and_clears_the_rest(study, monkeypatch, control):
     """Each image its own region and direction. Of channels 0 and 3 that the concepts write, TopK keeps two of four."""
-    monkeypatch.setattr(at, "store_of", lambda study: Stored())
+    monkeypatch.setattr(at, "store_of", lambda study: Stored())  # of which the grid is asked
     edit = edit_of(study, TREE, control, BATCH)
     assert (edit.module, edit.t_low, edit.t_high) == ("mid_block.attentions.0", 0.6, 1.0)
     delta = torch.tensor([9.0, 0.5, -1.0, 16.0]).expand(2, 2, 3, 4)  # codes 9, 1/4, 0 and 4: the edited ones are on
@@ -170,7 +175,7 @@ def test_a_spatial_edit_raises_its_region_and_clears_the_rest(study, monkeypatch
 
 @pytest.mark.parametrize("control", [CONCEPTS, RANDOM])
 def test_a_global_edit_raises_every_cell(study, monkeypatch, control):
-    monkeypatch.setattr(at, "store_of", lambda study: Stored())
+    monkeypatch.setattr(at, "store_of", lambda study: Stored())  # of which the width is asked
     unit, batch = PlannedEdit("global", "night", "final"), [Case(p, "a tree", 5, "everywhere") for p in (3, 4)]
     edit = edit_of(study, unit, control, batch)
     assert (edit.module, edit.t_low, edit.t_high) == ("mid_block.attentions.0", 0.0, 0.2)
