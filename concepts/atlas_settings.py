@@ -18,18 +18,13 @@ class AtlasSettings(BaseModel):
         description="Prompts of the style split, then of the layout split, the first that name one of "
         "interventions.objects and no look: both kinds of edit are made of the same ones, with the same seeds.",
     )
-    length: float = Field(
+    length: float | tuple[float, ...] = Field(
         0.4,
-        gt=0,
-        le=1,
-        description="Diffusion time that an edit lasts: as long as the paper's early and middle windows, so that the "
-        "strengths chosen in those fit.",
+        description="Diffusion time that an edit lasts, or a list of such lengths, each with curves of its own: 0.4 is "
+        "as long as the paper's early and middle windows, so that the strengths chosen in those fit. An edit that "
+        "begins late ends with the image.",
     )
-    onsets: int = Field(
-        16,
-        ge=3,
-        description="Onsets at most, spread evenly over the steps from which a whole window fits before the end.",
-    )
+    onsets: int = Field(16, ge=3, description="Onsets at most, spread evenly over the steps.")
     controls: tuple[str, ...] = Field(
         (RANDOM, SWITCHED),
         description="What every case is edited with besides the concepts, as in interventions.controls; a kind leaves "
@@ -41,14 +36,14 @@ class AtlasSettings(BaseModel):
         "night'; a look that is not named here is put behind a comma. Read wherever captions are switched.",
     )
     trace_prompts: int = Field(
-        4, ge=1, description="Prompts for each target of a causal trace, the first of those above."
+        4, ge=1, description="Prompts for each target of a causal trace, the first that fit as those above do."
     )
     trace_depth: int = Field(
         3, ge=1, description="Blocks that are added to a set one by one, each the one that helps most; three show how."
     )
 
     cause_prompts: int = Field(
-        8, ge=2, description="Prompts on which each labelled concept is tried by itself, the first of those above."
+        8, ge=2, description="Prompts on which each labelled concept is tried by itself, the first as above."
     )
     cause_directions: int = Field(
         20, ge=1, description="Random directions beside them; twenty make their mean's error small beside a concept's."
@@ -57,6 +52,19 @@ class AtlasSettings(BaseModel):
     def asked_for(self, caption: str, look: str) -> str:
         """A caption that asks for a look besides what it says."""
         return self.phrases.get(look, "{caption}, " + look).replace("{caption}", caption)
+
+    @property
+    def lengths(self) -> tuple[float, ...]:
+        """Every length that edits are tried with."""
+        return self.length if isinstance(self.length, tuple) else (self.length,)
+
+    @field_validator("length")
+    @classmethod
+    def _spans(cls, length: float | tuple[float, ...]) -> float | tuple[float, ...]:
+        lengths = length if isinstance(length, tuple) else (length,)
+        if not lengths or len(set(lengths)) != len(lengths) or not all(0 < one <= 1 for one in lengths):
+            raise ValueError(f"atlas.length must be distinct spans of time above 0 and up to 1, got {length}")
+        return length
 
     @field_validator("phrases")
     @classmethod

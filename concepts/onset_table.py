@@ -18,7 +18,22 @@ Rows = list[dict[str, Any]]
 
 
 def onset_rows(rows: Rows, samples: int, seed: int) -> Rows:
-    """The rows of ``temporal_onsets``, from rows of ``temporal_atlas``; intervals resample prompts by ``seed``."""
+    """The rows of ``temporal_onsets``, from rows of ``temporal_atlas``; intervals resample prompts by ``seed``.
+
+    Each length has curves of its own; p values of all differences are corrected together.
+    """
+    found: Rows = []
+    for length in sorted({row["length"] for row in rows}, reverse=True):
+        of_length = [row for row in rows if row["length"] == length]
+        found += [{"length": length} | told for told in _of_length(of_length, samples, seed)]
+    differing = [row for row in found if row["kind"] == DIFFERENCE]
+    if differing:
+        for row, q in zip(differing, false_discovery_control([row["p"] for row in differing]), strict=True):
+            row["q"] = float(q)
+    return found
+
+
+def _of_length(rows: Rows, samples: int, seed: int) -> Rows:
     groups = {(row["kind"], row["control"]) for row in rows if row["control"] in MEASURED}
     found: Rows = []
     for kind, control in sorted(groups):
@@ -27,11 +42,7 @@ def onset_rows(rows: Rows, samples: int, seed: int) -> Rows:
             onsets, prompts, success = curves(r for r in of_group if target in (ALL, r["target"]))
             key = {"kind": kind, "control": control, "target": target, "n_prompts": len(prompts)}
             found.append(key | _halving(onsets, success, samples, seed))
-    differences = list(_differences(rows, samples, seed))
-    if differences:
-        corrected = false_discovery_control([row["p"] for row in differences])
-        found += [row | {"q": float(q)} for row, q in zip(differences, corrected, strict=True)]
-    return found
+    return found + list(_differences(rows, samples, seed))
 
 
 def curves(rows: Iterable[dict[str, Any]]) -> tuple[np.ndarray, list[int], np.ndarray]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -14,42 +16,50 @@ CONTROLS = {
     "switched_prompt": ("prompt switched", GREEN),
     "random_direction": ("random direction", RED),
 }
+Row = dict[str, Any]
+Rows = list[Row]
 TITLES = {"spatial": "an object beside where it lies", "global": "a look", "switch": "caption read", "patch": "updates"}
 
 
 @in_our_style
-def onset_curves(rows: list[dict[str, Any]], halves: dict[tuple[str, str], dict[str, Any]], path: Path) -> Path:
-    """Success of {kind, control, onset, success, low, high}, with bands; ``halves`` (kind, control) -> row of tau50.
+def onset_curves(rows: Rows, halves: Mapping[tuple[float, str, str], Row], path: Path) -> Path:
+    """Success of {length, kind, control, onset, success, low, high}, with bands: a row of panels a length.
 
-    Controls that are not named here share one colour.
+    ``halves``: (length, kind, control) -> row of tau50. Controls that are not named here share one colour.
     """
     kinds = [kind for kind in ("spatial", "global") if any(r["kind"] == kind for r in rows)]
-    figure, axes = panels(1, len(kinds), figsize=(3.6 * len(kinds), 2.9), sharey=True)
-    for axis, kind in zip(axes[0], kinds, strict=True):
-        for control in dict.fromkeys(r["control"] for r in rows if r["kind"] == kind):
-            line = sorted((r for r in rows if (r["kind"], r["control"]) == (kind, control)), key=lambda r: -r["onset"])
-            name, colour = CONTROLS.get(control, (control.replace("_", " "), GREY))
-            onsets = [r["onset"] for r in line]
-            axis.plot(onsets, [r["success"] for r in line], "-o", ms=3, color=colour, label=name)
-            low, high = ([r[end] for r in line] for end in ("low", "high"))
-            axis.fill_between(onsets, low, high, color=colour, alpha=0.15, lw=0)
-            half = halves.get((kind, control))
-            if half is not None and half["never"] < 0.5:  # one that does not halve has no place to mark
-                axis.axvspan(half["tau50_ci_low"], half["tau50_ci_high"], color=colour, alpha=0.12, lw=0)
-                axis.axvline(half["tau50"], color=colour, lw=0.9, ls="--")
-        axis.set_title(TITLES[kind])
-        axis.set_xlabel("onset of the edit, t (1 = noise)")
+    lengths = list(dict.fromkeys(r["length"] for r in rows))
+    size = (3.6 * len(kinds), 0.4 + 2.5 * len(lengths))
+    figure, axes = panels(len(lengths), len(kinds), figsize=size, sharex=True, sharey=True)
+    for (at, kind), axis in zip(product(enumerate(lengths), kinds), axes.flat, strict=True):
+        of_panel = [r for r in rows if (r["length"], r["kind"]) == (at[1], kind)]
+        for control in dict.fromkeys(r["control"] for r in of_panel):
+            line = sorted((r for r in of_panel if r["control"] == control), key=lambda r: -r["onset"])
+            _curve(axis, control, line, halves.get((at[1], kind, control)))
+        axis.set_title(f"{TITLES[kind]}, edits of {at[1]:g}" if at[0] == 0 else f"edits of {at[1]:g}")
         axis.set_ylim(0, 1)
-    axes[0, 0].invert_xaxis()
-    for axis in axes[0, 1:]:
-        axis.set_xlim(axes[0, 0].get_xlim())
-    axes[0, 0].set_ylabel("success\n(dashed: half of the peak, 95 % intervals)")
+    axes[0, 0].set_xlim(1.03, -0.03)
+    for axis in axes[-1]:
+        axis.set_xlabel("onset of the edit, t (1 = noise)")
+    for axis in axes[:, 0]:
+        axis.set_ylabel("success\n(dashed: half of the peak,\n95 % intervals)")
     axes[0, -1].legend(fontsize=7, frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
     return save(figure, path)
 
 
+def _curve(axis: Any, control: str, line: Rows, half: Row | None) -> None:
+    name, colour = CONTROLS.get(control, (control.replace("_", " "), GREY))
+    onsets = [r["onset"] for r in line]
+    axis.plot(onsets, [r["success"] for r in line], "-o", ms=3, color=colour, label=name)
+    low, high = ([r[end] for r in line] for end in ("low", "high"))
+    axis.fill_between(onsets, low, high, color=colour, alpha=0.15, lw=0)
+    if half is not None and half["never"] < 0.5:  # one that does not halve has no place to mark
+        axis.axvspan(half["tau50_ci_low"], half["tau50_ci_high"], color=colour, alpha=0.12, lw=0)
+        axis.axvline(half["tau50"], color=colour, lw=0.9, ls="--")
+
+
 @in_our_style
-def causal_traces(rows: list[dict[str, Any]], windows: list[str], path: Path) -> Path:
+def causal_traces(rows: Rows, windows: list[str], path: Path) -> Path:
     """Cells of {method, kind, blocks, window, share of the other caption's effect}; a panel a method and kind."""
     groups = list(dict.fromkeys((r["kind"], r["method"]) for r in rows))
     blocks = list(dict.fromkeys(r["blocks"] for r in rows))

@@ -41,13 +41,14 @@ TABLES = (
     ),
     Table(
         "temporal_atlas",
-        "Edits of one length from every onset, both kinds on the same prompts and seeds, beside controls.",
-        key=("kind", "target", "onset", "control", "prompt_id"),
+        "Edits of equal length from every onset, both kinds on the same prompts and seeds, beside controls.",
+        key=("kind", "target", "length", "onset", "control", "prompt_id"),
         writers=("onsets",),
         columns=(
             _KIND,
             column("target", TEXT, "Object or style that is edited in."),
             column("blocks", TEXT, "Blocks that are edited, joined by +."),
+            column("length", FLOAT64, "Diffusion time that the edit lasts where it does not end with the image."),
             column("onset", FLOAT64, "Time of the first edited step, in [0, 1]: 1 is pure noise."),
             column("ends", FLOAT64, "Time that the edit has ended at, in [0, 1]."),
             column("control", TEXT, "none (concepts edit), unedited, or a control: see docs/temporal.md."),
@@ -82,9 +83,10 @@ TABLES = (
     Table(
         "temporal_onsets",
         "Onset at which an edit's success has fallen to half of its peak (tau50), and differences of the kinds.",
-        key=("kind", "control", "target"),
+        key=("length", "kind", "control", "target"),
         writers=("tau50",),
         columns=(
+            column("length", FLOAT64, "Diffusion time that the edits last, as in temporal_atlas."),
             column("kind", TEXT, "spatial, global, or spatial-global: the difference of the two on the same prompts."),
             column("control", TEXT, "none (concepts edit) or switched_prompt."),
             column("target", TEXT, "Object or style; * is all of the kind."),

@@ -17,7 +17,7 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from sae.legacy import LEGACY
-from storage.study import ORDERED, without_legacy
+from storage.study import ORDERED, with_legacy, without_legacy
 from study.errors import StudyError
 from study.stages import STAGES
 
@@ -75,13 +75,17 @@ def stage_hash(config: Config, stage: str, versions: Mapping[str, int] | None = 
 
 def stage_hashes(config: Config, versions: Mapping[str, int] | None = None) -> dict[str, str]:
     """The hash of every stage, for stages of the given versions (a folder's own) or of this code's."""
-    plain = dict(config) if isinstance(config, Mapping) else config.model_dump(mode="json")
-    plain = without_legacy(plain, ADDED)
+    given = dict(config) if isinstance(config, Mapping) else config.model_dump(mode="json")
+    plain, whole = without_legacy(given, ADDED), with_legacy(given, ADDED)
     versions = stage_versions() if versions is None else versions
     hashes: dict[str, str] = {}
     for name, stage in STAGES.items():
         facts: dict[str, Any] = {
-            "reads": {key: _value(plain, key) for key in stage.reads if key not in ADDED or _has(plain, key)},
+            "reads": {
+                key: _value(whole if _of_young_group(key) else plain, key)
+                for key in stage.reads
+                if key not in ADDED or _has(plain, key)
+            },
             "order": [list(_value(plain, key) or ()) for key in ORDERED if reads(name, key)],
             "after": {before: hashes[before] for before in stage.after},
         }
@@ -129,6 +133,12 @@ def refuse_newer_stages(root: object, differing: Mapping[str, tuple[int, int]]) 
         raise StudyError(
             f"{root}: {', '.join(newer)} were made by a newer version of Concept Atlas: upgrade concept-atlas"
         )
+
+
+def _of_young_group(key: str) -> bool:
+    """Whether a setting belongs to a group that older studies lack as a whole: they are read as having all of it."""
+    group, _, leaf = key.partition(".")
+    return bool(leaf) and group in ADDED
 
 
 def reads(stage: str, key: str) -> bool:

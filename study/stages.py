@@ -327,9 +327,10 @@ _STAGES = (
         "atlas",
         "tasks.temporal:run_onsets",
         units.onset_edits,
-        reads=("atlas", "interventions.strength_by"),
+        reads=("interventions.strength_by", *_below("atlas", "prompts", "length", "onsets", "controls", "phrases")),
         after={"calibrate": ALL},
         too={"label": ALL, "collect": of_splits("style", "layout")},
+        version=2,  # windows at the end are cut off by it, and were left out
     ),
     Stage(
         "tau50",
@@ -343,7 +344,11 @@ _STAGES = (
         "atlas",
         "tasks.trace:run_trace",
         units.traces,
-        reads=(*_JUDGE, *_below("interventions", "objects", "styles"), "atlas"),
+        reads=(
+            *_JUDGE,
+            *_below("interventions", "objects", "styles", "windows"),
+            *_below("atlas", "phrases", "trace_prompts", "trace_depth"),
+        ),
         after={"collect": ALL},
     ),
     Stage(
@@ -351,7 +356,7 @@ _STAGES = (
         "atlas",
         "tasks.causes:run_causes",
         units.causes,
-        reads=("atlas",),
+        reads=_below("atlas", "cause_prompts", "cause_directions"),
         after={"label": ALL, "calibrate": ALL},
         too={"collect": of_splits("style", "layout")},
     ),

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import partial
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -29,7 +30,7 @@ from study.saes import TRAINED
 from study.study import Study
 from tasks.directions import unit_norm
 from tasks.edits import looks_of, originals_of
-from tasks.temporal import atlas_cases, best_calibrated
+from tasks.temporal import best_calibrated, fitting_cases
 
 
 def run_causes(study: Study, kind: str, window: str) -> dict[str, Any]:
@@ -69,7 +70,8 @@ class Scorer:
         self.here, self.model, self.study, self.kind = here, model, here.study, kind
         self.low, self.high, _ = self.study.config.interventions.windows[window]
         self.size = best_calibrated(self.study, kind) * unit_norm(here)
-        self.cases = [case for _, case in atlas_cases(self.study, "global")][: self.study.config.atlas.cause_prompts]
+        fitting = islice(fitting_cases(self.study, "global"), self.study.config.atlas.cause_prompts)
+        self.cases = [case for _, case in fitting]
         self.name = f"causes-{kind}-{window}-{here.site.path}"
         self.beginnings = Beginnings()
 

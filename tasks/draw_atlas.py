@@ -32,25 +32,26 @@ def draw_atlas(study: Study) -> list[str]:
 
 
 def _curves(study: Study, path: Path) -> None:
-    columns = ["kind", "control", "onset", "prompt_id", "success"]
+    columns = ["length", "kind", "control", "onset", "prompt_id", "success"]
     edited = read_table(study.root, "temporal_atlas", columns, [("control", "!=", "unedited")]).to_pylist()
     halves = read_table(study.root, "temporal_onsets", filters=[("target", "==", ALL)]).to_pylist()
-    known = {(r["kind"], r["control"]): r for r in halves if r["tau50"] is not None}
+    known = {(r["length"], r["kind"], r["control"]): r for r in halves if r["tau50"] is not None}
     rows = onset_points(edited, study.config.interventions.bootstrap, study.config.seed)
     temporal.onset_curves(rows, known, path)
 
 
 def onset_points(edited: list[dict[str, Any]], samples: int, seed: int) -> list[dict[str, Any]]:
-    """A point for each kind, control and onset: mean success over cases, with its interval over prompts."""
-    groups: dict[tuple[str, str, float], list[dict[str, Any]]] = {}
+    """A point for each length, kind, control and onset: mean success over cases, its interval over prompts."""
+    of_point = ("length", "kind", "control", "onset")
+    groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
     for row in edited:
-        groups.setdefault((row["kind"], row["control"], row["onset"]), []).append(row)
+        groups.setdefault(tuple(row[name] for name in of_point), []).append(row)
     points = []
-    for (kind, control, onset), rows in groups.items():
+    for key, rows in groups.items():
         success = np.array([float(row["success"]) for row in rows])
         low, high = cluster_interval(success, [row["prompt_id"] for row in rows], samples, seed)
         ends = {"low": success.mean() if np.isnan(low) else low, "high": success.mean() if np.isnan(high) else high}
-        points.append({"kind": kind, "control": control, "onset": onset, "success": float(success.mean()), **ends})
+        points.append({**dict(zip(of_point, key, strict=True)), "success": float(success.mean()), **ends})
     return points
 
 

@@ -13,7 +13,7 @@ from study.units import ONSETS_UNIT
 
 def run_tau50(study: Study) -> dict[str, Any]:
     """Write ``temporal_onsets`` from ``temporal_atlas``."""
-    columns = ["kind", "target", "onset", "control", "prompt_id", "success"]
+    columns = ["kind", "target", "length", "onset", "control", "prompt_id", "success"]
     edited = read_table(study.root, "temporal_atlas", columns).to_pylist()
     rows = onset_rows(edited, study.config.interventions.bootstrap, study.config.seed)
     publish(study, "tau50", ONSETS_UNIT, {"temporal_onsets": rows})

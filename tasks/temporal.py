@@ -7,6 +7,7 @@ prompts of the dictionary split (``calibrations``).
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from itertools import islice
 from typing import Any
@@ -43,36 +44,48 @@ def run_onsets(study: Study, kind: str, target: str) -> dict[str, Any]:
     editor = Editor(study, recipe)
     if cases and editor.cid_count:
         before = originals_of(study, cases)
-        rows += _judged(study, recipe, UNEDITED, cases, before, before)
-        for low, high in onset_windows(
-            study.config.sampling.steps, study.config.atlas.length, study.config.atlas.onsets
-        ):
-            for control in edited(study.config.atlas.controls, kind):
-                one = replace(recipe, t_low=low, t_high=high, control=control)
-                images = editor.again(one).run(cases)
-                rows += _judged(study, one, control, cases, images, before)
+        for length in study.config.atlas.lengths:
+            for one in _over_onsets(study, recipe, length):
+                images = before if one.control == UNEDITED else editor.again(one).run(cases)
+                rows += [{**row, "length": length} for row in _judged(study, one, cases, images, before)]
     publish(study, "onsets", f"{kind}-{target}", {"temporal_atlas": rows})
     return {"unit": f"{kind}-{target}", "rows": len(rows)}
 
 
+def _over_onsets(study: Study, recipe: Recipe, length: float) -> Iterator[Recipe]:
+    """The unedited images, and an edit by concepts and by each control from every onset."""
+    settings = study.config.atlas
+    yield replace(recipe, control=UNEDITED, strength=0.0)
+    for low, high in onset_windows(study.config.sampling.steps, length, settings.onsets):
+        for control in edited(settings.controls, recipe.kind):
+            yield replace(recipe, t_low=low, t_high=high, control=control)
+
+
 def atlas_cases(study: Study, kind: str) -> list[tuple[str, Case]]:
-    """(object that the caption names first, case) of every prompt of the atlas.
+    """(object that the caption names first, case) of every prompt of the atlas: the first of those that fit."""
+    return list(islice(fitting_cases(study, kind), study.config.atlas.prompts))
+
+
+def fitting_cases(study: Study, kind: str) -> Iterator[tuple[str, Case]]:
+    """(object that the caption names first, case) of every prompt that fits, in their order, as each is looked at.
 
     A spatial case asks for the quadrant to the left or right of where the object lies in the unedited image; a prompt
     whose object the judge does not see there is left out, of both kinds.
     """
     objects, looks = study.config.interventions.objects, looks_of(study)
-    fitting = []
     for row in (row for split in SPLITS for row in prompts_of(study, *split_range(study, split)).to_pylist()):
-        named = [label for label in objects if mentions(row["caption"], label)]
-        if named and not any(mentions(row["caption"], look) for look in looks):
-            case = Case(row["prompt_id"], row["caption"], row["seed"], EVERYWHERE)
-            fitting.append((min(named, key=lambda label: row["caption"].lower().find(label.lower())), case))
-    placed = ((named, case, away) for named, case in fitting if (away := _away(study, named, case)))
-    return [
-        (named, case if kind == "global" else replace(case, region=away))
-        for named, case, away in islice(placed, study.config.atlas.prompts)  # no more are looked at than are wanted
-    ]
+        caption = row["caption"]
+        named = [label for label in objects if mentions(caption, label)]
+        if not named or any(mentions(caption, look) for look in looks):
+            continue
+        first = _first_named(caption, named)
+        case = Case(row["prompt_id"], caption, row["seed"], EVERYWHERE)
+        if away := _away(study, first, case):
+            yield first, case if kind == "global" else replace(case, region=away)
+
+
+def _first_named(caption: str, labels: list[str]) -> str:
+    return min(labels, key=lambda label: caption.lower().find(label.lower()))
 
 
 def _away(study: Study, label: str, case: Case) -> str | None:
@@ -107,7 +120,7 @@ def best_calibrated(study: Study, kind: str, target: str | None = None) -> float
 
 
 def _judged(
-    study: Study, recipe: Recipe, control: str, cases: list[Case], images: list[np.ndarray], before: list[np.ndarray]
+    study: Study, recipe: Recipe, cases: list[Case], images: list[np.ndarray], before: list[np.ndarray]
 ) -> list[dict[str, Any]]:
     planned = PlannedEdit(recipe.kind, recipe.target, "")
     kept = objects_kept(study, cases, images, before)
@@ -118,11 +131,11 @@ def _judged(
             "blocks": "+".join(recipe.blocks),
             "onset": recipe.t_high,
             "ends": recipe.t_low,
-            "control": control,
+            "control": recipe.control,
             "prompt_id": case.prompt_id,
             "region": case.region,
             "seed": case.seed,
-            "strength": 0.0 if control == UNEDITED else recipe.strength,
+            "strength": recipe.strength,
             "objects_kept": stay,
             **outcome,
         }

@@ -12,6 +12,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -27,7 +28,7 @@ from study.publish import publish
 from study.study import Study
 from study.units import targets_of
 from tasks.edits import originals_of
-from tasks.temporal import atlas_cases
+from tasks.temporal import fitting_cases
 
 EVERY = "all"  # the window of every step
 ALL_BLOCKS = "*"
@@ -54,15 +55,16 @@ def run_trace(study: Study, method: str, kind: str) -> dict[str, Any]:
 
 
 def pairs_of(study: Study, kind: str) -> list[Pair]:
-    """The first prompts of the temporal atlas for each target."""
-    most, cases = study.config.atlas.trace_prompts, atlas_cases(study, "global")
+    """The first prompts that fit the temporal atlas, for each target."""
+    most, cases = study.config.atlas.trace_prompts, fitting_cases(study, "global")
     if kind == "global":
-        asked, looks = study.config.atlas.asked_for, targets_of(study, kind)
-        return [Pair(case, asked(case.caption, look), look) for look in looks for _, case in cases[:most]]
+        asked, looks, first = study.config.atlas.asked_for, targets_of(study, kind), list(islice(cases, most))
+        return [Pair(case, asked(case.caption, look), look) for look in looks for _, case in first]
     objects = study.config.interventions.objects
     following = dict(zip(objects, (*objects[1:], *objects[:1]), strict=True))
     pairs: dict[str, list[Pair]] = {label: [] for label in objects if following[label] != label}
-    for named, case in cases:
+    while any(len(of_label) < most for of_label in pairs.values()) and (one := next(cases, None)):
+        named, case = one
         if len(pairs.get(named, [])) < most and named in pairs:
             target = following[named]
             pairs[named].append(Pair(case, renamed(case.caption, named, target), target))

@@ -12,13 +12,20 @@ def test_a_caption_asks_for_a_look_by_its_phrase():
     assert settings.asked_for("a tree", "sepia") == "a tree, sepia"
 
 
+def test_one_length_or_several():
+    assert AtlasSettings(length=0.3).lengths == (0.3,) and AtlasSettings(length=[0.4, 0.2]).lengths == (0.4, 0.2)
+
+
 @pytest.mark.parametrize(
     ("given", "said"),
     [
         ({"phrases": {"night": "at night"}}, r"atlas.phrases.night is 'at night': it must hold \{caption\}"),
         ({"controls": ["randm"]}, "atlas.controls must be distinct ones of random_direction, "),
         ({"controls": ["neurons", "neurons"]}, "must be distinct"),
-        ({"length": 0}, "greater than 0"),
+        ({"length": 0}, r"atlas.length must be distinct spans of time above 0 and up to 1, got 0"),
+        ({"length": [0.4, 1.2]}, "atlas.length must be distinct spans"),
+        ({"length": [0.4, 0.4]}, "atlas.length must be distinct spans"),
+        ({"length": []}, "atlas.length must be distinct spans"),
         ({"onsets": 2}, "greater than or equal to 3"),
     ],
 )

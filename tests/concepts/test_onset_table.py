@@ -9,8 +9,9 @@ from concepts.onset_table import curves, onset_rows
 ONSETS = [1.0, 0.75, 0.5, 0.25, 0.0]
 
 
-def row(kind, target, onset, control, prompt_id, success):
+def row(kind, target, onset, control, prompt_id, success, length=0.4):
     return {
+        "length": length,
         "kind": kind,
         "target": target,
         "onset": onset,
@@ -55,6 +56,19 @@ def test_each_kind_has_its_onset_and_the_difference_its_sign():
     tested = [r for r in found.values() if r["kind"] == "spatial-global"]
     assert [r["q"] for r in tested] == pytest.approx(list(false_discovery_control([r["p"] for r in tested])))
     assert {r["target"] for r in tested} == {"*", "night", "sepia"}
+
+
+def test_every_length_has_curves_of_its_own_and_all_differences_are_corrected_together():
+    rows = edits("spatial", "tree", 0.75) + edits("global", "night", 0.25)
+    short = edits("spatial", "tree", 0.75) + edits("global", "night", 0.75)
+    both = onset_rows(rows + [one | {"length": 0.2} for one in short], 200, 0)
+    assert [{k: v for k, v in r.items() if k != "q"} for r in both if r["length"] == 0.4] == [
+        {k: v for k, v in r.items() if k != "q"} for r in onset_rows(rows, 200, 0)
+    ]
+    tested = [r for r in both if r["kind"] == "spatial-global"]
+    assert [(r["length"], r["tau50"]) for r in tested] == [(0.4, 0.5)] * 2 + [(0.2, 0.0)] * 2  # of all looks, of night
+    assert [r["q"] for r in tested] == pytest.approx(list(false_discovery_control([r["p"] for r in tested])))
+    assert tested[0]["q"] == pytest.approx(2 * tested[0]["p"]) and tested[2]["q"] == 1.0
 
 
 def test_the_difference_is_of_the_prompts_that_both_have():

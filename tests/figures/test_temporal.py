@@ -6,9 +6,11 @@ from PIL import Image
 from figures import temporal
 
 
-def points(shift):
+def points(shift, lengths=(0.4,)):
     return [
-        {"kind": kind, "control": control, "onset": onset, "success": s, "low": s * 0.8, "high": min(1, s * 1.1)}
+        {"length": length, "kind": kind, "control": control, "onset": onset, "success": s}
+        | {"low": s * 0.8, "high": min(1, s * 1.1)}
+        for length in lengths
         for kind in ("spatial", "global")
         for control in ("none", "random_direction", "neurons")
         for onset in (1.0, 0.6, 0.2)
@@ -16,8 +18,8 @@ def points(shift):
     ]
 
 
-HALVES = {("spatial", "none"): {"tau50": 0.5, "tau50_ci_low": 0.4, "tau50_ci_high": 0.55, "never": 0.0}}
-LASTING = {("spatial", "none"): {**HALVES["spatial", "none"], "never": 0.9}}
+HALVES = {(0.4, "spatial", "none"): {"tau50": 0.5, "tau50_ci_low": 0.4, "tau50_ci_high": 0.55, "never": 0.0}}
+LASTING = {(0.4, "spatial", "none"): {**HALVES[0.4, "spatial", "none"], "never": 0.9}}
 
 
 def pixels(path):
@@ -35,6 +37,14 @@ def test_curves_follow_their_rows(tmp_path):
     assert one.shape != other.shape or not np.array_equal(one, other)
     assert one.shape != half.shape or not np.array_equal(one, half)
     assert np.array_equal(one, lasting)  # what does not halve is not marked
+
+
+def test_every_length_has_panels_of_its_own(tmp_path):
+    one, two = (
+        pixels(temporal.onset_curves(points(0, lengths), {}, tmp_path / f"{len(lengths)}.png"))
+        for lengths in ((0.4,), (0.4, 0.2))
+    )
+    assert two.shape[0] > 1.6 * one.shape[0] and abs(two.shape[1] - one.shape[1]) < 30
 
 
 def test_traces_follow_their_rows(tmp_path):

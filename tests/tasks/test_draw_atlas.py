@@ -23,13 +23,18 @@ def test_blocks_have_short_names_in_the_order_of_the_model():
 
 def test_a_point_is_the_mean_over_cases_with_its_interval_over_prompts():
     rows = [
-        {"kind": "global", "control": "none", "onset": onset, "prompt_id": p, "success": (p + look) % 3 > 0}
+        {"length": length, "kind": "global", "control": "none", "onset": onset, "prompt_id": p}
+        | {"success": (p + look) % 3 > 0 and length > 0.3}
+        for length in (0.4, 0.2)
         for onset in (1.0, 0.5)
         for p in range(6)
         for look in range(2)
     ]
     points = onset_points(rows, 200, 7)
-    assert [(p["onset"], p["success"]) for p in points] == [(1.0, pytest.approx(2 / 3)), (0.5, pytest.approx(2 / 3))]
-    success = [float(r["success"]) for r in rows if r["onset"] == 1.0]
-    prompts = [r["prompt_id"] for r in rows if r["onset"] == 1.0]
+    assert [(p["length"], p["onset"], p["success"]) for p in points] == [
+        *((0.4, onset, pytest.approx(2 / 3)) for onset in (1.0, 0.5)),
+        *((0.2, onset, 0.0) for onset in (1.0, 0.5)),
+    ]
+    first = [r for r in rows if (r["length"], r["onset"]) == (0.4, 1.0)]
+    success, prompts = [float(r["success"]) for r in first], [r["prompt_id"] for r in first]
     assert (points[0]["low"], points[0]["high"]) == cluster_interval(np.array(success), prompts, 200, 7)

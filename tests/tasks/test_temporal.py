@@ -1,5 +1,7 @@
 """What the temporal atlas is made of: prompts of both kinds, places beside the object, a strength, causes."""
 
+from itertools import islice
+
 import numpy as np
 import pytest
 
@@ -10,7 +12,7 @@ from study.units import PlannedEdit
 from tasks import causes, temporal
 from tasks.calibrate import strength_of
 from tasks.causes import labelled_concepts
-from tasks.temporal import atlas_cases, best_calibrated
+from tasks.temporal import atlas_cases, best_calibrated, fitting_cases
 from tests.parts import add_part, label_row
 from tests.paths import ROOT
 
@@ -79,6 +81,57 @@ def test_both_kinds_are_made_of_the_same_prompts_that_show_an_object_and_no_look
     assert [case.prompt_id for _, case in looks] == [0, 5, 6] and {case.region for _, case in looks} == {"everywhere"}
     assert [case.seed for _, case in looks] == [10, 15, 16]
     assert looks[0][1] == Case(0, CAPTIONS[0], 10, "everywhere")
+
+
+def test_no_more_prompts_are_looked_at_than_are_asked_for(study, monkeypatch):
+    looked = []
+    arrange(monkeypatch, CAPTIONS, PLACES)
+    shown = temporal.originals_of
+    monkeypatch.setattr(temporal, "originals_of", lambda s, cases: looked.append(cases[0].prompt_id) or shown(s, cases))
+    assert [case.prompt_id for _, case in islice(fitting_cases(study, "global"), 2)] == [0, 5]
+    assert looked == [0, 3, 5]
+
+
+def test_every_length_and_control_has_every_onset(study, monkeypatch):
+    """Three onsets of four steps; nothing is sampled: an image tells by what it was made."""
+    config = load_config(CONFIG, [*SETTINGS, "atlas.length=[0.4, 0.9]", "atlas.onsets=3", "sampling.steps=5"])
+    study = Study(study.root, config, "hash")
+    case, published = Case(0, "a tree", 1, "top_left"), {}
+
+    class Fake:
+        cid_count = 2
+
+        def __init__(self, study, recipe):
+            self.recipe = recipe
+
+        def again(self, recipe):
+            return Fake(study, recipe)
+
+        def run(self, cases):
+            return [self.recipe]
+
+    monkeypatch.setattr(temporal, "Editor", Fake)
+    monkeypatch.setattr(temporal, "atlas_cases", lambda *_: [("tree", case)])
+    monkeypatch.setattr(temporal, "best_calibrated", lambda *_: 6.0)
+    monkeypatch.setattr(temporal, "originals_of", lambda *_: ["before"])
+    monkeypatch.setattr(temporal, "objects_kept", lambda *_: [1.0])
+    monkeypatch.setattr(temporal, "score", lambda s, edit, cases, images, before: [{"made": images[0]}])
+    monkeypatch.setattr(temporal, "publish", lambda study, stage, unit, tables: published.update({unit: tables}))
+    temporal.run_onsets(study, "spatial", "tree")
+    rows = published["spatial-tree"]["temporal_atlas"]
+    told = [(r["length"], r["onset"], r["control"], r["strength"]) for r in rows]
+    assert told == [
+        (length, onset, control, strength)
+        for length in (0.4, 0.9)
+        for onset, control, strength in (
+            (1.0, "unedited", 0.0),
+            *((onset, control, 6.0) for onset in (1.0, 0.5, 0.0) for control in ("none", "random_direction")),
+        )
+    ]
+    assert all((r["made"] == "before") == (r["control"] == "unedited") for r in rows)
+    made = [r["made"] for r in rows if r["control"] != "unedited"]
+    assert [(one.t_high, one.control) for one in made] == [(o, c) for _, o, c, _ in told if c != "unedited"]
+    assert [one.t_low for one in made if one.control == "none"] == pytest.approx([0.625, 0.125, 0.0, 0.125, 0.0, 0.0])
 
 
 def test_the_strength_is_of_the_window_that_did_best(study, tmp_path):

@@ -28,7 +28,7 @@ def test_one_object_takes_anothers_place():
 
 def test_every_target_has_the_first_prompts(study, monkeypatch):
     cases = [(o, Case(i, f"a {o} {i}", i, "everywhere")) for i, o in enumerate(["tree", "boat", "tree", "tree"])]
-    monkeypatch.setattr(trace, "atlas_cases", lambda study, kind: cases)
+    monkeypatch.setattr(trace, "fitting_cases", lambda study, kind: iter(cases))
     looks = pairs_of(study, "global")
     assert [(p.target, p.case.prompt_id, p.other) for p in looks] == [
         ("night", 0, "a tree 0, night"),
