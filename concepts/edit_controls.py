@@ -1,9 +1,10 @@
-"""What stands beside a concepts' edit: values of the column ``control``, and which kind of edit has which."""
+"""Words of edits: where they are made, and what stands beside them, values of the column ``control``."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
+TRACED = "traced"  # a block setting that leaves the choice to a causal trace
 CONCEPTS, RANDOM, UNEDITED = "none", "random_direction", "unedited"
 RANDOM_CONCEPTS, UNRELATED = "random_concepts", "unrelated_concept"
 WRONG_REGION, SWITCHED = "wrong_region", "switched_prompt"

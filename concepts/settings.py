@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
-from concepts.edit_controls import OF_EDITS, RANDOM
+from concepts.edit_controls import OF_EDITS, RANDOM, TRACED
 from concepts.scalings import SCALINGS
 
 PAPER_IOU = 0.5  # IoU in one image above which the paper's rule takes a label (section 3)
@@ -130,7 +130,11 @@ class InterventionSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    block: str = Field("mid", description="Block that is edited; the paper's is mid.")
+    block: str = Field(
+        TRACED,
+        description="Block that is edited, as in mid, which is the paper's; traced: for each kind the blocks by which "
+        "most of another caption comes through, as a causal trace finds it (table traced_blocks).",
+    )
     spatial_block: str | tuple[str, ...] | None = Field(
         None,
         description="Block of the spatial edits, or a list of blocks that are edited together, each by its own "
@@ -228,10 +232,11 @@ class InterventionSettings(BaseModel):
         "empty: none.",
     )
 
-    def blocks_of(self, kind: str) -> tuple[str, ...]:
-        """The blocks that a kind of edit, spatial or global, acts on."""
+    def named_blocks(self, kind: str) -> tuple[str, ...]:
+        """The blocks that a kind of edit, spatial or global, is said to act on; none if that is left to a trace."""
         given = (self.spatial_block if kind == "spatial" else self.global_block) or self.block
-        return (given,) if isinstance(given, str) else given
+        blocks = (given,) if isinstance(given, str) else given
+        return () if blocks == (TRACED,) else blocks
 
     def scaling_of(self, kind: str) -> str:
         """What the strengths of a kind of edit are multiples of."""
@@ -246,6 +251,8 @@ class InterventionSettings(BaseModel):
     def _distinct(cls, blocks: str | tuple[str, ...] | None, info: ValidationInfo) -> str | tuple[str, ...] | None:
         if isinstance(blocks, tuple) and (not blocks or len(set(blocks)) != len(blocks)):
             raise ValueError(f"interventions.{info.field_name} must name distinct blocks, got {list(blocks)}")
+        if isinstance(blocks, tuple) and TRACED in blocks:
+            raise ValueError(f"interventions.{info.field_name}: {TRACED!r} stands alone or not at all: {list(blocks)}")
         return blocks
 
     @field_validator("controls")

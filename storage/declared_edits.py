@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-from storage.declaring import BOOL, BYTES, FLOAT64, INT32, INT64, SITE, SITE_KEY, TEXT, Table, column, common
+from storage.declaring import BOOL, BYTES, CI, FLOAT64, INT32, INT64, SITE, SITE_KEY, TEXT, Table, column, common
 
 TABLES = (
     Table(
@@ -60,6 +60,26 @@ TABLES = (
                 null=True,
             ),
             column("image", BYTES, "The edited image as PNG bytes; null if it is not kept.", null=True),
+        ),
+    ),
+    Table(
+        "traced_blocks",
+        "What of another caption comes through each of the study's blocks, and sets of them, where the blocks of edits "
+        "are left to a trace.",
+        key=("kind", "blocks"),
+        writers=("locate",),
+        columns=(
+            column("kind", TEXT, "spatial (another object is named) or global (a look is asked for)."),
+            column("blocks", TEXT, "Blocks that write the residual updates of the other caption's run, joined by +."),
+            column("n_blocks", INT64, "How many blocks that are."),
+            column("effect", FLOAT64, "Mean rise of the target's probability over the unedited image's, in [-1, 1]."),
+            column("effect_ci_low", FLOAT64, f"Lower {CI}, prompts resampled; null where none is known.", null=True),
+            column("effect_ci_high", FLOAT64, f"Upper {CI}, likewise.", null=True),
+            column("ceiling", FLOAT64, "The same for the other caption's own image, in [-1, 1]."),
+            column("share", FLOAT64, "effect / ceiling; null where the other caption raises nothing.", null=True),
+            column("chosen", BOOL, "Whether edits of the kind are made at these blocks."),
+            column("n", INT64, "Images: pairs of a prompt and another caption."),
+            column("n_prompts", INT64, "Distinct prompts among them."),
         ),
     ),
     Table(

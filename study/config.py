@@ -15,6 +15,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from concepts.atlas_settings import AtlasSettings
+from concepts.edit_controls import TRACED
 from concepts.settings import InterventionSettings, LabelSettings, LayoutSettings
 from diffusion.settings import ModelSettings, SamplingSettings
 from diffusion.times import step_of_time
@@ -149,6 +150,8 @@ class StudyConfig(BaseModel):
         refuse_names(self.interventions.windows, "interventions.windows:")
         if taken := [block for block in self.sites.blocks if f"{block}-".casefold().startswith("shared-")]:
             raise ValueError(f"sites.blocks: {taken[0]!r} is taken, by the SAEs of all times together: rename it")
+        if TRACED in self.sites.blocks:
+            raise ValueError(f"sites.blocks: {TRACED!r} is taken, by edits whose blocks a trace chooses: rename it")
         self._units_differ()
         return self
 
@@ -172,7 +175,7 @@ class StudyConfig(BaseModel):
         for field in ("block", "spatial_block", "global_block"):
             given = getattr(self.interventions, field) or ()
             for block in (given,) if isinstance(given, str) else given:
-                if block not in self.sites.blocks:
+                if block not in (*self.sites.blocks, TRACED):
                     known = sorted(self.sites.blocks)
                     raise ValueError(f"interventions.{field} is {block!r}, which sites.blocks does not name ({known})")
         if "cond" not in self.sites.conditionings:

@@ -87,7 +87,7 @@ def stage_hashes(config: Config, versions: Mapping[str, int] | None = None) -> d
                 if key not in ADDED or _has(plain, key)
             },
             "order": [list(_value(plain, key) or ()) for key in ORDERED if reads(name, key)],
-            "after": {before: hashes[before] for before in stage.after},
+            "after": {before: hashes[before] for before in stage.after if STAGES[before].asked(given)},
         }
         if versions.get(name, 1) > 1:
             facts["version"] = versions[name]

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from concepts.edit_controls import TRACED
 from storage.schemas import WRITERS
 from storage.site import Site
 from study import units
@@ -65,7 +66,8 @@ class Stage:
     ``keeps_still``: it is never done again in place, for it would mix new activations with old ones. ``replaces``: its
     work replaces files long before the unit is published, so that a former record must be gone by then. ``heals``: its
     work is done again, unasked, where a file of it is gone. ``local``: no cluster is started for its one unit, which is
-    done by the process that runs the flow. ``prefix``: of the names of its table parts.
+    done by the process that runs the flow. ``prefix``: of the names of its table parts. ``asked``: whether a
+    configuration, as plain data, asks for it at all; of one that does not nothing follows from the stage.
     """
 
     name: str
@@ -81,6 +83,7 @@ class Stage:
     heals: bool = False
     local: bool = False
     prefix: str = ""
+    asked: Callable[[Given], bool] = lambda _config: True
 
     @cached_property
     def tables(self) -> tuple[str, ...]:
@@ -113,6 +116,12 @@ OF_SERIES = Origin(_of_series)  # the SAE of all times of the unit's block and c
 OF_TIMES = Origin(_of_times)  # the SAEs of every time of the unit's block, conditioning and k
 
 
+def _leaves_blocks_to_a_trace(config: Given) -> bool:
+    edits, blocks = config["interventions"], config["sites"]["blocks"]
+    named = [edits.get(name) or edits.get("block") for name in ("spatial_block", "global_block")]
+    return TRACED in named and len(blocks) > 1
+
+
 def _below(group: str, *names: str) -> tuple[str, ...]:
     return tuple(f"{group}.{name}" for name in names)
 
@@ -139,8 +148,10 @@ _COMMANDS = (
 )
 # Not of the study itself: it needs images of known truth, and has a flow with more parameters of its own.
 BENCH = Command("bench", "score dictionaries against images of known truth", "tasks.artifacts:bench_artifacts")
-ATLAS = Command("atlas", "trace which blocks and times carry an edit", "tasks.artifacts:atlas_artifacts")
-OPTIONAL = {ATLAS.name: ATLAS}  # run by their own names alone: they take long, or ask more than a study needs
+TRACE = Command("trace", "trace which blocks and times carry another caption", "tasks.artifacts:trace_artifacts")
+ATLAS = Command("atlas", "follow edits over their onset, and try every concept", "tasks.artifacts:atlas_artifacts")
+# Run by their own names alone: they take long, or ask more than a study needs.
+OPTIONAL = {command.name: command for command in (TRACE, ATLAS)}
 COMMANDS: dict[str, Command] = {command.name: command for command in _COMMANDS}  # what `concepts run` runs, in order
 
 _STAGES = (
@@ -262,6 +273,19 @@ _STAGES = (
         version=3,  # 2: by each control, too. 3: baselines by noise, nouns, activations; undetected nouns; summaries
     ),
     Stage(
+        "locate",
+        "intervene",
+        "tasks.locate:run_locate",
+        units.located_kinds,
+        reads=(
+            *_JUDGE,
+            *_below("interventions", "block", "spatial_block", "global_block", "objects", "styles", "bootstrap"),
+            *_below("atlas", "phrases", "trace_prompts"),
+        ),
+        after={"collect": ALL},
+        asked=_leaves_blocks_to_a_trace,
+    ),
+    Stage(
         "calibrate",
         "intervene",
         "tasks.calibrate:run_calibration",
@@ -274,7 +298,7 @@ _STAGES = (
             *_below("interventions", "calibration_images", "concepts_per_target", "carriers", "transfer_from"),
             *_below("interventions", "style_cids", "spatial_scaling", "global_scaling", "judge_floor"),
         ),
-        after={"label": ALL},
+        after={"label": ALL, "locate": ALL},
         too={"collect": of_splits("dictionary")},
         # 2: a step belongs to one of the windows that touch at it, once to both; prompts without any look. 3: the unit
         # of strengths is the norm of the whole train split, once of its first shard.
@@ -323,6 +347,18 @@ _STAGES = (
         local=True,
     ),
     Stage(
+        "trace",
+        "trace",
+        "tasks.trace:run_trace",
+        units.traces,
+        reads=(
+            *_JUDGE,
+            *_below("interventions", "objects", "styles", "windows"),
+            *_below("atlas", "phrases", "trace_prompts", "trace_depth"),
+        ),
+        after={"collect": ALL},
+    ),
+    Stage(
         "onsets",
         "atlas",
         "tasks.temporal:run_onsets",
@@ -338,18 +374,6 @@ _STAGES = (
         "tasks.halving:run_tau50",
         units.all_onsets,
         after={"onsets": ALL},
-    ),
-    Stage(
-        "trace",
-        "atlas",
-        "tasks.trace:run_trace",
-        units.traces,
-        reads=(
-            *_JUDGE,
-            *_below("interventions", "objects", "styles", "windows"),
-            *_below("atlas", "phrases", "trace_prompts", "trace_depth"),
-        ),
-        after={"collect": ALL},
     ),
     Stage(
         "causes",

@@ -97,6 +97,13 @@ def matches(study: Study) -> Units:
     }
 
 
+def located_kinds(study: Study) -> Units:
+    """A unit a kind of edit whose blocks are left to a trace, where there are several to choose from."""
+    settings = study.config.interventions
+    left = [kind for kind in KINDS if targets_of(study, kind) and not settings.named_blocks(kind)]
+    return {kind: {"kind": kind} for kind in left if len(study.config.sites.blocks) > 1}
+
+
 def calibrations(study: Study) -> Units:
     """A unit a (kind, window) for kinds that have targets, and more than one strength to choose from."""
     kinds = [kind for kind in KINDS if targets_of(study, kind) and len(strengths_of(study, kind)) > 1]

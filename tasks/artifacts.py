@@ -85,11 +85,20 @@ def _image(key: str, image: np.ndarray, description: str) -> None:
         create_image_artifact(uri, key=key, description=description)
 
 
+def trace_artifacts(study: Study) -> dict[str, Any]:
+    """What of another caption blocks carry, in a table and drawn."""
+    _table("causal-traces", trace_means(study), "Rise of another caption's target by the blocks that read it")
+    return _drawn(study)
+
+
 def atlas_artifacts(study: Study) -> dict[str, Any]:
-    """When each kind of edit stops to work, and what of another caption single blocks carry; both drawn, too."""
+    """When each kind of edit stops to work, in a table and drawn."""
     onsets = read_table(study.root, "temporal_onsets").to_pylist()
     _table("temporal-onsets", onsets, "Onset at which success has fallen to half of its peak")
-    _table("causal-traces", trace_means(study), "Rise of another caption's target by the blocks that read it")
+    return _drawn(study)
+
+
+def _drawn(study: Study) -> dict[str, Any]:
     return {"pictures": ", ".join(draw_atlas(study)) or "none"}
 
 

@@ -24,6 +24,7 @@ from diffusion.sampling import Beginnings, sample
 from storage.prompts import hashed_seed
 from storage.tables import read_table
 from study.at import Dictionary
+from study.located import blocks_of
 from study.models import backend_of, borrowed_model
 from study.publish import publish
 from study.saes import TRAINED
@@ -36,7 +37,7 @@ from tasks.temporal import best_calibrated, fitting_cases
 def run_causes(study: Study, kind: str, window: str) -> dict[str, Any]:
     """Score the labelled concepts of the site that serves a window; write ``concept_causes`` rows."""
     rows: list[dict[str, Any]] = []
-    for block in study.config.interventions.blocks_of(kind):
+    for block in blocks_of(study, kind):
         time = study.config.interventions.windows[window][2]
         here = study.at((block, time, "cond"), study.config.sae.k[0])
         labels = labelled_concepts(here, kind)

@@ -20,6 +20,7 @@ from storage.declaring import SITE_KEY
 from storage.images import decode_png
 from storage.tables import read_table
 from study.at import Dictionary
+from study.located import block_shown
 from study.paths import split_range
 from study.reading import images_of, label_masks, prompts_of
 from study.saes import SHARED, TRAINED
@@ -133,7 +134,7 @@ def _through_time(study: Study, path: Path) -> None:
     """Shared concepts of the spatially edited block at every time: of each label the one that is best at the end."""
     if not study.config.sae.across_time:
         raise NothingToShow("no SAE serves all times: sae.across_time is off")
-    block, k = study.config.interventions.blocks_of("spatial")[0], study.config.sae.k[0]
+    block, k = block_shown(study), study.config.sae.k[0]
     times = sorted(study.config.sites.times, reverse=True)
     filters = [("kind", "==", SHARED), ("block", "==", block), ("conditioning", "==", "cond"), ("k", "==", k)]
     labels = read_table(study.root, "concept_labels", filters=filters)
@@ -187,7 +188,7 @@ def _layout_scores(study: Study, path: Path) -> None:
 
 def _layouts(study: Study, path: Path) -> None:
     """Predictions of the spatially edited block at every timestep for the first layout image of each label."""
-    k, block = study.config.sae.k[0], study.config.interventions.blocks_of("spatial")[0]
+    k, block = study.config.sae.k[0], block_shown(study)
     if "cond" not in study.config.sites.conditionings:
         raise NothingToShow("no cond site is recorded")
     items: dict[str, dict[str, Any]] = {}

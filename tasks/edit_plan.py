@@ -21,6 +21,7 @@ from diffusion.edits import HALVES
 from diffusion.times import steps_in_window, time_of_step
 from storage.tables import read_table
 from storage.vouch import digest_of, digest_of_bytes
+from study import located
 from study.at import Dictionary
 from study.errors import StudyError
 from study.reading import image_size, study_labels
@@ -127,7 +128,7 @@ def blocks_of(study: Study, request: EditRequest) -> tuple[str, ...]:
     for block in request.block:
         if block not in known:
             raise StudyError(f"the study has no block {block!r}{_nearest(block, known)}")
-    return request.block or study.config.interventions.blocks_of("global" if request.region is None else "spatial")
+    return request.block or located.blocks_of(study, "global" if request.region is None else "spatial")
 
 
 def _site_plan(request: EditRequest, here: Dictionary, cautions: list[str]) -> SitePlan:

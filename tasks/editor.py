@@ -29,6 +29,7 @@ from storage.prompts import hashed_seed
 from storage.site import Site
 from study.at import Dictionary
 from study.errors import StudyError
+from study.located import blocks_of
 from study.models import borrowed_model
 from study.study import Study
 from study.units import PlannedEdit
@@ -61,7 +62,7 @@ class Recipe:
         settings = study.config.interventions
         low, high, time = settings.windows[edit.window]
         halves = HALVES if settings.halves == "both" else ("cond",)
-        blocks, scaling = settings.blocks_of(edit.kind), settings.scaling_of(edit.kind)
+        blocks, scaling = blocks_of(study, edit.kind), settings.scaling_of(edit.kind)
         return cls(edit.kind, edit.target, blocks, halves, low, high, (time,), strength, control, edit.name, scaling)
 
 

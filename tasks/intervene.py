@@ -9,6 +9,7 @@ import numpy as np
 from concepts.cases import Case
 from concepts.edit_controls import UNEDITED, edited
 from storage.images import encode_png
+from study.located import blocks_of
 from study.publish import publish
 from study.study import Study
 from study.units import PlannedEdit
@@ -66,7 +67,7 @@ def _rows(
         {
             "prompt_id": case.prompt_id,
             "kind": edit.kind,
-            "block": "+".join(settings.blocks_of(edit.kind)),
+            "block": "+".join(blocks_of(study, edit.kind)),
             "t": settings.windows[edit.window][2],
             "window": edit.window,
             "target": edit.target,

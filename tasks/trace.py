@@ -10,7 +10,7 @@ is tried in every window.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -20,6 +20,7 @@ import numpy as np
 from concepts.cases import Case
 from concepts.effects import change_outside
 from concepts.judging import SEEN
+from concepts.traced import grown_sets
 from diffusion.edits import Intervention, Patch, Switch
 from diffusion.model import DiffusionModel, attention_blocks
 from diffusion.sampling import Beginnings, sample
@@ -30,7 +31,7 @@ from study.units import targets_of
 from tasks.edits import originals_of
 from tasks.temporal import fitting_cases
 
-EVERY = "all"  # the window of every step
+EVERY, EVERY_STEP = "all", (0.0, 1.0)  # the window of every step
 ALL_BLOCKS = "*"
 Images = list[np.ndarray]
 Blocks = tuple[str, ...]  # module paths
@@ -83,20 +84,33 @@ class Tracer:
         self.study, self.model, self.method, self.kind, self.pairs = study, model, method, kind, pairs
         self.blocks = tuple(attention_blocks(model))
         self.before = originals_of(study, [pair.case for pair in pairs])
-        self.beginnings = Beginnings()
+        self.beginnings, self.made = Beginnings(), dict[Blocks, Images]()
         self.seen_before = self._seen(self.before)
 
     def rows(self) -> list[dict[str, Any]]:
         """Of every set of blocks and window that is tried."""
-        ceiling = self._seen(self._others()) - self.seen_before
-        sets: dict[Blocks, Images] = {(block,): self._tried((block,), 0.0, 1.0) for block in self.blocks}
-        sets |= self._growing(sets)
-        sets[self.blocks] = self._tried(self.blocks, 0.0, 1.0)
-        rows = [row for blocks, images in sets.items() for row in self._judged(blocks, EVERY, images, ceiling)]
+        depth = min(self.study.config.atlas.trace_depth, len(self.blocks) - 1)
+        sets = [*grown_sets(self.blocks, self.effects, depth), self.blocks]
+        self.effects([self.blocks])
+        ceiling = self.ceiling()
+        rows = [row for blocks in sets for row in self._judged(blocks, EVERY, self.made[blocks], ceiling)]
         for window, (low, high, _) in self.study.config.interventions.windows.items():
-            for blocks in sets:
-                rows += self._judged(blocks, window, self._tried(blocks, low, high), ceiling)
+            for blocks, images in self._tried(sets, low, high).items():
+                rows += self._judged(blocks, window, images, ceiling)
         return rows
+
+    def ceiling(self) -> np.ndarray:
+        """float64 [pairs]: the rise of the target's probability in what the other captions' own runs make."""
+        return self._rise(self._others())
+
+    def effects(self, sets: list[Blocks]) -> dict[Blocks, np.ndarray]:
+        """float64 [pairs] of each set: the same where its blocks alone tell of the other caption, at every step."""
+        made = self._tried(sets, *EVERY_STEP)
+        self.made |= made
+        return {blocks: self._rise(images) for blocks, images in made.items()}
+
+    def _rise(self, images: Images) -> np.ndarray:
+        return self._seen(images) - self.seen_before
 
     def _others(self) -> Images:
         """What the other captions' own runs make."""
@@ -106,40 +120,41 @@ class Tracer:
             images += list(sample(self.model, captions, seeds, settings).images)
         return images
 
-    def _growing(self, singles: dict[Blocks, Images]) -> dict[Blocks, Images]:
-        """Sets of two blocks and more: each the one before and the block that raises the target most besides."""
-        found: dict[Blocks, Images] = {}
-        chosen = max(singles, key=lambda blocks: self._effect(singles[blocks]))
-        for _ in range(min(self.study.config.atlas.trace_depth, len(self.blocks) - 1) - 1):
-            tried = {(*chosen, b): self._tried((*chosen, b), 0.0, 1.0) for b in self.blocks if b not in chosen}
-            chosen = max(tried, key=lambda blocks: self._effect(tried[blocks]))
-            found[chosen] = tried[chosen]
-        return found
+    def _tried(self, sets: list[Blocks], low: float, high: float) -> dict[Blocks, Images]:
+        """One image of each pair for each set; what is done before is known of the trial before.
 
-    def _effect(self, images: Images) -> float:
-        return float((self._seen(images) - self.seen_before).mean())
-
-    def _tried(self, blocks: Sequence[str], low: float, high: float) -> Images:
-        """One image of each pair; patches have their source in the batch beside them."""
-        settings, images = self.study.config.sampling, []
-        for pairs in self._batches(settings.batch_size // 2 if self.method == "patch" else settings.batch_size):
-            captions, seeds = [pair.case.caption for pair in pairs], [pair.case.seed for pair in pairs]
-            if self.method == "patch":
-                captions, seeds = captions + [pair.other for pair in pairs], seeds + seeds
-            edits = list(self._interventions(blocks, low, high, pairs))
-            made = sample(self.model, captions, seeds, settings, edits=edits, beginnings=self.beginnings).images
-            images += list(made[: len(pairs)])
+        A batch holds some pairs under as many sets as fit: so they share the one run that patches are taken from.
+        """
+        size, patching = self.study.config.sampling.batch_size, self.method == "patch"
+        at_once = max(1, min(len(sets), size - patching))
+        images: dict[Blocks, Images] = {blocks: [] for blocks in sets}
+        for first in range(0, len(sets), at_once):
+            chunk = sets[first : first + at_once]
+            for pairs in self._batches(size // (len(chunk) + patching)):
+                made = self._sampled(chunk, pairs, low, high)
+                for number, blocks in enumerate(chunk):
+                    images[blocks] += list(made[number * len(pairs) : (number + 1) * len(pairs)])
         return images
 
-    def _interventions(
-        self, blocks: Sequence[str], low: float, high: float, pairs: list[Pair]
-    ) -> Iterator[Intervention]:
-        rows, others = tuple(range(len(pairs))), tuple(range(len(pairs), 2 * len(pairs)))
-        for block in blocks:
-            if self.method == "patch":
-                yield Patch(block, low, high, rows, others)
-            else:
-                yield Switch(tuple(pair.other for pair in pairs), low, high, rows, block)
+    def _sampled(self, sets: list[Blocks], pairs: list[Pair], low: float, high: float) -> np.ndarray:
+        """uint8 [sets * pairs, H, W, 3] and, of patches, the pairs' other captions after them."""
+        captions, others = [pair.case.caption for pair in pairs], [pair.other for pair in pairs]
+        read = captions * len(sets) + (others if self.method == "patch" else [])
+        seeds = [pair.case.seed for pair in pairs] * (len(read) // len(pairs))
+        edits, settings = list(self._interventions(sets, pairs, low, high)), self.study.config.sampling
+        return sample(self.model, read, seeds, settings, edits=edits, beginnings=self.beginnings).images
+
+    def _interventions(self, sets: list[Blocks], pairs: list[Pair], low: float, high: float) -> Iterator[Intervention]:
+        """What is done to a batch of every pair under every set: sets one after the other, then the sources."""
+        count = len(pairs)
+        sources = tuple(range(len(sets) * count, (len(sets) + 1) * count))
+        for number, blocks in enumerate(sets):
+            rows = tuple(range(number * count, (number + 1) * count))
+            for block in blocks:
+                if self.method == "patch":
+                    yield Patch(block, low, high, rows, sources)
+                else:
+                    yield Switch(tuple(pair.other for pair in pairs), low, high, rows, block)
 
     def _batches(self, size: int) -> list[list[Pair]]:
         size = max(size, 1)

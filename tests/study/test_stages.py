@@ -62,9 +62,11 @@ def changed(key: str, value: Any, config: Any = TINY) -> dict[str, Any]:
 
 
 def followers(stages: set[str]) -> set[str]:
-    """By the definition: a stage follows if it, or one it reads from, is among them."""
+    """By the definition: a stage follows if it, or one it reads from and a configuration asks for, is among them."""
+    plain = TINY.model_dump(mode="json")
+    asked = {name for name, stage in STAGES.items() if stage.asked(plain)}
     while True:
-        more = {name for name, stage in STAGES.items() if stages & set(stage.after)} | stages
+        more = {name for name, stage in STAGES.items() if stages & set(stage.after) & asked} | stages
         if more == stages:
             return stages
         stages = more

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import logging
 import shutil
 from collections.abc import Iterator
@@ -31,6 +32,9 @@ ELSEWHERE = {  # settings that the tiny study has no use for: who reads them ins
     "interventions.transfer_from": "intervene, likewise: it is of styles",
     "atlas": "`concepts atlas`, which is no part of a run",
     "interventions.style_cids": "both, where `transfer_from` is set",
+}
+ASKED = {  # settings under which a stage has work that the tiny study has not
+    "locate": {"block": "traced", "objects": ("tree", "house")},
 }
 BESIDES = {  # what a stage looks at though nothing that it writes follows from it
     # The store is made for the sites that collect fills, which is never done again in place either; and a k that no SAE
@@ -94,6 +98,10 @@ def seen(tiny_study, tmp_path_factory) -> dict[str, set[str]]:
             models.release_models()
             models._backend.cache_clear()
             controls._fits.clear()
+            asking = study.config.model_copy(
+                update={"interventions": study.config.interventions.model_copy(update=ASKED.get(stage.name, {}))}
+            )
+            study = dataclasses.replace(study, config=asking)
             with noting(study.config) as looked_at:
                 works = works_of(study, stage)
                 for work in {id(work): work for work in (works[0], works[-1])}.values():

@@ -44,16 +44,52 @@ def test_every_target_has_the_first_prompts(study, monkeypatch):
 
 
 @pytest.mark.parametrize("method", ["switch", "patch"])
-def test_a_set_of_blocks_is_traced_by_an_intervention_of_each(study, method):
+def test_sets_of_blocks_are_traced_side_by_side(study, method):
     tracer = Tracer.__new__(Tracer)
     tracer.method = method
-    pairs = [Pair(Case(i, "a tree", i, "everywhere"), "a boat", "boat") for i in range(3)]
-    made = list(tracer._interventions(("x", "y"), 0.2, 0.6, pairs))
+    pairs = [Pair(Case(i, "a tree", i, "everywhere"), f"a boat {i}", "boat") for i in range(3)]
+    made = list(tracer._interventions([("x", "y"), ("z",)], pairs, 0.2, 0.6))
     assert [(one.module, one.t_low, one.t_high, one.images) for one in made] == [
-        (block, 0.2, 0.6, (0, 1, 2)) for block in ("x", "y")
+        *((block, 0.2, 0.6, (0, 1, 2)) for block in ("x", "y")),
+        ("z", 0.2, 0.6, (3, 4, 5)),
     ]
     for one in made:
         if method == "switch":
-            assert isinstance(one, Switch) and one.captions == ("a boat",) * 3
+            assert isinstance(one, Switch) and one.captions == ("a boat 0", "a boat 1", "a boat 2")
         else:
-            assert isinstance(one, Patch) and one.sources == (3, 4, 5) and one.half == "cond" and one.share is None
+            assert isinstance(one, Patch) and one.sources == (6, 7, 8) and one.half == "cond" and one.share is None
+
+
+@pytest.mark.parametrize(("method", "batch_size"), [("switch", 5), ("patch", 5), ("patch", 1), ("patch", 64)])
+def test_every_image_goes_to_its_pair_and_set(study, monkeypatch, method, batch_size):
+    """An image is told by its caption, seed and the blocks that something is done at; none but the pairs' is kept."""
+    sampling = study.config.sampling.model_copy(update={"batch_size": batch_size})
+    config = study.config.model_copy(update={"sampling": sampling})
+    tracer = Tracer.__new__(Tracer)
+    tracer.study, tracer.method, tracer.model = Study(study.root, config, "hash"), method, None
+    tracer.beginnings = None
+    tracer.pairs = [Pair(Case(i, f"a tree {i}", i, "everywhere"), f"a boat {i}", "boat") for i in range(4)]
+    largest = []
+
+    class Made:
+        def __init__(self, images):
+            self.images = images
+
+    def sample(model, captions, seeds, settings, edits, beginnings):
+        largest.append(len(captions))
+        done = [sorted(one.module for one in edits if row in one.images) for row in range(len(captions))]
+        told = [
+            tuple(one.captions[one.images.index(r)] for one in edits if r in one.images)
+            if method == "switch"
+            else tuple(captions[one.sources[one.images.index(r)]] for one in edits if r in one.images)
+            for r in range(len(captions))
+        ]
+        return Made([(c, s, d, o) for c, s, d, o in zip(captions, seeds, done, told, strict=True)])
+
+    monkeypatch.setattr(trace, "sample", sample)
+    sets = [("x",), ("y",), ("x", "y"), ("z",)]
+    tried = tracer._tried(sets, 0.0, 1.0)
+    assert list(tried) == sets
+    for blocks, images in tried.items():
+        assert images == [(f"a tree {i}", i, sorted(blocks), (f"a boat {i}",) * len(blocks)) for i in range(4)]
+    assert max(largest) <= max(batch_size, 2 if method == "patch" else 1)

@@ -1,0 +1,72 @@
+"""Sets of blocks grown and chosen by what comes through them, against every set tried by hand."""
+
+from itertools import combinations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from concepts.intervals import cluster_interval
+from concepts.traced import Pairs, chosen_blocks, grown_sets, traced_rows
+
+BLOCKS = ("down", "mid", "up")
+
+
+def additive(carried):
+    """Effects on four pairs of blocks that each carry their own part."""
+    return lambda sets: {blocks: np.full(4, sum(carried[block] for block in blocks)) for blocks in sets}
+
+
+def test_a_set_grows_by_the_block_that_adds_most():
+    asked = []
+
+    def effects(sets):
+        asked.extend(sets)
+        return additive({"down": 0.1, "mid": 0.4, "up": 0.3})(sets)
+
+    tried = grown_sets(BLOCKS, effects, 3)
+    assert list(tried) == [("down",), ("mid",), ("up",), ("mid", "up"), ("mid", "up", "down")]
+    assert [float(one[0]) for one in tried.values()] == pytest.approx([0.1, 0.4, 0.3, 0.7, 0.8])
+    assert len(asked) == len(set(asked)) == 3 + 2 + 1
+    assert list(grown_sets(BLOCKS, effects, 1)) == [("down",), ("mid",), ("up",)]
+    assert max(map(len, grown_sets(BLOCKS, effects, 9))) == 3
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=5, unique=True))
+def test_of_parts_that_add_up_the_grown_sets_are_the_best_of_their_size(parts):
+    carried = dict(zip("abcde", parts, strict=False))
+    effects = additive(carried)
+    tried = grown_sets(tuple(carried), effects, len(carried))
+    for size in range(1, len(carried) + 1):
+        best = max(one[0] for one in effects(list(combinations(carried, size))).values())
+        assert max(effects[0] for one, effects in tried.items() if len(one) == size) == pytest.approx(best)
+
+
+def test_the_smallest_set_within_an_error_of_the_best_is_chosen():
+    rng = np.random.default_rng(0)
+    noise = rng.normal(0, 0.2, 16)
+    tried = {("down",): noise + 0.1, ("mid",): noise + 0.5, ("mid", "up"): noise + 0.5 + rng.normal(0.005, 0.1, 16)}
+    less = tried["mid", "up"] - tried["mid",]
+    assert less.mean() <= less.std(ddof=1) / 4  # sixteen pairs
+    assert chosen_blocks(tried) == ("mid",)
+    tried["mid", "up"] = tried["mid",] + 0.05 + rng.normal(0, 0.01, 16)  # a small difference, but a sure one
+    assert chosen_blocks(tried) == ("mid", "up")
+    assert chosen_blocks({("down",): np.array([0.2]), ("mid",): np.array([0.3])}) == ("mid",)
+    equal = {("down",): np.array([0.4, 0.5]), ("mid",): np.array([0.5, 0.4]) + 1e-3}
+    assert chosen_blocks(equal) == ("mid",)
+
+
+def test_a_row_tells_of_a_set_beside_what_the_other_caption_does():
+    tried = {("mid",): np.array([0.1, 0.3, 0.5, 0.5]), ("mid", "up"): np.array([0.8, 0.8, 0.8, 0.9])}
+    pairs = Pairs(np.array([1.0, 0.8, 1.0, 0.9]), [7, 7, 8, 9])
+    one, two = traced_rows(tried, pairs, 200, 3)
+    assert (one["blocks"], one["n_blocks"], two["blocks"], two["n_blocks"]) == ("mid", 1, "mid+up", 2)
+    assert (one["chosen"], two["chosen"]) == (False, True)
+    assert one["effect"] == pytest.approx(0.35) and one["share"] == pytest.approx(0.35 / 0.925)
+    assert (one["n"], one["n_prompts"], one["ceiling"]) == (4, 3, pytest.approx(0.925))
+    assert (one["effect_ci_low"], one["effect_ci_high"]) == cluster_interval(
+        tried["mid",], [7, 7, 8, 9], 200, 3, (-1, 1)
+    )
+    nothing = traced_rows(tried, Pairs(np.zeros(4), [1, 2, 3, 4]), 200, 3)
+    assert all(row["share"] is None for row in nothing)
