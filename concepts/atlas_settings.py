@@ -18,6 +18,12 @@ class AtlasSettings(BaseModel):
         description="Prompts of the style split, then of the layout split, the first that name one of "
         "interventions.objects and no look: both kinds of edit are made of the same ones, with the same seeds.",
     )
+    looks_per_prompt: int | None = Field(
+        None,
+        ge=1,
+        description="Looks that each prompt is edited with, in turn; empty: all of them. With half of them the mean over looks is "
+        "nearly as sure, since it is the prompts that differ, and costs half.",
+    )
     length: float | tuple[float, ...] = Field(
         0.4,
         description="Diffusion time that an edit lasts, or a list of such lengths, each with curves of its own: 0.4 is "
@@ -48,6 +54,10 @@ class AtlasSettings(BaseModel):
     cause_directions: int = Field(
         20, ge=1, description="Random directions beside them; twenty make their mean's error small beside a concept's."
     )
+
+    def takes(self, place: int, look: int, looks: int) -> bool:
+        """Whether the prompt at a place of the list is edited with the look of that number, out of so many."""
+        return (place + look) % looks < (self.looks_per_prompt or looks)
 
     def asked_for(self, caption: str, look: str) -> str:
         """A caption that asks for a look besides what it says."""

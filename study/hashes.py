@@ -46,6 +46,7 @@ ADDED: dict[str, Any] = {
     "interventions.judge_floor": 0.5,
     "interventions.similarity": False,
     "interventions.lpips": None,
+    "atlas.looks_per_prompt": None,
     "atlas": {
         "prompts": 24,
         "length": 0.4,

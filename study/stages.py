@@ -363,7 +363,10 @@ _STAGES = (
         "atlas",
         "tasks.temporal:run_onsets",
         units.onset_edits,
-        reads=("interventions.strength_by", *_below("atlas", "prompts", "length", "onsets", "controls", "phrases")),
+        reads=(
+            "interventions.strength_by",
+            *_below("atlas", "prompts", "looks_per_prompt", "length", "onsets", "controls", "phrases"),
+        ),
         after={"calibrate": ALL},
         too={"label": ALL, "collect": of_splits("style", "layout")},
         version=2,  # windows at the end are cut off by it, and were left out

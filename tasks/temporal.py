@@ -26,7 +26,7 @@ from study.paths import split_range
 from study.publish import publish
 from study.reading import prompts_of
 from study.study import Study
-from study.units import PlannedEdit, strengths_of
+from study.units import PlannedEdit, strengths_of, targets_of
 from tasks.calibrate import of_target
 from tasks.editor import Editor, Recipe
 from tasks.edits import looks_of, originals_of
@@ -38,7 +38,7 @@ SPLITS = ("style", "layout")  # nothing about edits is chosen on either
 
 def run_onsets(study: Study, kind: str, target: str) -> dict[str, Any]:
     """Edit every case from every onset, by concepts and by each control; write ``temporal_atlas`` rows."""
-    cases = [case for named, case in atlas_cases(study, kind) if kind == "global" or named == target]
+    cases = cases_of_target(study, kind, target)
     rows: list[dict[str, Any]] = []
     recipe = _recipe(study, kind, target)
     editor = Editor(study, recipe)
@@ -50,6 +50,16 @@ def run_onsets(study: Study, kind: str, target: str) -> dict[str, Any]:
                 rows += [{**row, "length": length} for row in _judged(study, one, cases, images, before)]
     publish(study, "onsets", f"{kind}-{target}", {"temporal_atlas": rows})
     return {"unit": f"{kind}-{target}", "rows": len(rows)}
+
+
+def cases_of_target(study: Study, kind: str, target: str) -> list[Case]:
+    """Of an object the prompts that name it first; of a look its turn among all prompts."""
+    fitting = atlas_cases(study, kind)
+    if kind == "spatial":
+        return [case for named, case in fitting if named == target]
+    looks = targets_of(study, kind)
+    takes, look = study.config.atlas.takes, looks.index(target)
+    return [case for place, (_, case) in enumerate(fitting) if takes(place, look, len(looks))]
 
 
 def _over_onsets(study: Study, recipe: Recipe, length: float) -> Iterator[Recipe]:

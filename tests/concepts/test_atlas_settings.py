@@ -12,6 +12,15 @@ def test_a_caption_asks_for_a_look_by_its_phrase():
     assert settings.asked_for("a tree", "sepia") == "a tree, sepia"
 
 
+@pytest.mark.parametrize("per_prompt", [1, 2, 3, 4, None])
+def test_looks_take_turns(per_prompt):
+    """Twelve prompts and four looks: every prompt has as many, every look as many prompts."""
+    settings = AtlasSettings(looks_per_prompt=per_prompt)
+    taken = [[settings.takes(place, look, 4) for look in range(4)] for place in range(12)]
+    assert [sum(row) for row in taken] == [per_prompt or 4] * 12
+    assert [sum(column) for column in zip(*taken, strict=True)] == [3 * (per_prompt or 4)] * 4
+
+
 def test_one_length_or_several():
     assert AtlasSettings(length=0.3).lengths == (0.3,) and AtlasSettings(length=[0.4, 0.2]).lengths == (0.4, 0.2)
 
@@ -26,6 +35,7 @@ def test_one_length_or_several():
         ({"length": [0.4, 1.2]}, "atlas.length must be distinct spans"),
         ({"length": [0.4, 0.4]}, "atlas.length must be distinct spans"),
         ({"length": []}, "atlas.length must be distinct spans"),
+        ({"looks_per_prompt": 0}, "greater than or equal to 1"),
         ({"onsets": 2}, "greater than or equal to 3"),
     ],
 )

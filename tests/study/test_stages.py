@@ -186,7 +186,7 @@ def tiny_without(key):
     plain = node = TINY.model_dump(mode="json", exclude_unset=True)
     *groups, leaf = key.split(".")
     for group in groups:
-        node = node[group]
+        node = node.get(group, {})
     node.pop(leaf, None)
     return StudyConfig.model_validate(plain)
 
@@ -210,6 +210,7 @@ OTHER = {
     "interventions.judge_floor": 0.0,
     "interventions.similarity": True,
     "interventions.lpips": "alex",
+    "atlas.looks_per_prompt": 1,
     "atlas": {"prompts": 3},
     "sae.controls": ["soft_frozen"],
     "sae.vectors": 5000,

@@ -12,7 +12,7 @@ from study.units import PlannedEdit
 from tasks import causes, temporal
 from tasks.calibrate import strength_of
 from tasks.causes import labelled_concepts
-from tasks.temporal import atlas_cases, best_calibrated, fitting_cases
+from tasks.temporal import atlas_cases, best_calibrated, cases_of_target, fitting_cases
 from tests.parts import add_part, label_row
 from tests.paths import ROOT
 
@@ -81,6 +81,15 @@ def test_both_kinds_are_made_of_the_same_prompts_that_show_an_object_and_no_look
     assert [case.prompt_id for _, case in looks] == [0, 5, 6] and {case.region for _, case in looks} == {"everywhere"}
     assert [case.seed for _, case in looks] == [10, 15, 16]
     assert looks[0][1] == Case(0, CAPTIONS[0], 10, "everywhere")
+
+
+def test_an_object_has_the_prompts_that_name_it_and_a_look_its_turn(study, monkeypatch):
+    arrange(monkeypatch, CAPTIONS, PLACES)
+    assert [case.prompt_id for case in cases_of_target(study, "spatial", "boat")] == [0, 5]
+    assert [case.prompt_id for case in cases_of_target(study, "global", "sepia")] == [0, 5, 6]
+    turns = Study(study.root, load_config(CONFIG, [*SETTINGS, "atlas.looks_per_prompt=1"]), "hash")
+    assert [case.prompt_id for case in cases_of_target(turns, "global", "night")] == [0, 6]
+    assert [case.prompt_id for case in cases_of_target(turns, "global", "sepia")] == [5]
 
 
 def test_no_more_prompts_are_looked_at_than_are_asked_for(study, monkeypatch):
