@@ -21,8 +21,8 @@ class AtlasSettings(BaseModel):
     looks_per_prompt: int | None = Field(
         None,
         ge=1,
-        description="Looks that each prompt is edited with, in turn; empty: all of them. With half of them the mean over looks is "
-        "nearly as sure, since it is the prompts that differ, and costs half.",
+        description="Looks that each prompt is edited with, in turn; empty: all of them. Their mean is nearly as sure "
+        "with half of them, since it is the prompts that differ, and costs half.",
     )
     length: float | tuple[float, ...] = Field(
         0.4,
