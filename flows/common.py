@@ -22,7 +22,8 @@ from study.config import load_config
 from study.opening import open_or_create
 from study.preconditions import require_before
 from study.provenance import git_sha, versions
-from study.stages import SAME, Command, Stage, stages_of
+from study.stage import SAME, Command, Stage
+from study.stages import stages_of
 from study.study import Study
 from study.undone import undone
 from tasks.cluster import ClusterLost

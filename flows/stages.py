@@ -7,7 +7,8 @@ from typing import Any
 from prefect import Flow, flow
 
 from flows.common import flow_run_name, run_command, stage
-from study.stages import COMMANDS, OPTIONAL, Command, stages_of
+from study.stage import Command
+from study.stages import COMMANDS, OPTIONAL, stages_of
 
 
 def _flow_of(command: Command) -> Flow[..., dict[str, Any]]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from study.stages import STAGES, Origin
+from study.stage import Origin
+from study.stages import STAGES
 from study.study import Study
 from study.units import DRAW_UNIT, FIGURE_STAGE, PROMPTS_UNIT, Units
 

@@ -11,7 +11,8 @@ from storage.store_metadata import NoStoreError, read_documents, store_path
 from storage.tables import part_path
 from storage.vouch import vouched_files
 from study.publish import lacking
-from study.stages import COMMANDS, Stage, stages_of
+from study.stage import Stage
+from study.stages import COMMANDS, stages_of
 from study.study import Study
 from study.units import FIGURE_STAGE
 

@@ -14,7 +14,7 @@ from typing import Any
 from prefect import Task, task
 from prefect.cache_policies import NO_CACHE
 
-from study.stages import Stage
+from study.stage import Stage
 from study.study import Study
 from study.threads import limited
 from study.undone import undone

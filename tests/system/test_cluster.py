@@ -20,7 +20,7 @@ from study.config import RunSettings, load_config
 from study.errors import StudyError
 from study.paths import shard_name
 from study.publish import publish
-from study.stages import Stage
+from study.stage import Stage
 from study.study import Study
 from tasks.progress import StageProgress, listening
 from tasks.runner import Runner, Step, started_runner

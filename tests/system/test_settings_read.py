@@ -43,6 +43,7 @@ BESIDES = {  # what a stage looks at though nothing that it writes follows from 
     # The backend is loaded whole; its second opinion is asked by segment alone.
     "tag": {"vision.mini.second_path"},
     "detect": {"vision.mini.second_path"},
+    "locate": {"vision.mini.second_path"},
 }
 
 
