@@ -38,5 +38,5 @@ def test_only_stages_that_follow_each_other_shard_by_shard_are_chained():
         "collect": [["plan"], ["collect"]],
         "train": [["train"], ["share"], ["match"]],
         "label": [["tag", "detect", "segment", "areas"], ["label"]],
-        "intervene": [["calibrate"], ["intervene"], ["effects"]],
+        "intervene": [["locate"], ["calibrate"], ["intervene"], ["effects"]],
     }
