@@ -3,7 +3,8 @@
     python -m benchmarks.answers runs/mini            # rewrites README.md and pages of docs/ (PAGES)
     python -m benchmarks.answers runs/mini --check    # says which answers differ, and exits with 1 if one does
 
-The study is the demo's (``make demo``), with the bench on it (docs/bench.md) for the questions that ask it.
+The study is the demo's (``make demo``), with the bench on it (docs/bench.md) for the questions that ask it. A question
+that begins ``-- of NAME`` is asked of the study of that name beside it; if there is none it is left as it is, and told.
 """
 
 from __future__ import annotations
@@ -15,11 +16,17 @@ from pathlib import Path
 
 from storage.query import query
 from storage.render import render
+from storage.study import has_study
 
 REPO = Path(__file__).resolve().parent.parent
 PAGES = tuple(
-    REPO / name for name in ("README.md", "docs/bench.md", "docs/labelling.md", "docs/results.md", "docs/temporal.md")
+    REPO / name
+    for name in (
+        *("README.md", "docs/bench.md", "docs/labelling.md", "docs/layouts.md", "docs/results.md"),
+        "docs/temporal.md",
+    )
 )
+OF = re.compile(r"-- of (\S+)\n")
 ANSWERED = re.compile(r"^```sql\n(?P<sql>[^`]+)^```\n\n```text\n(?P<answer>[^`]*)^```$", re.M)
 
 
@@ -28,7 +35,11 @@ def renewed(page: str, root: str | Path) -> tuple[str, list[str]]:
     changed: list[str] = []
 
     def renew(found: re.Match[str]) -> str:
-        answer = render(query(root, found["sql"], "table"), "table").decode()
+        asked = study_asked(found["sql"], Path(root))
+        if not has_study(asked):
+            print(f"{asked} is not there, so this is left: {' '.join(found['sql'].split())[:80]}...")
+            return found[0]
+        answer = render(query(asked, found["sql"], "table"), "table").decode()
         answer = "\n".join(line.rstrip() for line in answer.splitlines()) + "\n"
         if answer == found["answer"]:
             return found[0]
@@ -36,6 +47,12 @@ def renewed(page: str, root: str | Path) -> tuple[str, list[str]]:
         return found[0].replace(f"```text\n{found['answer']}", f"```text\n{answer}")
 
     return ANSWERED.sub(renew, page), changed
+
+
+def study_asked(sql: str, root: Path) -> Path:
+    """The study of a question: the one given, or the one beside it that the question names."""
+    named = OF.match(sql)
+    return root.parent / named[1] if named else root
 
 
 def main(argv: list[str] | None = None) -> int:

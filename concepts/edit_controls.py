@@ -17,9 +17,8 @@ CONTROLS = {
     MEAN_DIFFERENCE: "the mean difference of updates with and without the label, the supervised reference",
     NEURONS: "the channels that carry the label best",
     UNTRAINED: "the concepts of the untrained SAE that carry the label best",
-    SWITCHED: "no edit but the caption that asks for the target, read in the window; of global edits alone",
+    SWITCHED: "no edit: in the window the caption that asks for the target is read (atlas.phrases); of global edits alone",
 }
-OF_EDITS = {name: what for name, what in CONTROLS.items() if name != SWITCHED}  # the atlas alone switches captions
 ONE_KIND = {WRONG_REGION: "spatial", SWITCHED: "global"}  # controls that the other kind has not
 
 

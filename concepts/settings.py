@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
-from concepts.edit_controls import OF_EDITS, RANDOM, TRACED
+from concepts.edit_controls import CONTROLS, RANDOM, TRACED
 from concepts.scalings import SCALINGS
 
 PAPER_IOU = 0.5  # IoU in one image above which the paper's rule takes a label (section 3)
@@ -153,7 +153,7 @@ class InterventionSettings(BaseModel):
     controls: tuple[str, ...] = Field(
         (RANDOM,),
         description="What every case is edited with besides the concepts, each as strongly: "
-        + "; ".join(f"{name} ({what})" for name, what in OF_EDITS.items())
+        + "; ".join(f"{name} ({what})" for name, what in CONTROLS.items())
         + ". Each costs as many images as the concepts do.",
     )
     windows: dict[str, tuple[float, float, float]] = Field(
@@ -259,10 +259,10 @@ class InterventionSettings(BaseModel):
     @classmethod
     def _known(cls, controls: tuple[str, ...]) -> tuple[str, ...]:
         for control in controls:
-            if control not in OF_EDITS:
-                near = difflib.get_close_matches(control, OF_EDITS, n=1)
+            if control not in CONTROLS:
+                near = difflib.get_close_matches(control, CONTROLS, n=1)
                 hint = f"; did you mean {near[0]!r}?" if near else ""
-                raise ValueError(f"interventions.controls: no control {control!r}{hint} (known: {', '.join(OF_EDITS)})")
+                raise ValueError(f"interventions.controls: no control {control!r}{hint} (known: {', '.join(CONTROLS)})")
         if RANDOM not in controls or len(set(controls)) != len(controls):
             raise ValueError(
                 f"interventions.controls must be distinct and hold {RANDOM!r}, which strengths are chosen against; got "

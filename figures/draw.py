@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import textwrap
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -215,11 +216,15 @@ def layouts(items: list[dict[str, Any]], path: Path) -> Path:
 
 @in_our_style
 def layout_scores(rows: list[dict[str, Any]], path: Path) -> Path:
-    """Mean IoU with intervals of {block, conditioning, t, method, iou, iou_ci_low, iou_ci_high} over t."""
-    names = sorted({(r["conditioning"], r["block"]) for r in rows})
+    """Mean IoU with intervals of {block, conditioning, t, method, iou, iou_ci_low, iou_ci_high} over t.
+
+    A row of panels for each half of guidance, a column for each block in the order of the rows.
+    """
+    halves, blocks = (list(dict.fromkeys(r[name] for r in rows)) for name in ("conditioning", "block"))
     methods = [m for m in LAYOUT_METHODS if any(r["method"] == m for r in rows)]
-    figure, axes = panels(1, len(names), figsize=(2.2 * len(names), 2.6), sharey=True)
-    for axis, (conditioning, block) in zip(axes[0], names, strict=True):
+    size = (2.2 * len(blocks), 0.3 + 2.3 * len(halves))
+    figure, axes = panels(len(halves), len(blocks), figsize=size, sharex=True, sharey=True)
+    for axis, (conditioning, block) in zip(axes.flat, product(halves, blocks), strict=True):
         for i, method in enumerate(methods):
             line = sorted(
                 (r["t"], r["iou"], r["iou"] - r["iou_ci_low"], r["iou_ci_high"] - r["iou"])
@@ -232,9 +237,11 @@ def layout_scores(rows: list[dict[str, Any]], path: Path) -> Path:
             reach = np.maximum([low, high], 0)  # an end of an interval may miss the mean by a rounding
             axis.errorbar(t + 0.012 * i, iou, reach, fmt="-o", ms=3, lw=1, color=COLOURS[i], label=method)
         axis.set_title(f"{conditioning} {block}")
+    for axis in axes[-1]:
         axis.set_xlabel("t (1 = noise)")
-        axis.invert_xaxis()
-    axes[0, 0].set_ylabel("layout IoU (95 % interval)")
+    for axis in axes[:, 0]:
+        axis.set_ylabel("layout IoU (95 % interval)")
+    axes[0, 0].invert_xaxis()
     axes[0, 0].set_ylim(bottom=0)
     _legend(axes[0, -1], 6.5)
     return save(figure, path)

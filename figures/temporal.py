@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from matplotlib import colormaps
 
 from figures.style import BLUE, GREEN, GREY, RED, in_our_style, panels, save
 
@@ -56,6 +57,30 @@ def _curve(axis: Any, control: str, line: Rows, half: Row | None) -> None:
     if half is not None and half["never"] < 0.5:  # one that does not halve has no place to mark
         axis.axvspan(half["tau50_ci_low"], half["tau50_ci_high"], color=colour, alpha=0.12, lw=0)
         axis.axvline(half["tau50"], color=colour, lw=0.9, ls="--")
+
+
+@in_our_style
+def layout_over_time(rows: Rows, path: Path) -> Path:
+    """A layout's IoU beyond a baseline, {conditioning, block, t, iou, iou_ci_low, iou_ci_high}: a line a block.
+
+    A panel for each half of guidance; blocks have the colours of their order in the rows.
+    """
+    halves, blocks = (list(dict.fromkeys(r[name] for r in rows)) for name in ("conditioning", "block"))
+    figure, axes = panels(1, len(halves), figsize=(3.6 * len(halves), 2.9), sharex=True, sharey=True)
+    colours = colormaps["viridis"](np.linspace(0, 0.92, len(blocks)))
+    for axis, half in zip(axes[0], halves, strict=True):
+        axis.axhline(0, color=GREY, lw=0.8)
+        for block, colour in zip(blocks, colours, strict=True):
+            line = sorted((r for r in rows if (r["conditioning"], r["block"]) == (half, block)), key=lambda r: -r["t"])
+            times, iou, low, high = ([r[n] for r in line] for n in ("t", "iou", "iou_ci_low", "iou_ci_high"))
+            axis.plot(times, iou, "-o", ms=2.5, lw=1.1, color=colour, label=block)
+            axis.fill_between(times, low, high, color=colour, alpha=0.12, lw=0)
+        axis.set_title(half)
+        axis.set_xlabel("t (1 = noise)")
+    axes[0, 0].invert_xaxis()
+    axes[0, 0].set_ylabel("IoU beyond the baseline\n(95 % intervals)")
+    axes[0, -1].legend(fontsize=7, frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    return save(figure, path)
 
 
 @in_our_style

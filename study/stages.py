@@ -218,6 +218,7 @@ _STAGES = (
                 "keep_images",
                 "controls",
             ),
+            "atlas.phrases",  # where the caption is switched as a control
         ),
         after={"calibrate": ALL},
         too={"label": ALL, "collect": of_splits("style")},

@@ -183,6 +183,8 @@ def _layout_scores(study: Study, path: Path) -> None:
     rows = read_table(study.root, "layout_scores", filters=filters).to_pylist()
     if not rows:
         raise NothingToShow("no label is in enough images of the layout split to be scored")
+    blocks, halves = list(study.config.sites.blocks), study.config.sites.conditionings
+    rows.sort(key=lambda r: (halves.index(r["conditioning"]), blocks.index(r["block"])))
     draw.layout_scores(rows, path)
 
 

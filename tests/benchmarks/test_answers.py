@@ -42,6 +42,17 @@ def test_only_what_differs_is_renewed_and_named(tmp_path):
     assert answers.renewed(found, root) == (found, [])
 
 
+def test_a_question_may_name_another_study(tmp_path, capsys):
+    root, other = study(tmp_path / "study"), study(tmp_path / "other")
+    add_part(other, "tags", "b", [{"prompt_id": 9, "label": "tree", "score": 0.5, "tagger": "x"}])
+    page = PAGE.format(answer="").replace("```sql\nselect label", "```sql\n-- of {}\nselect label")
+    found, _ = answers.renewed(page.replace("{}", "other"), root)
+    assert "tree   3" in found
+    left, changed = answers.renewed(page.replace("{}", "gone"), root)
+    assert left == page.replace("{}", "gone") and changed == []
+    assert "gone is not there, so this is left: -- of gone select label" in capsys.readouterr().out
+
+
 def test_check_writes_nothing_and_tells(tmp_path, monkeypatch, capsys):
     root, page = study(tmp_path / "study"), tmp_path / "page.md"
     page.write_text(PAGE.format(answer=""))

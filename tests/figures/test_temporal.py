@@ -47,6 +47,21 @@ def test_every_length_has_panels_of_its_own(tmp_path):
     assert two.shape[0] > 1.6 * one.shape[0] and abs(two.shape[1] - one.shape[1]) < 30
 
 
+def test_layouts_follow_their_rows(tmp_path):
+    def rows(shift):
+        return [
+            {"conditioning": half, "block": block, "t": t, "iou": t * shift, "iou_ci_low": -0.1, "iou_ci_high": 0.3}
+            for half in ("cond", "uncond")
+            for block in ("mid", "up")
+            for t in (1.0, 0.5, 0.0)
+        ]
+
+    one, again, other = (
+        pixels(temporal.layout_over_time(rows(shift), tmp_path / f"{i}.png")) for i, shift in enumerate((0.1, 0.1, 0.2))
+    )
+    assert np.array_equal(one, again) and not np.array_equal(one, other) and one.std() > 10
+
+
 def test_traces_follow_their_rows(tmp_path):
     def cells(value):
         return [
