@@ -17,7 +17,7 @@ CONTROLS = {
     MEAN_DIFFERENCE: "the mean difference of updates with and without the label, the supervised reference",
     NEURONS: "the channels that carry the label best",
     UNTRAINED: "the concepts of the untrained SAE that carry the label best",
-    SWITCHED: "no edit: in the window the caption that asks for the target is read (atlas.phrases); of global edits alone",
+    SWITCHED: "no edit: the caption that asks for the target (atlas.phrases) is read meanwhile; of global edits alone",
 }
 ONE_KIND = {WRONG_REGION: "spatial", SWITCHED: "global"}  # controls that the other kind has not
 
