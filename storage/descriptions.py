@@ -10,6 +10,7 @@ import sys
 import pyarrow as pa
 
 from storage.declared_beside import EDITS
+from storage.declared_views import VIEWS, View
 from storage.declaring import Table
 from storage.schemas import TABLES
 
@@ -27,21 +28,30 @@ def page() -> str:
         "",
         ", ".join(f"[{name}](#{name})" for name in TABLES),
         "",
+        "For queries alone, joined of these, never stored: " + ", ".join(f"[{name}](#{name})" for name in VIEWS) + ".",
+        "",
         f"Beside a study, in a folder of its own: [{EDITS.name}](#{EDITS.name}).",
     ]
-    for table in (*TABLES.values(), EDITS):
+    described: tuple[Table | View, ...] = (*TABLES.values(), *VIEWS.values(), EDITS)
+    for table in described:
         lines += _section(table)
     return "\n".join(lines) + "\n"
 
 
-def _section(table: Table) -> list[str]:
-    order = "the key" if table.order == table.key else ", ".join(table.order)
+def _section(table: Table | View) -> list[str]:
     return [
         *("", f"## {table.name}", "", table.means, ""),
-        *(f"Key: {', '.join(table.key)}. Sorted by {order}.", ""),
+        *(f"Key: {', '.join(table.key)}. {_made(table)}", ""),
         *("| column | type | meaning |", "| --- | --- | --- |"),
         *(f"| `{field.name}` | {_type_name(field)} | {_cell(field)} |" for field in table.columns),
     ]
+
+
+def _made(table: Table | View) -> str:
+    if isinstance(table, View):
+        *tables, last = table.of
+        return f"A view of {', '.join(tables)} and {last}."
+    return f"Sorted by {'the key' if table.order == table.key else ', '.join(table.order)}."
 
 
 def _cell(field: pa.Field) -> str:

@@ -1,5 +1,7 @@
 """SQL over a study's tables, by DuckDB: each table is a view of its own name, and nothing else can be read.
 
+So is what ``storage.declared_views`` joins of them.
+
 A query is one statement that reads (``storage.statement``). DuckDB may open the parts of the tables that the statement
 names and no other file, its settings are locked, and neither extensions nor Python's variables are looked up.
 """
@@ -19,6 +21,7 @@ from pathlib import Path
 import duckdb
 import pyarrow as pa
 
+from storage.declared_views import VIEWS
 from storage.errors import StorageError
 from storage.render import FORMATS, TEXT_FORMATS, render, rendered
 from storage.schemas import SCHEMAS
@@ -112,8 +115,12 @@ def _answer(source: Source, sql: str, text: bool) -> pa.Table:
 
 
 def _named_tables(sql: str) -> list[str]:
-    """The tables whose names are words of the statement; all where it names none, or asks what there is."""
+    """The tables whose names are words of the statement, or that a view there is of.
+
+    All where it names none, or asks what there is.
+    """
     words = set(re.findall(r"\w+", sql.lower()))
+    words |= {table for name, view in VIEWS.items() if name in words for table in view.of}
     named = [table for table in SCHEMAS if table in words]
     return list(SCHEMAS) if not named or CATALOGUE.search(sql) else named
 
@@ -173,6 +180,9 @@ def _open(connection: duckdb.DuckDBPyConnection, files: dict[str, list[str]], al
     connection.execute("SET enable_external_access = false")
     for table, paths in files.items():
         _add_view(connection, table, paths, alike)
+    for name, view in VIEWS.items():
+        if set(view.of) <= set(files):
+            connection.execute(f"CREATE VIEW {quoted_name(name)} AS {view.sql}")
     connection.execute("SET lock_configuration = true")
 
 
