@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -122,8 +122,8 @@ class Atlas:
     def edit(
         self,
         prompt: str,
-        concept: str | int | Sequence[str | int],
-        window: str,
+        concept: str | int | Sequence[str | int] = (),
+        window: str | None = None,
         strength: float | None = None,
         *,
         region: str | Path | None = None,
@@ -132,13 +132,18 @@ class Atlas:
         operation: str | None = None,
         instead_of: str | int | Sequence[str | int] = (),
         half: str = "cond",
+        schedule: str | Mapping[float, float] | Sequence[tuple[float, float]] | None = None,
+        quantile: float | None = None,
+        parts: Sequence[Mapping[str, Any]] = (),
         seed: int | None = None,
         judge: bool = True,
+        controls: int = 1,
         settings: Sequence[str] = (),
     ) -> Edited:
         """One image sampled anew, edited by concepts, and under a control of the same norm: `concepts edit` in Python.
 
-        ``concept``: labels or numbers of concepts. Without a ``region`` the edit is global. ``settings`` tell where
+        ``concept``: labels or numbers of concepts. Without a ``region`` the edit is global. ``parts``: an edit of
+        several, each a mapping of what is otherwise given from ``concept`` to ``quantile``. ``settings`` tell where
         the study's models are by now, as in ``["model.path=FOLDER"]``. docs/commands.md says what the others mean.
         Raises an ``AtlasError`` for what cannot be done, before a model is loaded where tables can tell.
         """
@@ -156,10 +161,26 @@ class Atlas:
             instead_of=instead_of,
             half=half,
             seed=seed,
-            region=None if region is None else str(region),
+            region=region,
+            schedule=schedule,
+            quantile=quantile,
+            parts=[dict(part) for part in parts],
             judge=judge,
+            controls=controls,
         )
         return Edited(make_edit(study_with_models(self.root, settings), request))
+
+    def detection_and_cause(self, samples: int = 2000) -> pa.Table:
+        """Whether the concepts that detect their labels well are those that bring them about, by kind, window and site.
+
+        Of concepts that `concepts atlas` has tried: the rank correlation of ``iou_heldout`` and ``above_random`` (view
+        ``concept_scores``) with its 95 % interval over ``samples`` resamples of concepts, and how often the best
+        detector of a label is its best cause, beside chance. No row where none was tried.
+        """
+        from concepts.detect_cause import SCHEMA, detection_and_cause
+
+        rows = query(self.root, "from concept_scores where kind is not null order by all").to_pylist()
+        return pa.Table.from_pylist(detection_and_cause(rows, samples, self._study.config.seed), schema=SCHEMA)
 
     def __repr__(self) -> str:
         return f"<Atlas of study {self.name!r} in {self.root}: {len(self.sites)} sites>"

@@ -99,15 +99,15 @@ def parser() -> argparse.ArgumentParser:
 
 def _add_edit(edit: argparse.ArgumentParser) -> None:
     edit.add_argument("dir", type=_root)
-    edit.add_argument("--prompt", required=True, help="caption of the image")
+    edit.add_argument("--prompt", help="caption of the image")
     edit.add_argument(
         "--concept",
         action="append",
-        required=True,
+        default=[],
         metavar="LABEL|CID",
         help="a label (boat), for the concepts that carry it, or their numbers (12,45 or cid:12); may be repeated",
     )
-    edit.add_argument("--window", required=True, help="a window of the study (early), or times (0.2-0.6)")
+    edit.add_argument("--window", help="a window of the study (early), or times (0.2-0.6)")
     edit.add_argument(
         "--strength",
         type=float,
@@ -116,7 +116,7 @@ def _add_edit(edit: argparse.ArgumentParser) -> None:
     edit.add_argument(
         "--region", help="left, top_right, centre, ...; box:L,T,R,B; polygon:X,Y X,Y X,Y; a PNG; none: everywhere"
     )
-    edit.add_argument("--feather", type=float, default=0.0, help="softness of the region's edge in pixels")
+    edit.add_argument("--feather", type=float, help="softness of the region's edge in pixels")
     edit.add_argument("--block", action="append", default=[], help="as in mid; may be repeated")
     edit.add_argument(
         "--operation",
@@ -126,8 +126,18 @@ def _add_edit(edit: argparse.ArgumentParser) -> None:
     edit.add_argument(
         "--instead-of", action="append", default=[], metavar="LABEL|CID", help="what --operation replace takes away"
     )
-    edit.add_argument("--half", choices=("cond", "both"), default="cond", help="half of guidance that is edited")
+    edit.add_argument("--half", choices=("cond", "both"), help="half of guidance that is edited; cond unless given")
+    edit.add_argument(
+        "--schedule", metavar="T:FACTOR,...", help="factors on the strength by time, as in 1:0,0.6:1,0.2:0.5"
+    )
+    edit.add_argument(
+        "--quantile", type=float, help="of --operation clamp: of each concept's activations; the largest unless given"
+    )
+    edit.add_argument(
+        "--plan", metavar="FILE.yaml", help="an edit of several parts, in place of the options from --concept to here"
+    )
     edit.add_argument("--seed", type=int, help="of the initial noise; the study's unless given")
+    edit.add_argument("--controls", type=int, help="random directions that the edit is held against; 1 unless given")
     edit.add_argument("--no-judge", action="store_true", help="load no judge and score nothing")
     edit.add_argument("--out", metavar="FOLDER", help="where the files go; DIR-edits unless given")
     edit.add_argument(

@@ -20,6 +20,43 @@ from storage.errors import StorageError
 
 _WHOSE = {"before": "the unedited image", "after": "the edited image", "control": "the control's image"}
 
+# Of one part of an edit.
+_PART = (
+    column("concept", TEXT, "What is edited in, as it was asked for: labels and numbers of concepts."),
+    column("instead_of", TEXT, "What replace takes away, likewise; null for other operations.", null=True),
+    column("operation", TEXT, "What is done: place, add, ablate, replace or clamp."),
+    column(
+        "strength",
+        FLOAT64,
+        "Of add and place the norm that is added, in units of the block's RMS residual-update norm; of the others "
+        "how much of it is done, 1 for all.",
+    ),
+    column(
+        "schedule", TEXT, "Factors on the strength by diffusion time, as they were asked for; null for none.", null=True
+    ),
+    column("quantile", FLOAT64, "Of clamp: the quantile of its activations that each concept is turned to.", null=True),
+    column("half", TEXT, "Half of classifier-free guidance that is edited: cond, or both."),
+    column("window", TEXT, "Window as it was asked for: a name, or times."),
+    column("t_low", FLOAT64, "Diffusion time after which the edit acts no more, in [0, 1]."),
+    column("t_high", FLOAT64, "Diffusion time from which it acts, in [0, 1]."),
+    column("t", FLOAT64, "Time of the SAEs whose concepts are edited, in [0, 1]."),
+    column("region", TEXT, "Where the edit acts, as it was asked for; everywhere without a region."),
+    column("feather", FLOAT64, "Softness of the region's edge: standard deviation in pixels."),
+    column("sites", pa.list_(TEXT), "Sites that are edited, each by its own concepts, as in mid/1.00/cond."),
+    column("cids", pa.list_(pa.list_(INT32)), "Concepts edited at each of the sites, best first."),
+    column("instead_cids", pa.list_(pa.list_(INT32)), "Concepts taken away at each of them by replace."),
+    column(
+        "levels",
+        pa.list_(pa.list_(FLOAT64)),
+        "Activations that clamp turns them to at each of the sites, in the SAE's units; empty for other operations.",
+    ),
+    column(
+        "unit_norms",
+        pa.list_(FLOAT64),
+        "Unit of strengths at each of them: RMS norm of the site's residual updates over the train split.",
+    ),
+)
+
 EDITS = Table(
     "edits",
     "One edit that a user asked for, a row a part, beside its three pictures: `concepts edit`.",
@@ -33,30 +70,14 @@ EDITS = Table(
         column("config_hash", TEXT, "Hash of the study's configuration."),
         column("prompt", TEXT, "Caption of the image."),
         column("seed", INT64, "Seed of the image's initial noise, the same of all three."),
-        column("concept", TEXT, "What is edited in, as it was asked for: labels and numbers of concepts."),
-        column("instead_of", TEXT, "What replace takes away, likewise; null for other operations.", null=True),
-        column("operation", TEXT, "What is done: place, add, ablate, replace or clamp."),
+        *_PART,
         column(
-            "strength",
-            FLOAT64,
-            "Of add and place the norm that is added, in units of the block's RMS residual-update norm; of the others "
-            "how much of it is done, 1 for all.",
+            "more_parts",
+            pa.list_(pa.struct(_PART)),
+            "The further parts of an edit of several, each with the columns from concept to unit_norms, which are of "
+            "the first; empty for one part.",
         ),
-        column("half", TEXT, "Half of classifier-free guidance that is edited: cond, or both."),
-        column("window", TEXT, "Window as it was asked for: a name, or times."),
-        column("t_low", FLOAT64, "Diffusion time after which the edit acts no more, in [0, 1]."),
-        column("t_high", FLOAT64, "Diffusion time from which it acts, in [0, 1]."),
-        column("t", FLOAT64, "Time of the SAEs whose concepts are edited, in [0, 1]."),
-        column("region", TEXT, "Where the edit acts, as it was asked for; everywhere without a region."),
-        column("feather", FLOAT64, "Softness of the region's edge: standard deviation in pixels."),
-        column("sites", pa.list_(TEXT), "Sites that are edited, each by its own concepts, as in mid/1.00/cond."),
-        column("cids", pa.list_(pa.list_(INT32)), "Concepts edited at each of the sites, best first."),
-        column("instead_cids", pa.list_(pa.list_(INT32)), "Concepts taken away at each of them by replace."),
-        column(
-            "unit_norms",
-            pa.list_(FLOAT64),
-            "Unit of strengths at each of them: RMS norm of the site's residual updates over the train split.",
-        ),
+        column("controls", INT64, "Random directions of the same norm that were tried; the first one's image is kept."),
         column("judged", TEXT, "Label that the judge was asked for; null without a score.", null=True),
         *(
             column(
@@ -67,6 +88,19 @@ EDITS = Table(
                 null=True,
             )
             for name, whose in _WHOSE.items()
+        ),
+        column("score_control_mean", FLOAT64, "Mean of that score over all controls; null without one.", null=True),
+        *(
+            column(
+                f"score_control_{end}",
+                FLOAT64,
+                f"{100 * at:g} % quantile of that score over all controls; null for fewer than two.",
+                null=True,
+            )
+            for end, at in (("low", 0.025), ("high", 0.975))
+        ),
+        column(
+            "above_controls", FLOAT64, "Share of the controls whose score the edit's exceeds, in [0, 1].", null=True
         ),
         *(
             column(

@@ -95,7 +95,7 @@ def dotted_keys(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
 
 def _model_at(location: tuple[Any, ...], top: type[BaseModel]) -> type[BaseModel]:
     model = top
-    for part in location:
+    for part in (part for part in location if isinstance(part, str)):  # an entry's number leads nowhere further
         below = _group(model.model_fields[part].annotation)
         assert below is not None, f"{part} is no group of settings"
         model = below

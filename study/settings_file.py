@@ -21,8 +21,8 @@ INT_LIMIT = 2**63  # what a table column, a seed and a tensor's size can hold
 FREE = "vision.plugin"  # a plug-in's settings, which it checks itself
 
 
-def read_settings(path: Path) -> dict[str, Any]:
-    """The mapping at the top of a YAML file. Raises ``StudyError``."""
+def read_settings(path: Path, what: str = "configuration", such_as: str = "configs/mini.yaml") -> dict[str, Any]:
+    """The mapping at the top of a YAML file. Raises ``StudyError``, which says what file is asked for."""
     try:
         mode = path.stat().st_mode
         # Every stage reads the file anew, and by then a pipe has run dry.
@@ -31,14 +31,12 @@ def read_settings(path: Path) -> dict[str, Any]:
         with path.open("rb") as file:
             data = file.read(MOST_BYTES + 1)
     except FileNotFoundError as error:
-        raise StudyError(
-            f"no configuration file {path}: give the path of a YAML file such as configs/mini.yaml"
-        ) from error
+        raise StudyError(f"no {what} file {path}: give the path of a YAML file such as {such_as}") from error
     except OSError as error:
         raise StudyError(f"{path} cannot be read ({error.strerror}): give the path of a YAML file") from error
     raw = _value(data, str(path))
     if raw is None:
-        raise StudyError(f"{path} holds no settings: give a YAML file such as configs/mini.yaml")
+        raise StudyError(f"{path} holds no settings: give a YAML file such as {such_as}")
     if not isinstance(raw, dict):
         raise StudyError(f"{path} must hold a mapping of settings at its top level, not {kind_of(raw)}")
     return raw

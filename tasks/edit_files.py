@@ -19,7 +19,8 @@ from study.errors import StudyError
 from study.study import Study
 from tasks.edit_plan import plan_edit
 from tasks.edit_request import EditRequest
-from tasks.one_edit import PICTURES, OneEdit, decoded, edit_as_planned
+from tasks.edit_scores import PICTURES
+from tasks.one_edit import OneEdit, decoded, edit_as_planned
 
 
 def edit_into(study: Study, request: EditRequest, out: str | Path | None = None) -> tuple[OneEdit, list[Path]]:

@@ -9,13 +9,9 @@ import difflib
 import json
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from concepts.cases import EVERYWHERE
 from concepts.regions import region_share
 from diffusion.edits import HALVES
 from diffusion.times import steps_in_window, time_of_step
@@ -28,64 +24,39 @@ from study.reading import image_size, study_labels
 from study.saes import TRAINED
 from study.study import Study
 from tasks.directions import carrying, target_cids, unit_norm
-from tasks.edit_request import CLAMP, PLACE, EditRequest, number_of
+from tasks.edit_clashes import refuse_clashes
+from tasks.edit_request import CLAMP, EditPart, EditRequest, number_of
+from tasks.edit_terms import EditPlan, PartPlan, SitePlan
 
 ARITHMETIC = 1  # the next number when the same request gives other pictures
 SHOWN = 12  # names listed in a sentence
 TIMES = re.compile(r"([\d.eE+]+)-([\d.eE+]+)")
 
 
-@dataclass(frozen=True)
-class SitePlan:
-    """What is done at one site: a block's residual update in one half of guidance, by the concepts of its own SAE.
-
-    ``cids``: the concepts, best first; ``instead``: those taken away by replace; ``levels``: what clamp turns ``cids``
-    to; ``unit``: RMS norm of the site's residual updates, the unit of strengths; ``top``: label of the first concept.
-    """
-
-    here: Dictionary
-    cids: tuple[int, ...]
-    instead: tuple[int, ...]
-    levels: tuple[float, ...]
-    unit: float
-    top: str | None
-
-
-@dataclass(frozen=True)
-class EditPlan:
-    """All that the pictures follow from.
-
-    ``window``: (t from, t to, time of the dictionaries); ``share``: float64 [H, W] in [0, 1], None for everywhere;
-    ``judged``: the label that the judge is asked for, if there is one; ``cautions``: sentences for the user.
-    """
-
-    request: EditRequest
-    seed: int
-    window: tuple[float, float, float]
-    share: np.ndarray | None
-    sites: tuple[SitePlan, ...]
-    judged: str | None
-    name: str
-    cautions: tuple[str, ...]
-
-    @property
-    def labels(self) -> list[str]:
-        """What is edited in and named by a label."""
-        return [name for name in self.request.concept if number_of(name) is None]
-
-
 def plan_edit(study: Study, request: EditRequest) -> EditPlan:
     """Ask the study. Raises ``StudyError`` or ``ConceptError``, one sentence, for whatever cannot be done."""
-    window = window_of(study, request.window)
-    share = None if request.region is None else region_share(request.region, *image_size(study), request.feather)
     cautions: list[str] = []
-    k, halves = study.config.sae.k[0], HALVES if request.half == "both" else ("cond",)
-    heres = [study.at((b, window[2], half), k) for b in blocks_of(study, request) for half in halves]
-    sites = tuple(_site_plan(request, here, cautions) for here in heres)
-    labels = [name for name in request.concept if number_of(name) is None]
+    parts = tuple(_part_plan(study, part, cautions) for part in request.planned)
+    refuse_clashes(parts, study.config.sampling.steps)
     seed = study.config.seed if request.seed is None else request.seed
-    judged = labels[0] if labels else sites[0].top
-    return EditPlan(request, seed, window, share, sites, judged, _name(study, request, seed), tuple(cautions))
+    first = parts[0]
+    judged = first.part.labels[0] if first.part.labels else first.sites[0].top
+    return EditPlan(request, seed, parts, judged, _name(study, request, seed), tuple(cautions))
+
+
+def _part_plan(study: Study, part: EditPart, cautions: list[str]) -> PartPlan:
+    assert part.window is not None, "a request without one is refused"
+    window = window_of(study, part.window)
+    share = None if part.region is None else region_share(part.region, *image_size(study), part.feather)
+    k, halves = study.config.sae.k[0], HALVES if part.half == "both" else ("cond",)
+    heres = [study.at((b, window[2], half), k) for b in blocks_of(study, part) for half in halves]
+    planned = PartPlan(part, window, share, tuple(_site_plan(part, here, cautions) for here in heres))
+    if not any(planned.factor(t) for t in planned.times(study.config.sampling.steps)):
+        raise StudyError(
+            f"schedule {part.schedule!r} is 0 at every step of window {part.window!r}: nothing would be done; give "
+            "another one of the two"
+        )
+    return planned
 
 
 def window_of(study: Study, given: str) -> tuple[float, float, float]:
@@ -122,42 +93,42 @@ def _times(given: str, known: Iterable[str]) -> tuple[float, float]:
     return low, high
 
 
-def blocks_of(study: Study, request: EditRequest) -> tuple[str, ...]:
+def blocks_of(study: Study, part: EditPart) -> tuple[str, ...]:
     """The blocks that are edited. Raises ``StudyError`` for one that the study does not have."""
     known = list(study.config.sites.blocks)
-    for block in request.block:
+    for block in part.block:
         if block not in known:
             raise StudyError(f"the study has no block {block!r}{_nearest(block, known)}")
-    return request.block or located.blocks_of(study, "global" if request.region is None else "spatial")
+    return part.block or located.blocks_of(study, "global" if part.region is None else "spatial")
 
 
-def _site_plan(request: EditRequest, here: Dictionary, cautions: list[str]) -> SitePlan:
+def _site_plan(part: EditPart, here: Dictionary, cautions: list[str]) -> SitePlan:
     study = here.study
     if not here.has(TRAINED):
         there = [site.path for site in study.config.sites_list() if study.at(site, here.k).has(TRAINED)]
         listed = f"there is one at {', '.join(there)}" if there else "run `concepts train` first"
         raise StudyError(f"{study.root} has no SAE at {here.site.path}, whose concepts this edit needs: {listed}")
     facts = _facts(here)
-    cids = _concepts(here, request.concept, facts)
-    instead = _concepts(here, request.instead_of, facts)
+    cids = _concepts(here, part.concept, facts)
+    instead = _concepts(here, part.instead_of, facts)
     if both := set(cids) & set(instead):
-        cids, instead = _without(both, here, request, cids, instead)
+        cids, instead = _without(both, here, part, cids, instead)
         cautions.append(
             f"{_numbered(both)} of {here.site.path} stands for what is put in and what is taken away: left alone"
         )
     if silent := [cid for cid in (*cids, *instead) if not facts[cid]["alive"]]:
         cautions.append(f"concept {silent[0]} of {here.site.path} fires nowhere in the dictionary split")
-    levels = tuple(facts[cid]["act_max"] for cid in cids) if request.acts == CLAMP else ()
+    levels = tuple(facts[cid]["act_max"] for cid in cids) if part.acts == CLAMP else ()
     top = facts[cids[0]]["top_label"]
     return SitePlan(here, cids, instead, levels, unit_norm(here), top)
 
 
 def _without(
-    both: set[int], here: Dictionary, request: EditRequest, cids: tuple[int, ...], instead: tuple[int, ...]
+    both: set[int], here: Dictionary, part: EditPart, cids: tuple[int, ...], instead: tuple[int, ...]
 ) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """Concepts of two labels that share some. Raises ``StudyError`` if none is left, or one is named by its number."""
     left = [tuple(cid for cid in of if cid not in both) for of in (cids, instead)]
-    named = {number_of(name) for name in (*request.concept, *request.instead_of)}
+    named = {number_of(name) for name in (*part.concept, *part.instead_of)}
     if both & named or not all(left):
         raise StudyError(
             f"{_numbered(both)} of {here.site.path} would be put in and taken away by one edit: name other concepts"
@@ -217,21 +188,14 @@ def _listed(names: list[str]) -> str:
 
 
 def _name(study: Study, request: EditRequest, seed: int) -> str:
-    """Of an edit's files: what is edited in, when, and a digest of all that the pictures follow from."""
-    facts = request.model_dump(mode="json") | {"seed": seed, "operation": request.acts, "strength": request.amount}
-    if request.region is not None and Path(request.region).is_file():
-        facts["region"] = digest_of(Path(request.region))  # a mask by its contents, wherever it lies
+    """Of an edit's files: what is edited in, when, and a digest of all that the pictures and scores follow from."""
+    parts = [part.facts for part in request.planned]
+    for facts in parts:
+        if facts["region"] is not None and Path(facts["region"]).is_file():
+            facts["region"] = digest_of(Path(facts["region"]))  # a mask by its contents, wherever it lies
+    asked = request.model_dump(mode="json", include={"prompt", "judge", "controls"}) | {"seed": seed, "parts": parts}
     followed = [study.hash_of(stage) for stage in ("label", "intervene")]
-    digest = digest_of_bytes(json.dumps([ARITHMETIC, followed, facts], sort_keys=True).encode())
-    words = re.sub(r"[^\w.]+", "-", f"{'-'.join(request.concept[:3])}-{request.window}").strip("-.")
+    digest = digest_of_bytes(json.dumps([ARITHMETIC, followed, asked], sort_keys=True).encode())
+    first = request.planned[0]
+    words = re.sub(r"[^\w.]+", "-", f"{'-'.join(first.concept[:3])}-{first.window}").strip("-.")
     return f"{words[:60]}-{digest[:8]}"
-
-
-def region_name(request: EditRequest) -> str:
-    """As the column ``region`` has it."""
-    return EVERYWHERE if request.region is None else request.region
-
-
-def places(request: EditRequest) -> bool:
-    """Whether the edit moves an object: then the prompt should name it."""
-    return request.acts == PLACE and request.amount > 0

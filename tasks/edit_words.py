@@ -5,20 +5,36 @@ from __future__ import annotations
 from typing import Any
 
 from concepts.cases import EVERYWHERE
-from tasks.one_edit import PICTURES
+from tasks.edit_scores import PICTURES
 
 
 def told(row: dict[str, Any]) -> list[str]:
     """What was done, what the judge says, and how much the pictures changed. ``row`` is of the table ``edits``."""
-    done = f"{row['operation']} {row['concept']}{_instead(row)}"
-    lines = [f"{done}, strength {row['strength']:g}, window {row['window']}, {_where(row)}"]
-    for site, cids, unit in zip(row["sites"], row["cids"], row["unit_norms"], strict=True):
-        lines.append(f"{site}: concepts {', '.join(map(str, cids))}; unit of strength {unit:.3g}")
+    lines = [line for part in (row, *row["more_parts"]) for line in _part(part)]
     if row["judged"] is not None:
         shown = ", ".join(f"{name} {row[f'score_{name}']:.2f}{_placed(row, name)}" for name in PICTURES)
         lines.append(f"judge's score of {row['judged']}: {shown}")
+        if row["controls"] > 1:
+            middle = f"{row['score_control_low']:.2f} to {row['score_control_high']:.2f}"
+            lines.append(
+                f"{row['controls']} controls: mean {row['score_control_mean']:.2f}, 95 % of them {middle}; "
+                f"the edit is above {row['above_controls']:.0%} of them"
+            )
     lines.append(f"pixels changed by: edit {_changed(row, '')}; control {_changed(row, 'control_')}")
     return lines
+
+
+def _part(part: dict[str, Any]) -> list[str]:
+    done = f"{part['operation']} {part['concept']}{_instead(part)}"
+    lines = [f"{done}, strength {part['strength']:g}{_scheduled(part)}, window {part['window']}, {_where(part)}"]
+    for site, cids, unit in zip(part["sites"], part["cids"], part["unit_norms"], strict=True):
+        lines.append(f"{site}: concepts {', '.join(map(str, cids))}; unit of strength {unit:.3g}")
+    return lines
+
+
+def _scheduled(part: dict[str, Any]) -> str:
+    scheduled = f" by schedule {part['schedule']}" if part["schedule"] else ""
+    return scheduled + (f", quantile {part['quantile']:g}" if part["quantile"] is not None else "")
 
 
 def _instead(row: dict[str, Any]) -> str:

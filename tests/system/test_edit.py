@@ -149,6 +149,7 @@ WRONG = {
     "empty": ({"region": "box:0.5,0,0.5,1"}, "region 'box:0.5,0,0.5,1' is empty"),
     "size": ({"region": "small.png"}, "is 32 x 32 pixels, the study's images are 64 x 64: give a mask of their size"),
     "black": ({"region": "black.png"}, "holds no pixel of a 64 x 64 image"),
+    "schedule": ({"schedule": "1:0,0.6:0,0.4:1"}, "schedule '1:0,0.6:0,0.4:1' is 0 at every step of window 'early'"),
     "all shared": (
         {"operation": "replace", "concept": "12", "instead_of": "cid:12"},
         "concept 12 of mid/1.00/cond would be put in and taken away by one edit",
@@ -161,7 +162,7 @@ def test_what_the_study_has_not_is_one_sentence_before_a_model_is_loaded(study, 
     Image.new("L", (32, 32), 255).save(tmp_path / "small.png")
     Image.new("L", (64, 64), 0).save(tmp_path / "black.png")
     monkeypatch.chdir(tmp_path)
-    for loads in ("borrowed_model", "backend_of", "looks_of"):
+    for loads in ("borrowed_model", "looks_of"):
         monkeypatch.setattr(one_edit, loads, lambda *_: pytest.fail("a model was asked for"))
     with pytest.raises((StudyError, ConceptError), match=re.escape(says)):
         make_edit(study, request_of(**{**PLACED, **given}))
@@ -184,7 +185,7 @@ def test_concepts_of_both_labels_are_left_alone_by_replace(study, monkeypatch):
     monkeypatch.setattr(edit_plan, "target_cids", lambda here, label: carried[label])
     asked = {**PLACED, "region": None, "operation": "replace", "instead_of": "house"}
     plan = plan_edit(study, request_of(**asked))
-    assert plan.sites[0].cids == (3, 7) and plan.sites[0].instead == (9,)
+    assert plan.first.sites[0].cids == (3, 7) and plan.first.sites[0].instead == (9,)
     assert any("concept 5 of mid/1.00/cond stands for what is put in" in told for told in plan.cautions)
     carried["house"] = [5]
     with pytest.raises(StudyError, match=r"concept 5 of mid/1\.00/cond would be put in and taken away"):
@@ -205,9 +206,16 @@ def test_a_study_moved_without_its_model_says_where_to_name_it(copy):
         study_with_models(copy, [f"model.path={here}", f"vision.mini.second_path={other}"])
 
 
-def test_an_edit_needs_no_activations(copy, placed):
+def test_an_edit_needs_no_activations_unless_a_quantile_of_them_is_asked_for(copy, placed, monkeypatch):
     shutil.rmtree(copy / "activations.zarr")
-    assert make_edit(study_with_models(copy), request_of(**PLACED)).row == placed.row
+    study = study_with_models(copy)
+    assert make_edit(study, request_of(**PLACED)).row == placed.row
+    clamped = {**PLACED, "operation": "clamp", "strength": None}
+    assert make_edit(study, request_of(**clamped)).row["levels"][0]
+    monkeypatch.setattr(one_edit, "borrowed_model", lambda *_: pytest.fail("a model was asked for"))
+    says = r"quantile 0.99 is of the concepts' activations, which .* no longer has: leave quantile out for the largest"
+    with pytest.raises(StudyError, match=says):
+        make_edit(study, request_of(**clamped, quantile=0.99))
 
 
 def test_two_edits_at_once_and_one_that_is_there_already(study, tmp_path, monkeypatch):
@@ -235,6 +243,7 @@ def test_an_edit_is_named_by_all_that_it_follows_from(study, tmp_path):
     spelt = request_of(**{**PLACED, "operation": "place", "seed": study.config.seed})
     assert plan_edit(study, spelt).name == plan_edit(study, request_of(**PLACED)).name
     others = [{"strength": 5.0}, {"prompt": "a tree"}, {"seed": 9}, {"block": "up"}, {"feather": 1.0}]
+    others += [{"schedule": "1:0.5"}, {"controls": 2}, {"judge": False}]
     names = {plan_edit(study, request_of(**{**PLACED, **more})).name for more in ({}, *others)}
     assert len(names) == 1 + len(others)
 
@@ -301,4 +310,15 @@ def test_the_flows_form_has_help_choices_and_bounds():
     bounds = form["strength"]["anyOf"][0]
     assert (bounds["minimum"], bounds["maximum"]) == (-1000.0, 1000.0)
     assert form["half"]["enum"] == ["cond", "both"] and "place" in form["operation"]["anyOf"][0]["enum"]
+    assert next(iter(form)) == "prompt" and schema.definitions["EditRequest"]["required"] == ["prompt"]
+    assert (form["controls"]["minimum"], form["controls"]["maximum"], form["controls"]["default"]) == (1, 200, 1)
+    assert form["quantile"]["anyOf"][0]["maximum"] == 1 and form["schedule"]["anyOf"][0]["type"] == "string"
+    assert form["parts"]["items"]["$ref"].endswith("/EditPart")
+    assert set(schema.definitions["EditPart"]["properties"]) == set(form) - {
+        "prompt",
+        "parts",
+        "seed",
+        "judge",
+        "controls",
+    }
     assert all(schema.properties[name]["description"] for name in schema.properties)
