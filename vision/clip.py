@@ -58,6 +58,15 @@ class Scorer:
                 parts.append(numbers(features @ mean, self.loaded.name, "image similarities"))
         return np.concatenate(parts) if parts else np.zeros(0, np.float32)
 
+    def embed(self, images: list[Image]) -> np.ndarray:
+        """float32 [B, F]: unit embeddings of the images."""
+        check_images(images)
+        parts = [
+            numbers(self._image_features(batch), self.loaded.name, "image embeddings")
+            for batch in batches(images, self.settings.batch_size)
+        ]
+        return np.concatenate(parts) if parts else np.zeros((0, 0), np.float32)
+
     def _image_features(self, images: Sequence[Image]) -> torch.Tensor:
         pixels = prepared(self.loaded, images)["pixel_values"].to(self.settings.device)
         with running(self.settings):
@@ -149,6 +158,11 @@ class ClipJudge:
         """float32 [B]: cosine of each image with the mean embedding of the words."""
         self._scorer = self._scorer or Scorer(self.settings, "judge_clip")
         return self._scorer.similarity(images, words)
+
+    def features(self, images: list[Image]) -> np.ndarray:
+        """float32 [B, F]: the image embeddings of ``judge_clip``, of length 1."""
+        self._scorer = self._scorer or Scorer(self.settings, "judge_clip")
+        return self._scorer.embed(images)
 
 
 class ClipSegOpinion:

@@ -24,12 +24,11 @@ class MiniVision:
     def __init__(self, network: SceneNetwork, settings: MiniSettings) -> None:
         self.network, self.settings = network, settings
         self.looks = tuple(style for style in network.styles if style != PLAIN)
+        self._name = f"vision.mini.path {settings.path!r}"
 
     def probabilities(self, images: list[Image]) -> tuple[np.ndarray, np.ndarray]:
         """Class probabilities float32 [B, C, 64, 64] and style probabilities [B, S]."""
-        return scene_probabilities(
-            self.network, images, self.settings.batch_size, f"vision.mini.path {self.settings.path!r}"
-        )
+        return scene_probabilities(self.network, images, self.settings.batch_size, self._name)
 
     def tag(self, images: list[Image], captions: list[str]) -> list[list[Tag]]:
         """Classes that own enough pixels, and the style if one is likely."""
@@ -66,6 +65,16 @@ class MiniVision:
     def style_score(self, images: list[Image], label: str) -> np.ndarray:
         """Probability of the style, float32 [B]."""
         return self.probabilities(images)[1][:, _index(self.network.styles, label)]
+
+    def features(self, images: list[Image]) -> np.ndarray:
+        """What the network sees in each image, whatever it calls it: float32 [B, F], means over the image's pixels."""
+        _check_size(images)
+        found = np.empty((len(images), self.network.body.summary + self.network.width), np.float32)
+        with torch.inference_mode():
+            for rows in batches(range(len(images)), self.settings.batch_size):
+                found[rows[0] : rows[-1] + 1] = self.network.features(_pixels([images[row] for row in rows])).numpy()
+        _refuse_nan(self._name, found)
+        return found
 
     def _present(self, classes: np.ndarray) -> list[str]:
         owner = classes.argmax(0)
@@ -140,20 +149,32 @@ def scene_probabilities(
 
     Raises ``VisionError`` if an image is not uint8 [64, 64, 3] or the network gives NaN.
     """
+    _check_size(images)
+    classes = np.empty((len(images), len(network.labels), SIDE, SIDE), np.float32)
+    styles = np.empty((len(images), len(network.styles)), np.float32)
+    for rows in batches(range(len(images)), batch_size):
+        judged = network(_pixels([images[row] for row in rows]))
+        here = slice(rows[0], rows[-1] + 1)
+        classes[here], styles[here] = judged.classes.softmax(1).numpy(), judged.styles.softmax(1).numpy()
+    _refuse_nan(name, classes, styles)
+    return classes, styles
+
+
+def _refuse_nan(name: str, *numbers: np.ndarray) -> None:
+    if any(np.isnan(array).any() for array in numbers):
+        raise VisionError(f"{name} gives NaN for what it sees: its weights are damaged, fetch them anew")
+
+
+def _check_size(images: list[Image]) -> None:
     check_images(images)
     for number, image in enumerate(images):
         if image.shape != (SIDE, SIDE, 3):
             raise VisionError(f"image {number} is {list(image.shape)}: the mini backend reads [{SIDE}, {SIDE}, 3] only")
-    classes = np.empty((len(images), len(network.labels), SIDE, SIDE), np.float32)
-    styles = np.empty((len(images), len(network.styles)), np.float32)
-    for rows in batches(range(len(images)), batch_size):
-        x = torch.from_numpy(np.stack([images[row] for row in rows])).permute(0, 3, 1, 2).float() / 255
-        judged = network(x)
-        here = slice(rows[0], rows[-1] + 1)
-        classes[here], styles[here] = judged.classes.softmax(1).numpy(), judged.styles.softmax(1).numpy()
-    if np.isnan(classes).any() or np.isnan(styles).any():
-        raise VisionError(f"{name} gives NaN for its probabilities: its weights are damaged, fetch them anew")
-    return classes, styles
+
+
+def _pixels(images: list[Image]) -> torch.Tensor:
+    """float32 [B, 3, 64, 64] in [0, 1]."""
+    return torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).float() / 255
 
 
 def load_mini(settings: MiniSettings) -> Backend:

@@ -119,6 +119,11 @@ class SceneNetwork(nn.Module):
         statistics = torch.cat([images.mean((2, 3)), images.std((2, 3))], 1)
         return Judgement(self.classes(x), self.style(torch.cat([summary, statistics], 1)), self.colour(x))
 
+    def features(self, images: Tensor) -> Tensor:
+        """images float [B, 3, 64, 64] in [0, 1] -> [B, F]: the deepest features and the last ones, means over pixels."""
+        x, summary = self.body(images * 2 - 1)
+        return torch.cat([summary, x.mean((2, 3))], 1)
+
     def save(self, folder: str | Path) -> None:
         """Write config.json and fp16 model.safetensors."""
         folder = Path(folder)

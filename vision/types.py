@@ -74,6 +74,8 @@ class Judge(Protocol):
 
     One that knows a closed list of looks gives them as ``looks``: prompts that name one are left out of global edits.
     One that embeds words may have ``similarity(images, words)``, float32 [B]: the cosine of each image with their mean.
+    One may have ``features(images)``, float32 [B, F]: how it sees each image, whatever it calls it. Frechet distances
+    of edited images are taken in them; without, there are none.
     """
 
     def object_map(self, images: list[Image], label: str) -> np.ndarray:

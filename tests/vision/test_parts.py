@@ -88,6 +88,26 @@ def test_judge_scores_point_at_the_drawn_thing(backend):
     assert inside > 0.5 > 0.1 > outside
 
 
+def test_the_heads_read_the_features_that_the_judge_gives(backend):
+    """The class head is linear in the last features, so of their means it makes its mean logits; the look's likewise."""
+    images = [make_scene(45_000_000 + i).image for i in range(5)]
+    network, found = backend.judge.network, backend.judge.features(images)
+    assert found.dtype == np.float32 and found.shape == (5, network.body.summary + network.width)
+    pixels = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).float() / 255
+    deep, last = torch.from_numpy(found).split([network.body.summary, network.width], 1)
+    with torch.no_grad():
+        judged = network(pixels)
+        read = network.classes(last[:, :, None, None])[:, :, 0, 0]
+        looks = network.style(torch.cat([deep, pixels.mean((2, 3)), pixels.std((2, 3))], 1))
+    assert torch.allclose(read, judged.classes.mean((2, 3)), atol=1e-4)
+    assert torch.allclose(looks, judged.styles, atol=1e-4)
+    two = MiniVision(network, MiniSettings(path="", batch_size=2)).features(images)
+    assert two == pytest.approx(found, abs=1e-5)
+    assert backend.judge.features([]).shape == (0, found.shape[1])
+    with pytest.raises(VisionError, match="reads \\[64, 64, 3\\] only"):
+        backend.judge.features([images[0][:32]])
+
+
 def test_damaged_missing_and_foreign_weights_are_named(tmp_path):
     with pytest.raises(VisionError, match=r"config.json is missing"):
         SceneNetwork.load(tmp_path)

@@ -164,6 +164,16 @@ def test_similarity_is_the_cosine_with_the_mean_of_the_words(settings, images):
     assert judge.similarity([], ["tree"]).shape == (0,)
 
 
+def test_features_are_the_unit_embeddings_of_the_images(settings, images):
+    judge = load_backend(settings()).judge
+    found = judge.features(images)
+    loaded = judge._scorer.loaded
+    with torch.no_grad():
+        pixels = torch.tensor(np.stack(loaded.processor(images=images)["pixel_values"]))
+        seen = torch.nn.functional.normalize(loaded.model.get_image_features(pixel_values=pixels).pooler_output)
+    assert found.dtype == np.float32 and found == pytest.approx(seen.numpy(), abs=1e-4)
+
+
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
 @pytest.mark.parametrize(("detector", "segmenter"), PAIRS)
 def test_half_precision_stays_near_float32(paths, settings, images, detector, segmenter, dtype):
