@@ -78,6 +78,21 @@ class Switch(During):
     module: str | None = None
 
 
+@dataclass(frozen=True)
+class Watch(During):
+    """A look at one block's residual update in one half of guidance as it leaves the block, whatever was done to it.
+
+    ``see(delta, t)`` gets delta float32 [images, rows, columns, channels], and changes nothing.
+    """
+
+    module: str
+    t_low: float
+    t_high: float
+    see: Callable[[Tensor, float], None]
+    half: str = "cond"
+    images: tuple[int, ...] | None = None
+
+
 Intervention = Edit | Patch | Switch
 
 
@@ -94,7 +109,7 @@ class Step:
         return [self.of_image[image] for image in images]
 
 
-def parting_steps(interventions: Sequence[Intervention], images: int, steps: int) -> list[int]:
+def parting_steps(interventions: Sequence[Intervention | Watch], images: int, steps: int) -> list[int]:
     """The first step at which anything is done to each image; ``steps`` where nothing ever is."""
     first = [steps] * images
     for one in interventions:
@@ -154,6 +169,29 @@ def _writing_hook(one: Edit | Patch, at: Step) -> Callable[..., Any]:
         halves[place] = after.clone()
         halves[place][rows] += change.permute(0, 3, 1, 2).to(after.dtype)
         return with_hidden_states(output, torch.cat(halves))
+
+    return hook
+
+
+@contextmanager
+def watched(unet: torch.nn.Module, watches: Sequence[Watch], at: Step) -> Iterator[None]:
+    """While the context is open the watches see; opened after ``attached``, they see what the interventions leave."""
+    handles = [unet.get_submodule(one.module).register_forward_hook(_seeing_hook(one, at)) for one in watches]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _seeing_hook(one: Watch, at: Step) -> Callable[..., None]:
+    place = HALVES.index(one.half)
+
+    def hook(_module: Any, inputs: Any, output: Any) -> None:
+        if one.active(at.number, at.steps):
+            after, before = hidden_states(output).chunk(2)[place], inputs[0].chunk(2)[place]
+            rows = at.rows(one.rows(len(at.of_image)))
+            one.see((after[rows] - before[rows]).float().permute(0, 2, 3, 1), time_of_step(at.number, at.steps))
 
     return hook
 

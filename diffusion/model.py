@@ -172,6 +172,12 @@ def attention_blocks(model: DiffusionModel | Outline) -> list[str]:
     return [name for name, module in model.unet.named_modules() if isinstance(module, Transformer2DModel)]
 
 
+def running_order(path: str) -> tuple[int, ...]:
+    """What sorts module paths of blocks as the U-Net runs them: down, middle, up, and by their numbers."""
+    place, *rest = path.split(".")
+    return (("down_blocks", "mid_block", "up_blocks").index(place), *(int(n) for n in rest if n.isdigit()))
+
+
 def check_blocks(model: DiffusionModel | Outline, blocks: dict[str, str]) -> None:
     """Raise ``DiffusionError`` for a module path that the U-Net does not have, listing those it has."""
     known = attention_blocks(model)

@@ -14,7 +14,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from diffusion.edits import HALVES, Intervention, Step, Switch, attached, hidden_states, parting_steps
+from diffusion.edits import (
+    HALVES,
+    Intervention,
+    Step,
+    Switch,
+    Watch,
+    attached,
+    hidden_states,
+    parting_steps,
+    watched,
+)
 from diffusion.errors import NotFiniteError
 from diffusion.model import DiffusionModel, check_blocks, encode_captions
 from diffusion.noise import drawn_noise
@@ -55,6 +65,8 @@ def sample(
     edits: Sequence[Intervention] = (),
     decode: bool = True,
     beginnings: Beginnings | None = None,
+    watches: Sequence[Watch] = (),
+    stop: int | None = None,
 ) -> Samples:
     """Sample one image per (caption, seed). The noise of an image depends on its seed alone, not on its batch.
 
@@ -62,11 +74,15 @@ def sample(
     window in many places cost little more than the window itself. Given ``beginnings``, the same batch edited again
     by the same model and settings, as with another strength, starts from what the first run left there.
 
+    ``watches`` see the updates that the edits leave. ``stop``: the first step that is not taken any more, as where
+    only updates are asked for; the image of what there is then is not decoded.
+
     Raises ``DiffusionError`` on a block that does not exist or a value that is not finite.
     """
     if record:
         check_blocks(model, record.blocks)
-    check_blocks(model, {f"edit {i}": edit.module for i, edit in enumerate(edits) if edit.module is not None})
+    hooked = [*edits, *watches]
+    check_blocks(model, {f"edit {i}": edit.module for i, edit in enumerate(hooked) if edit.module is not None})
     steps, places = settings.steps, _places(captions, seeds)
     distinct = [places.index(place) for place in range(max(places) + 1)]
     uncond_text, cond_text = guidance_states(model, [captions[i] for i in distinct]).chunk(2)
@@ -74,13 +90,14 @@ def sample(
     known: dict[int, Tensor] = {}
     if beginnings is not None and not record:  # what is recorded has to be passed through
         known = beginnings.setdefault((*(captions[i] for i in distinct), *(seeds[i] for i in distinct)), known)
-    begin = max((step for step in known if step <= min(parting)), default=0)
+    needed = min((*parting, *parting_steps(watches, len(captions), steps)))  # the first step that cannot be skipped
+    begin = max((step for step in known if step <= needed), default=0)
     latents = known[begin] if known else initial_noise(model, [seeds[i] for i in distinct], settings)
     set_steps(model.scheduler, steps)
     at, texts = Step(begin, steps, places), Texts(model)
     recorder = Recorder(record, at)
-    with attached(model.unet, edits, at, texts.of), recorder.attached(model):
-        for step, timestep in enumerate(model.scheduler.timesteps[begin:], begin):
+    with attached(model.unet, edits, at, texts.of), recorder.attached(model), watched(model.unet, watches, at):
+        for step, timestep in enumerate(model.scheduler.timesteps[begin:stop], begin):
             if step <= min(parting):
                 known[step] = latents
             rows, of_image = _states(places, parting, step)
@@ -93,7 +110,9 @@ def sample(
             latents = model.scheduler.step(guided, timestep, latents, eta=0.0).prev_sample
     latents = latents[at.of_image]
     _check_finite(latents, "the final latent", model.dtype)
-    return Samples(_decode(model, latents) if decode else np.zeros((0, 0, 0, 3), np.uint8), recorder.taken)
+    return Samples(
+        _decode(model, latents) if decode and stop is None else np.zeros((0, 0, 0, 3), np.uint8), recorder.taken
+    )
 
 
 def initial_noise(model: DiffusionModel, seeds: Sequence[int], settings: SamplingSettings) -> Tensor:

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from diffusion.edits import Edit, Patch, Switch, parting_steps
-from diffusion.model import attention_blocks, load_model
+from diffusion.edits import Edit, Patch, Switch, Watch, parting_steps
+from diffusion.model import attention_blocks, load_model, running_order
 from diffusion.sampling import SitesToRecord, sample
 from diffusion.settings import ModelSettings, SamplingSettings
 from tests.paths import SD_MINI
@@ -131,3 +131,48 @@ def test_hooks_are_gone_after_an_error(model):
     for path in (MID, UP):
         module = model.unet.get_submodule(path)
         assert not module._forward_hooks and not module._forward_pre_hooks
+
+
+def test_a_watch_sees_what_the_edits_of_the_block_leave(model):
+    """As the recorder keeps it, of its own steps, half and images; and it changes nothing."""
+    edit = Edit(MID, 0.4, 0.8, lambda delta, t: delta + 1.0, images=(1,))
+    seen = {}
+    watches = [
+        Watch(MID, 0.4, 0.8, lambda delta, t: seen.setdefault(("mid", t, "cond"), delta.clone()), images=(1, 2)),
+        Watch(UP, 0.2, 0.4, lambda delta, t: seen.setdefault(("up", t, "uncond"), delta.clone()), "uncond"),
+    ]
+    given = ([BOAT, BOAT, NIGHT], [1, 1, 2], FEW, RECORD, [edit])
+    plain, watched = sample(model, *given), sample(model, *given, watches=watches)
+    assert np.array_equal(plain.images, watched.images)
+    assert set(seen) == {("mid", 0.75, "cond"), ("mid", 0.5, "cond"), ("up", 0.25, "uncond")}
+    for site, delta in seen.items():
+        kept = plain.activations[site]
+        kept = kept[1:] if site[0] == "mid" else kept
+        assert np.array_equal(delta.numpy().astype(np.float16), kept), site
+
+
+def test_a_run_that_stops_takes_no_further_step_and_leaves_its_beginnings(model):
+    beginnings, times = {}, []
+    watch = Watch(MID, 0.4, 0.8, lambda delta, t: times.append(t))
+    stopped, rows = rows_of_each_step(model, [BOAT], [1], FEW, beginnings=beginnings, watches=[watch], stop=3)
+    assert rows == [2, 2, 2] and len(stopped.images) == 0 and times == [0.75, 0.5]
+    edit = Edit(MID, 0.2, 0.4, lambda delta, t: delta + 1.0)
+    edited, rows = rows_of_each_step(model, [BOAT], [1], FEW, edits=[edit], beginnings=beginnings)
+    assert rows == [2, 2, 2]  # from the last that is known
+    assert np.array_equal(edited.images, sample(model, [BOAT], [1], FEW, edits=[edit]).images)
+    # What is watched has to be passed through, though later steps are known.
+    again, rows = rows_of_each_step(model, [BOAT], [1], FEW, beginnings=beginnings, watches=[watch])
+    assert rows == [2, 2, 2, 2] and times == [0.75, 0.5] * 2
+    assert np.array_equal(again.images, sample(model, [BOAT], [1], FEW).images)
+    assert not model.unet.get_submodule(MID)._forward_hooks
+
+
+def test_blocks_are_sorted_as_the_unet_runs_them(model):
+    paths, ran = attention_blocks(model), []
+    handles = [
+        model.unet.get_submodule(path).register_forward_hook(lambda *_, path=path: ran.append(path)) for path in paths
+    ]
+    sample(model, [BOAT], [1], SamplingSettings(steps=2, guidance_scale=4.0, batch_size=4), stop=1)
+    for handle in handles:
+        handle.remove()
+    assert sorted(paths, key=running_order) == ran
