@@ -55,18 +55,45 @@ def global_outcomes(
     ]
 
 
-class ObjectsKept:
-    """How many of the objects that the judge sees in each unedited image it still sees in the edited one."""
+def seen(maps: np.ndarray) -> np.ndarray:
+    """bool: where a judge's maps in [0, 1] show the thing."""
+    return maps >= SEEN
+
+
+class ThingsKept:
+    """What becomes of the things that captions name: are they still seen, and where they were?"""
 
     def __init__(self, images: int) -> None:
-        self.seen, self.kept = np.zeros((2, images), int)
+        self.named, self.seen, self.were, self.kept, self.placed = np.zeros((5, images), int)
+        self.overlap = np.zeros(images)
 
-    def add(self, images: Sequence[int], before_BHW: np.ndarray, after_BHW: np.ndarray) -> None:
-        """One object's maps in [0, 1] of some of the images (their numbers, none twice), before and after."""
-        was, is_still = ((maps >= SEEN).any((1, 2)) for maps in (before_BHW, after_BHW))
-        self.seen[images] += was
-        self.kept[images] += was & is_still
+    def add(self, images: Sequence[int], before_BHW: np.ndarray, after_BHW: np.ndarray, moved: bool = False) -> None:
+        """Where one thing is seen (bool) in some of the images (their numbers, none twice), before and after.
+
+        ``moved``: it is what the edit is to move, so that its place is none to be kept.
+        """
+        was, is_there = before_BHW.any((1, 2)), after_BHW.any((1, 2))
+        self.named[images] += 1
+        self.seen[images] += is_there
+        self.were[images] += was
+        self.kept[images] += was & is_there
+        if not moved:
+            both, either = (before_BHW & after_BHW).sum((1, 2)), (before_BHW | after_BHW).sum((1, 2))
+            self.placed[images] += was
+            self.overlap[images] += np.where(was, both / np.maximum(either, 1), 0.0)
 
     def shares(self) -> list[float | None]:
-        """Of each image the part that is kept; None where none was seen."""
-        return [float(kept / seen) if seen else None for kept, seen in zip(self.kept, self.seen, strict=True)]
+        """Of each image the part that is kept of what was seen before; None where nothing was."""
+        return _quotients(self.kept, self.were)
+
+    def ious(self) -> list[float | None]:
+        """Of each image the mean IoU of places before and after, of what was seen before; None where nothing was."""
+        return _quotients(self.overlap, self.placed)
+
+    def fidelities(self) -> list[float | None]:
+        """Of each image the part that is seen of what its caption names; None where it names nothing."""
+        return _quotients(self.seen, self.named)
+
+
+def _quotients(parts: np.ndarray, wholes: np.ndarray) -> list[float | None]:
+    return [float(part / whole) if whole else None for part, whole in zip(parts, wholes, strict=True)]

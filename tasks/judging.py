@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from concepts.cases import Case
-from concepts.judging import ObjectsKept, global_outcomes, spatial_outcomes
+from concepts.judging import ThingsKept, global_outcomes, seen, spatial_outcomes
 from study.models import backend_of
 from study.reading import study_labels
 from study.study import Study
@@ -37,10 +37,37 @@ def objects_kept(
 
     A look is not among it: it is what a global edit is to change.
     """
-    judge, looks, kept = backend_of(study).judge, looks_of(study), ObjectsKept(len(cases))
-    for label in study_labels(study):
-        named = [i for i, case in enumerate(cases) if label not in looks and mentions(case.caption, label)]
-        if named:
-            was, is_now = (judge.object_map([of[i] for i in named], label) for of in (before, images))
-            kept.add(named, was, is_now)
-    return kept.shares()
+    return NamedThings(study, cases, before).judged(images).shares()
+
+
+class NamedThings:
+    """Where the judge sees, in the unedited images of some cases, the things that their captions name, looks apart.
+
+    Looked at once, for all the edits that are made of them.
+    """
+
+    def __init__(self, study: Study, cases: list[Case], before: list[np.ndarray], target: str | None = None) -> None:
+        """``target``: what the edits are to move, if it is a thing."""
+        self.judge, self.images, self.target = backend_of(study).judge, len(cases), target
+        looks = looks_of(study)
+        named = {
+            label: [i for i, case in enumerate(cases) if mentions(case.caption, label)]
+            for label in study_labels(study)
+            if label not in looks
+        }
+        self.named = {label: which for label, which in named.items() if which}
+        self.before = {label: self._seen(before, label) for label in self.named}
+
+    def judged(self, images: list[np.ndarray]) -> ThingsKept:
+        """What has become of them in the edited images, one for each case."""
+        kept = ThingsKept(self.images)
+        for label, which in self.named.items():
+            kept.add(which, self.before[label], self._seen(images, label), moved=label == self.target)
+        return kept
+
+    def _seen(self, images: list[np.ndarray], label: str) -> np.ndarray:
+        """bool [images whose caption names the label, H, W]; an image that is given twice is looked at once."""
+        wanted = [images[i] for i in self.named[label]]
+        once = {id(image): image for image in wanted}
+        found = dict(zip(once, seen(self.judge.object_map(list(once.values()), label)), strict=True))
+        return np.stack([found[id(image)] for image in wanted])

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from concepts.judging import ObjectsKept, global_outcomes, spatial_outcomes
+from concepts.judging import ThingsKept, global_outcomes, seen, spatial_outcomes
 from concepts.settings import REGIONS
 
 ROWS, COLUMNS = 4, 6
@@ -99,8 +99,8 @@ def test_a_look_succeeds_from_one_half_and_its_effect_is_a_rise():
 
 def test_of_what_was_seen_the_part_that_still_is():
     """Four images. A tree in 0, 1 and 2, of which 1 loses it; a dog in 1 and 3, of which 3 does."""
-    there, gone, edge = heat((1, 2)), heat((1, 2), value=0.499), heat((3, 5), value=0.5)
-    found = ObjectsKept(5)
+    there, gone, edge = (seen(h) for h in (heat((1, 2)), heat((1, 2), value=0.499), heat((3, 5), value=0.5)))
+    found = ThingsKept(5)
     found.add([0, 1, 2], np.stack([there, there, edge]), np.stack([edge, gone, there]))
     found.add([1, 3], np.stack([there, edge]), np.stack([there, gone]))
     assert found.shares() == [1.0, 0.5, 1.0, 0.0, None]
@@ -108,5 +108,27 @@ def test_of_what_was_seen_the_part_that_still_is():
     assert found.shares() == [1.0, 0.5, 1.0, 0.5, None]
     found.add([4], gone[None], gone[None])
     assert found.shares()[4] is None
-    assert ObjectsKept(0).shares() == [] and ObjectsKept(2).shares() == [None, None]
+    assert ThingsKept(0).shares() == [] and ThingsKept(2).shares() == [None, None]
     assert {type(share) for share in found.shares()} == {float, type(None)}
+
+
+def test_places_are_kept_as_far_as_masks_overlap():
+    """A house two cells wide stays, shifts by one, is lost, was not there; a tree is where it was, or is the target."""
+    house, shifted, nothing = (seen(heat(*cells)) for cells in (((1, 1), (1, 2)), ((1, 2), (1, 3)), ()))
+    found = ThingsKept(5)
+    found.add([0, 1, 2, 3], np.stack([house, house, house, nothing]), np.stack([house, shifted, nothing, house]))
+    assert found.ious() == [1.0, pytest.approx(1 / 3), 0.0, None, None]
+    tree = seen(heat((3, 5)))[None]
+    found.add([1], tree, tree)
+    found.add([2], tree, tree, moved=True)
+    found.add([4], tree, tree, moved=True)
+    assert found.ious() == [1.0, pytest.approx((1 / 3 + 1) / 2), 0.0, None, None]
+    assert found.shares() == [1.0, 1.0, 0.5, None, 1.0]  # what is moved is still kept, or not
+
+
+def test_fidelity_is_of_all_that_the_caption_names_whether_it_was_there_before():
+    there, nothing = seen(heat((0, 0))), seen(heat())
+    found = ThingsKept(3)
+    found.add([0, 1], np.stack([nothing, there]), np.stack([there, there]))
+    found.add([0, 1], np.stack([there, there]), np.stack([there, nothing]), moved=True)
+    assert found.fidelities() == [1.0, 0.5, None]

@@ -9,7 +9,7 @@ import pytest
 from concepts.cases import Case
 from study.units import PlannedEdit
 from tasks import judging
-from tasks.judging import objects_kept, score
+from tasks.judging import NamedThings, objects_kept, score
 
 CAPTIONS = ["a tree", "a dog at night", "a dog and trees"]
 
@@ -79,3 +79,27 @@ def test_kept_are_the_objects_that_the_caption_names_and_no_look(study):
     found = objects_kept(study, cases, [dog, dog, tree, tree], [everything] * 4)
     assert found == [0.0, 1.0, 0.5, None]
     assert objects_kept(study, cases, [everything] * 4, [dog, dog, tree, tree]) == [None, 1.0, 1.0, None]
+
+
+def test_the_target_of_a_spatial_edit_has_no_place_to_keep(study):
+    """The dog stays at half of its place; the tree has gone where it was asked to go."""
+    before = picture("dog", 5, 5) + picture("dog", 5, 6) + picture("tree", 0, 0)
+    after = picture("dog", 5, 6) + picture("tree", 7, 7)
+    cases = [Case(i, caption, 1, "top_left") for i, caption in enumerate([*CAPTIONS, "a house"])]
+    things = NamedThings(study, cases, [before] * 4, target="tree")
+    kept = things.judged([after] * 4)
+    assert kept.ious() == [None, 0.5, 0.5, None]
+    assert kept.fidelities() == [1.0, 1.0, 1.0, None]
+    assert NamedThings(study, cases, [before] * 4).judged([after] * 4).ious() == [0.0, 0.5, 0.25, None]
+    assert things.judged([before] * 4).ious() == [None, 1.0, 1.0, None]
+    assert things.judged([picture("night", 1, 1)] * 4).fidelities() == [0.0, 0.0, 0.0, None]  # the look is no thing
+
+
+def test_an_image_that_many_cases_share_is_looked_at_once(study, monkeypatch):
+    looked = []
+    monkeypatch.setattr(
+        Judge, "object_map", lambda self, images, label: looked.append(len(images)) or np.zeros((len(images), 8, 8))
+    )
+    shared, other = picture("dog", 5, 5), picture("dog", 5, 5)
+    NamedThings(study, [Case(1, "a dog", 1, region) for region in "abc"], [shared, shared, other])
+    assert looked == [2]
