@@ -15,7 +15,7 @@ from concepts.layout import first_images
 from concepts.layout_rows import ALL_LABELS
 from concepts.pictured import best_of_each_label, pictured_edits
 from concepts.scan import example_map
-from figures import draw
+from figures import damage, draw
 from storage.declaring import SITE_KEY
 from storage.images import decode_png
 from storage.tables import read_table
@@ -228,6 +228,16 @@ def _effects(study: Study, path: Path) -> None:
     draw.intervention_effects(rows, windows, path)
 
 
+def _damage(study: Study, path: Path) -> None:
+    """Of the cases that the unedited image does not fulfil, all targets together: what success has cost."""
+    filters = [("target", "==", ALL), ("cases", "==", NEW)]
+    rows = read_table(study.root, "intervention_effects", filters=filters).to_pylist()
+    rows = [row for row in rows if any(row[name] is not None for name in damage.MEASURES)]
+    if not rows:
+        raise NothingToShow("no edit was made, or what it costs was not measured (interventions.damage)")
+    damage.edit_damage(rows, list(study.config.interventions.windows), path)
+
+
 def _interventions(study: Study, path: Path) -> None:
     """A case of each target, picked before any success is known."""
     rows = read_table(study.root, "interventions").to_pylist()
@@ -259,4 +269,5 @@ FIGURES: dict[str, Callable[[Study, Path], None]] = {
     "layouts": _layouts,
     "interventions": _interventions,
     "intervention_effects": _effects,
+    "edit_damage": _damage,
 }
