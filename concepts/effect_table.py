@@ -12,13 +12,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from concepts import damage_table
+from concepts.damage_table import Unedited, damage_columns
 from concepts.edit_controls import RANDOM, UNEDITED
 from concepts.intervals import cluster_interval
 
 ALL = "*"  # of the targets
 NEW = "new"  # cases that the unedited image does not fulfil
 COLUMNS = ["prompt_id", "kind", "window", "target", "region", "control", "strength", "success", "effect"]
-COLUMNS += ["outside_change", "objects_kept", "similarity_rise", "lpips"]
+COLUMNS += ["outside_change", "objects_kept", "similarity_rise", "lpips", *damage_table.COLUMNS]
 Rows = list[dict[str, Any]]
 
 
@@ -38,8 +40,10 @@ def effect_rows(rows: Rows, samples: int, seed: int) -> Rows:
     Intervals resample prompts ``samples`` times, by ``seed``.
     """
     groups = dict(_groups(rows))
+    unedited = Unedited([row for row in rows if row["control"] == UNEDITED], seed)
     return [
         _effect_row(key, of_group, groups.get(key._replace(control=RANDOM), []), samples, seed)
+        | damage_columns(of_group, unedited, key.control != UNEDITED, samples, seed)
         for key, of_group in groups.items()
     ]
 

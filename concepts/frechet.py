@@ -41,4 +41,4 @@ def frechet_chance(x_NF: np.ndarray, splits: int, seed: int) -> float | None:
 def _root(x_NF: np.ndarray) -> np.ndarray:
     """A [min(N, F), F] whose A'A is the covariance of x."""
     centred = x_NF.astype(np.float64) - x_NF.mean(0, dtype=np.float64)
-    return np.linalg.qr(centred / np.sqrt(len(x_NF) - 1), mode="r")
+    return np.asarray(np.linalg.qr(centred / np.sqrt(len(x_NF) - 1), mode="r"))

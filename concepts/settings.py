@@ -226,6 +226,12 @@ class InterventionSettings(BaseModel):
         "words in its concepts' lists rose, as the paper judges them; a judge with text embeddings (judge_clip) is "
         "asked.",
     )
+    damage: bool = Field(
+        True,
+        description="Also record what each edit costs: how far named things move, how much of its caption the image "
+        "still shows, the judge's features of it, and how far off their usual distribution the activations are driven. "
+        "Takes sampling the unedited images once more up to the window's end.",
+    )
     lpips: Literal["alex", "vgg", "squeeze"] | None = Field(
         None,
         description="Also record LPIPS of each globally edited image to the one before, by this network (extra lpips); "

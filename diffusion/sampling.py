@@ -110,9 +110,8 @@ def sample(
             latents = model.scheduler.step(guided, timestep, latents, eta=0.0).prev_sample
     latents = latents[at.of_image]
     _check_finite(latents, "the final latent", model.dtype)
-    return Samples(
-        _decode(model, latents) if decode and stop is None else np.zeros((0, 0, 0, 3), np.uint8), recorder.taken
-    )
+    decode = decode and stop is None
+    return Samples(_decode(model, latents) if decode else np.zeros((0, 0, 0, 3), np.uint8), recorder.taken)
 
 
 def initial_noise(model: DiffusionModel, seeds: Sequence[int], settings: SamplingSettings) -> Tensor:

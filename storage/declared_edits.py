@@ -4,7 +4,17 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-from storage.declaring import BOOL, BYTES, CI, FLOAT64, INT32, INT64, SITE, SITE_KEY, TEXT, Table, column, common
+from storage.declaring import BOOL, BYTES, CI, FLOAT32, FLOAT64, INT32, INT64, SITE, SITE_KEY, TEXT, Table, column, common
+
+
+def _with_interval(name: str, means: str) -> tuple[pa.Field, ...]:
+    """A mean that may be null, and the ends of its interval."""
+    return (
+        column(name, FLOAT64, means, null=True),
+        column(f"{name}_ci_low", FLOAT64, f"Lower {CI}, prompts resampled.", null=True),
+        column(f"{name}_ci_high", FLOAT64, f"Upper {CI}, prompts resampled.", null=True),
+    )
+
 
 TABLES = (
     Table(
@@ -44,6 +54,45 @@ TABLES = (
                 FLOAT64,
                 "Of a global edit: of the things that the caption names and the judge sees in the unedited image, the "
                 "share that it still sees, in [0, 1]; null without any, and for other rows.",
+                null=True,
+            ),
+            column(
+                "layout_iou",
+                FLOAT64,
+                "Of the things that the caption names and the judge sees in the unedited image, the target of a "
+                "spatial edit left out: mean IoU of its masks (probability 0.5 and above) before and after, in [0, 1]; "
+                "null without any, for unedited images and without `interventions.damage`.",
+                null=True,
+            ),
+            column(
+                "fidelity",
+                FLOAT64,
+                "Of the study's labels that the caption names, looks apart, the share that the judge sees in the "
+                "image, in [0, 1], also of unedited images; null where it names none and without "
+                "`interventions.damage`.",
+                null=True,
+            ),
+            column(
+                "off_distribution",
+                FLOAT64,
+                "How far off their usual distribution the edit leaves the edited block's residual updates: their "
+                "Mahalanobis distance in the site's mean and covariance (of the train split), mean over positions and "
+                "the window's steps, as a multiple of the unedited run's own; 1 is as usual; null for unedited images "
+                "and without `interventions.damage`.",
+                null=True,
+            ),
+            column(
+                "off_downstream",
+                FLOAT64,
+                "The same of the study's other blocks that come later in the U-Net, mean over them; null if there are "
+                "none.",
+                null=True,
+            ),
+            column(
+                "features",
+                pa.list_(FLOAT32),
+                "The judge's features of the image, in which Frechet distances are taken; null where the judge has "
+                "none and without `interventions.damage`.",
                 null=True,
             ),
             column(
@@ -158,6 +207,31 @@ TABLES = (
                 "objects_kept",
                 FLOAT64,
                 "Mean share of the named things that are still seen, in [0, 1]; null for spatial edits.",
+                null=True,
+            ),
+            *_with_interval("layout_iou", "Mean layout_iou, in [0, 1]: see interventions."),
+            *_with_interval("fidelity", "Mean share of the caption's things that the judge sees, in [0, 1]."),
+            *_with_interval(
+                "fidelity_lost",
+                "Mean of what each case's fidelity is below the unedited image's, in [-1, 1]; null for these.",
+            ),
+            *_with_interval("off_distribution", "Mean off_distribution, at least 0, 1 as usual: see interventions."),
+            *_with_interval("off_downstream", "Mean off_downstream, at least 0, 1 as usual: see interventions."),
+            column(
+                "frechet",
+                FLOAT64,
+                "Frechet distance (squared, as FID is) of the images to the unedited images of the same cases, in the "
+                "judge's features, at least 0. Not corrected for how few images there are: compare it with "
+                "frechet_chance and with that of random_direction. Null for unedited images, for one image and where "
+                "the judge has no features.",
+                null=True,
+            ),
+            column(
+                "frechet_chance",
+                FLOAT64,
+                "Its chance level: mean Frechet distance between random halves of the unedited images of the same "
+                "prompts, each image once; null for fewer than four. Halves are half as many, so it is the larger for "
+                "that.",
                 null=True,
             ),
             column(

@@ -47,6 +47,7 @@ ADDED: dict[str, Any] = {
     "interventions.similarity": False,
     "interventions.lpips": None,
     "atlas.looks_per_prompt": None,
+    "interventions.damage": False,
     "atlas": {
         "prompts": 24,
         "length": 0.4,

@@ -215,14 +215,15 @@ _STAGES = (
                 "global_prompts",
                 "similarity",
                 "lpips",
+                "damage",
                 "keep_images",
                 "controls",
             ),
             "atlas.phrases",  # where the caption is switched as a control
         ),
         after={"calibrate": ALL},
-        too={"label": ALL, "collect": of_splits("style")},
-        version=3,  # as calibrate
+        too={"label": ALL, "collect": of_splits("train", "style")},
+        version=4,  # 2, 3: as calibrate. 4: what edits cost, by the judge and off the distribution of the activations
     ),
     Stage(
         "effects",
@@ -232,8 +233,8 @@ _STAGES = (
         reads=("interventions.bootstrap",),
         after={"intervene": ALL},
         # 2: targets apart, and cases that the unedited image does not fulfil; no interval where none is known. 3: how
-        # often the similarity rose at all, the paper's success of a global edit.
-        version=3,
+        # often the similarity rose at all, the paper's success of a global edit. 4: what edits cost, with intervals.
+        version=4,
     ),
     Stage(
         "draw",

@@ -7,7 +7,7 @@ step is served by the SAE of the nearest one.
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
@@ -21,10 +21,11 @@ from concepts.edit_controls import CONCEPTS, SWITCHED, WRONG_REGION, opposite
 from concepts.effects import region_mask
 from concepts.interventions import Codes, ConceptEdit
 from concepts.scalings import RMS
-from diffusion.edits import HALVES, Edit, Intervention, Switch
+from diffusion.edits import HALVES, Edit, Intervention, Switch, Watch
 from diffusion.errors import NotFiniteError
 from diffusion.model import DiffusionModel
-from diffusion.sampling import Beginnings, sample
+from diffusion.sampling import Beginnings, Samples, sample
+from diffusion.times import steps_in_window
 from storage.prompts import hashed_seed
 from storage.site import Site
 from study.at import Dictionary
@@ -35,6 +36,8 @@ from study.study import Study
 from study.units import PlannedEdit
 from tasks.directions import Directions
 from tasks.resemblance import words_of
+
+Watching = Callable[[int], list[Watch]]  # asked at each batch, of so many images
 
 
 @dataclass(frozen=True)
@@ -152,20 +155,48 @@ class Editor:
         """The labels in the lists of the edited concepts, over all places."""
         return sorted({w for place in self.places for w in words_of(place.here, self.recipe.target, place.cids)})
 
-    def run(self, cases: list[Case]) -> list[np.ndarray]:
+    def run(self, cases: list[Case], watching: Watching | None = None) -> list[np.ndarray]:
         """Edited images uint8 [H, W, 3], in the order of the cases."""
-        sampling = self.study.config.sampling
         images: list[np.ndarray] = []
         with borrowed_model(self.study) as model:
-            for first in range(0, len(cases), sampling.batch_size):
-                images += list(self._sample(model, cases[first : first + sampling.batch_size]))
+            for batch in self._batches(cases):
+                images += list(self._sample(model, batch, self.interventions(batch), watching).images)
         return images
 
-    def _sample(self, model: DiffusionModel, batch: list[Case]) -> np.ndarray:
+    def look(self, cases: list[Case], watching: Watching) -> None:
+        """Sample the cases without any edit up to the end of the window, for what is seen on the way.
+
+        Edits of the same cases then begin with what this run has left where their window begins.
+        """
+        steps = steps_in_window(self.recipe.t_low, self.recipe.t_high, self.study.config.sampling.steps)
+        if steps:
+            with borrowed_model(self.study) as model:
+                for batch in self._batches(cases):
+                    self._sample(model, batch, [], watching, stop=steps[-1] + 1)
+
+    def _batches(self, cases: list[Case]) -> Iterator[list[Case]]:
+        size = self.study.config.sampling.batch_size
+        for first in range(0, len(cases), size):
+            yield cases[first : first + size]
+
+    def _sample(
+        self,
+        model: DiffusionModel,
+        batch: list[Case],
+        edits: Sequence[Intervention],
+        watching: Watching | None,
+        stop: int | None = None,
+    ) -> Samples:
         captions, seeds = [c.caption for c in batch], [c.seed for c in batch]
+        settings, watches = self.study.config.sampling, watching(len(batch)) if watching else []
         try:
-            edits, settings = self.interventions(batch), self.study.config.sampling
-            return sample(model, captions, seeds, settings, edits=edits, beginnings=self.beginnings).images
+            return sample(
+                *(model, captions, seeds, settings),
+                edits=edits,
+                beginnings=self.beginnings,
+                watches=watches,
+                stop=stop,
+            )
         except NotFiniteError as error:
             raise StudyError(f"prompt {batch[error.row].prompt_id}, edit {self.recipe.name}: {error}") from error
 

@@ -14,9 +14,10 @@ from study.publish import publish
 from study.study import Study
 from study.units import PlannedEdit
 from tasks.calibrate import strength_of
+from tasks.damage import Damage
 from tasks.editor import Editor, Recipe
 from tasks.edits import cases_of, originals_of
-from tasks.judging import objects_kept, score
+from tasks.judging import score
 from tasks.resemblance import resemblances
 
 
@@ -32,11 +33,12 @@ def run_edits(study: Study, edit: PlannedEdit) -> dict[str, Any]:
     before = originals_of(study, cases)
     editor = Editor(study, Recipe.of(study, edit, strength))
     count, words = editor.cid_count, editor.words() if settings.similarity and edit.kind == "global" else []
-    rows = _rows(study, edit, cases, before, before, UNEDITED, count, 0.0)
+    damage = Damage(study, edit, cases, before, editor)
+    rows = _rows(study, edit, cases, before, before, damage.unedited(), UNEDITED, count, 0.0)
     if count and cases:
         for control in edited(settings.controls, edit.kind):
-            images = editor.again(Recipe.of(study, edit, strength, control)).run(cases)
-            rows += _rows(study, edit, cases, images, before, control, count, strength, words)
+            images, cost = damage.edited(editor.again(Recipe.of(study, edit, strength, control)))
+            rows += _rows(study, edit, cases, images, before, cost, control, count, strength, words)
     publish(study, "intervene", edit.name, {"interventions": rows}, extra={"cids": count, "cases": len(cases)})
     return {"unit": edit.name, "cids": count, "rows": len(rows)}
 
@@ -47,20 +49,19 @@ def _rows(
     cases: list[Case],
     images: list[np.ndarray],
     before: list[np.ndarray],
+    cost: list[dict[str, Any]],
     control: str,
     cid_count: int,
     strength: float,
     words: list[str] | None = None,
 ) -> list[dict[str, Any]]:
-    """``words``: those of the concepts, for the similarity of globally edited images."""
+    """``cost``: columns of the damage; ``words``: the concepts', for the similarity of globally edited images."""
     if not cases:
         return []
     settings = study.config.interventions
     keep = settings.keep_images and control != UNEDITED
-    looked_after = edit.kind == "global" and control != UNEDITED  # a spatial edit is to move things
-    kept = objects_kept(study, cases, images, before) if looked_after else [None] * len(cases)
     outcomes = score(study, edit, cases, images, before)
-    if looked_after:
+    if edit.kind == "global" and control != UNEDITED:
         resembling = resemblances(study, words or [], images, before)
         outcomes = [outcome | more for outcome, more in zip(outcomes, resembling, strict=True)]
     return [
@@ -77,8 +78,8 @@ def _rows(
             "control": control,
             "seed": case.seed,
             "image": encode_png(image) if keep else None,
-            "objects_kept": stay,
             **outcome,
+            **lost,
         }
-        for case, image, stay, outcome in zip(cases, images, kept, outcomes, strict=True)
+        for case, image, outcome, lost in zip(cases, images, outcomes, cost, strict=True)
     ]

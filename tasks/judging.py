@@ -65,6 +65,13 @@ class NamedThings:
             kept.add(which, self.before[label], self._seen(images, label), moved=label == self.target)
         return kept
 
+    def unchanged(self) -> ThingsKept:
+        """What is to be said of the unedited images themselves."""
+        kept = ThingsKept(self.images)
+        for label, which in self.named.items():
+            kept.add(which, self.before[label], self.before[label], moved=label == self.target)
+        return kept
+
     def _seen(self, images: list[np.ndarray], label: str) -> np.ndarray:
         """bool [images whose caption names the label, H, W]; an image that is given twice is looked at once."""
         wanted = [images[i] for i in self.named[label]]

@@ -120,7 +120,7 @@ class SceneNetwork(nn.Module):
         return Judgement(self.classes(x), self.style(torch.cat([summary, statistics], 1)), self.colour(x))
 
     def features(self, images: Tensor) -> Tensor:
-        """images float [B, 3, 64, 64] in [0, 1] -> [B, F]: the deepest features and the last ones, means over pixels."""
+        """images float [B, 3, 64, 64] in [0, 1] -> [B, F]: means of the deepest features and of the last ones."""
         x, summary = self.body(images * 2 - 1)
         return torch.cat([summary, x.mean((2, 3))], 1)
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest
 
+from concepts import damage_table
 from concepts.effect_table import ALL, COLUMNS, NEW, case_of, effect_rows
 from concepts.settings import REGIONS
 
@@ -19,7 +20,7 @@ def edit(prompt_id, region, control, success, **more):
         "prompt_id": prompt_id, "kind": "spatial", "window": "early", "target": "tree", "region": region,
         "control": control, "strength": 0.0 if control == "unedited" else 4.0, "success": success,
         "effect": 0.5 * success, "outside_change": 0.1, "objects_kept": None,
-        "similarity_rise": None, "lpips": None,
+        "similarity_rise": None, "lpips": None, **dict.fromkeys(damage_table.COLUMNS),
     }  # fmt: skip
     return row | more
 
@@ -164,6 +165,25 @@ def test_the_means_of_a_group():
     assert found["objects_kept"] == 0.625  # the image that shows nothing to keep says nothing
     assert (found["strength"], found["n"], found["n_prompts"]) == (6.5, 3, 1)
     assert of_trees(rows[:1], "none")["objects_kept"] is None
+
+
+def test_what_edits_cost_is_said_of_every_group_and_beside_the_unedited_images():
+    """The cases' own numbers: two of three new ones keep less than all; what is there of the unedited is no loss."""
+    rows = []
+    for prompt_id, (success, fidelity) in enumerate([(True, 1.0), (False, 0.5), (False, 1.0), (False, 0.0)]):
+        drawn = np.random.default_rng(prompt_id).normal(size=(2, 3))
+        rows.append(edit(prompt_id, "top_left", "unedited", success, fidelity=fidelity, features=drawn[0]))
+        cost = {"fidelity": fidelity / 2, "layout_iou": 0.25 * prompt_id, "off_distribution": 1.0 + prompt_id}
+        rows.append(edit(prompt_id, "top_left", "none", True, features=drawn[1], **cost))
+    found = by_group(rows)
+    new, whole = (found["spatial", "early", "none", "tree", cases] for cases in ("new", "all"))
+    assert new["fidelity"] == pytest.approx(0.25) and new["fidelity_lost"] == pytest.approx(0.25)
+    assert new["layout_iou"] == pytest.approx(0.5) and new["off_distribution"] == pytest.approx(3.0)
+    assert new["layout_iou_ci_low"] < 0.5 < new["layout_iou_ci_high"] and new["off_downstream"] is None
+    assert whole["frechet"] > 0 and whole["frechet_chance"] > 0 and new["frechet_chance"] is None
+    untouched = found["spatial", "early", "unedited", "tree", "all"]
+    assert untouched["fidelity"] == pytest.approx(0.625)
+    assert [untouched[name] for name in ("fidelity_lost", "frechet", "layout_iou")] == [None] * 3
 
 
 def test_the_strength_is_the_groups_own():

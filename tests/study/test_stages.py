@@ -211,6 +211,7 @@ OTHER = {
     "interventions.similarity": True,
     "interventions.lpips": "alex",
     "atlas.looks_per_prompt": 1,
+    "interventions.damage": True,
     "atlas": {"prompts": 3},
     "sae.controls": ["soft_frozen"],
     "sae.vectors": 5000,

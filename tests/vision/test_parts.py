@@ -89,7 +89,7 @@ def test_judge_scores_point_at_the_drawn_thing(backend):
 
 
 def test_the_heads_read_the_features_that_the_judge_gives(backend):
-    """The class head is linear in the last features, so of their means it makes its mean logits; the look's likewise."""
+    """The class head is linear in the last features: of their means it makes its mean logits. The look's likewise."""
     images = [make_scene(45_000_000 + i).image for i in range(5)]
     network, found = backend.judge.network, backend.judge.features(images)
     assert found.dtype == np.float32 and found.shape == (5, network.body.summary + network.width)
