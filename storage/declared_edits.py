@@ -4,7 +4,21 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-from storage.declaring import BOOL, BYTES, CI, FLOAT32, FLOAT64, INT32, INT64, SITE, SITE_KEY, TEXT, Table, column, common
+from storage.declaring import (
+    BOOL,
+    BYTES,
+    CI,
+    FLOAT32,
+    FLOAT64,
+    INT32,
+    INT64,
+    SITE,
+    SITE_KEY,
+    TEXT,
+    Table,
+    column,
+    common,
+)
 
 
 def _with_interval(name: str, means: str) -> tuple[pa.Field, ...]:
