@@ -51,7 +51,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--world", type=Path, help="a world file; without it miniature/world.yaml")
     parser.add_argument("--steps", type=int, default=6600, help="steps of the diffusion stage")
     parser.add_argument("--vision-steps", type=int, help=f"steps of each judge; without it {JUDGE_STEPS}")
-    parser.add_argument("--short", action="store_true", help="a few steps of each stage, to see that all of it runs")
+    parser.add_argument("--short", action="store_true", help="two steps of each stage, to see that all of it runs")
     options = parser.parse_args(arguments)
     try:
         _run(options.stage, _plan(options))
@@ -64,8 +64,8 @@ def main(arguments: list[str] | None = None) -> int:
 def _plan(options: argparse.Namespace) -> Plan:
     world = load_world(options.world) if options.world else default_world()
     if options.short:
-        vae = VaeSettings(legs=(Leg(4, 4, 2e-3, False), Leg(4, 4, 1e-3, True)))
-        return Plan(world, options.work, options.out, 4, dict.fromkeys(JUDGE_STEPS, 4), vae, 80, 20)
+        vae = VaeSettings(legs=(Leg(2, 4, 2e-3, False), Leg(2, 4, 1e-3, True)))
+        return Plan(world, options.work, options.out, 2, dict.fromkeys(JUDGE_STEPS, 2), vae, 80, 20)
     scenes = DiffusionSettings().scenes
     return Plan(
         world,

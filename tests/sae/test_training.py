@@ -20,6 +20,7 @@ from sae.points import curve_steps
 from sae.settings import SAESettings
 from sae.source import EqualShares, Standardised, measure, prefetched
 from storage.errors import StorageError
+from tests.paths import ROOT
 from tests.sae.synthetic import Synthetic, standardised, train_on
 from tests.sae.train_slowly import MEMBERS, STEPS
 
@@ -215,9 +216,22 @@ def test_conditioning_centres_and_scales():
 
 
 @pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory):
+def trained():
+    """Trains in a process forked from one that has imported torch; gives its exit code."""
+    command = [sys.executable, "-m", "tests.sae.train_slowly"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT) as forking:
+
+        def train(*line):
+            print(*line, sep="\t", file=forking.stdin, flush=True)
+            return int(forking.stdout.readline())
+
+        yield train
+
+
+@pytest.fixture(scope="module")
+def undisturbed(trained, tmp_path_factory):
     folder = tmp_path_factory.mktemp("undisturbed")
-    subprocess.run([sys.executable, "-m", "tests.sae.train_slowly", str(folder)], check=True)
+    assert trained(folder) == 0
     return folder
 
 
@@ -226,15 +240,14 @@ POINTS = int(os.environ.get("RESUME_POINTS", 4))
 
 @pytest.mark.slow
 @pytest.mark.parametrize("step", sorted(random.Random(2026).sample(range(1, STEPS), POINTS)))
-def test_kill_nine_anywhere_and_resume_gives_the_same_bits(tmp_path, undisturbed, step):
+def test_kill_nine_anywhere_and_resume_gives_the_same_bits(tmp_path, trained, undisturbed, step):
     """Weights of every SAE, logs, curves and last checkpoint, after a death inside a step or inside a checkpoint.
 
     At 20 points: RESUME_POINTS=20 python -m pytest tests/sae/test_training.py -k kill_nine
     """
-    command = [sys.executable, "-m", "tests.sae.train_slowly", str(tmp_path)]
-    assert subprocess.run([*command, str(step)]).returncode == -9
+    assert trained(tmp_path, step) == -9
     assert not (tmp_path / "final.safetensors").exists()
-    subprocess.run(command, check=True)
+    assert trained(tmp_path) == 0
     assert_same_bits(tmp_path, undisturbed)
 
 

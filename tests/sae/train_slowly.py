@@ -1,6 +1,7 @@
 """Train in a process of its own, so that a test can kill it.
 
-python -m tests.sae.train_slowly FOLDER [STEP]: with a step, kill -9 itself inside that step's work, at a point that
+``python -m tests.sae.train_slowly`` imports torch once and reads lines ``FOLDER[<tab>STEP]``. For each it forks a process
+that trains, and writes that one's exit code. With a step, it kills itself (-9) inside that step's work, at a point that
 the step picks: before the update, between the tensors and the commit of a checkpoint, or after it.
 """
 
@@ -8,6 +9,7 @@ import json
 import os
 import signal
 import sys
+import traceback
 from pathlib import Path
 
 import torch
@@ -62,11 +64,11 @@ def arm(step: int) -> None:
     sae.train.train_step, sae.checkpoint.write_atomic = stepping, writing
 
 
-if __name__ == "__main__":
-    folder = Path(sys.argv[1])
+def main(folder: Path, *step: str) -> None:
+    """Train to the end, or to the step."""
     torch.set_num_threads(1)
-    if len(sys.argv) > 2:
-        arm(int(sys.argv[2]))
+    if step:
+        arm(int(step[0]))
     held_out = standardised(Synthetic(16, 640, 5)).batches(320, 0, 0)
     result = train_on(Synthetic(16, 3200, 0), SETTINGS, MEMBERS, paths=paths(folder), samples=list(held_out))
     assert result.steps == STEPS
@@ -76,3 +78,20 @@ if __name__ == "__main__":
     curves = [result.logs.curves[member] for member in MEMBERS]
     (folder / "curves.json").write_text(json.dumps(curves), encoding="utf-8")
     save_file(tensors, folder / "final.safetensors")
+
+
+def code_of_a_fork(folder: str, *step: str) -> int:
+    """Exit code of a process that trains; minus the signal that killed it."""
+    if process := os.fork():
+        return os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
+    try:
+        main(Path(folder), *step)
+    except BaseException:
+        traceback.print_exc()
+        os._exit(1)
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    for line in sys.stdin:
+        print(code_of_a_fork(*line.rstrip("\n").split("\t")), flush=True)
