@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from prefect import flow
 
@@ -11,7 +11,9 @@ from storage.records import forget_record, read_record
 from study.preconditions import units_of
 from study.stages import BENCH
 from study.study import Study
-from tasks.bench import BenchInputs
+
+if TYPE_CHECKING:
+    from tasks.bench import BenchInputs
 
 
 @flow(name="bench", flow_run_name=flow_run_name, log_prints=True)
@@ -23,6 +25,8 @@ def bench_flow(
     given: dict[str, tuple[str, str]] | None = None,
 ) -> dict[str, Any]:
     """Fill the table ``bench``, a time at a time; what was scored with the same truth and dictionaries stays."""
+    from tasks.bench import BenchInputs  # here: who only serves this flow waits for no model library
+
     with stage("bench", config_path, root, overrides) as study:
         inputs = BenchInputs(truth, {name: (where, folder) for name, (where, folder) in (given or {}).items()})
         _forget_other_inputs(study, inputs)

@@ -11,8 +11,6 @@ from prefect import flow
 
 from flows.common import cancelled_if_ended, flow_run_name
 from study.opening import study_with_models
-from tasks.artifacts import edit_artifacts
-from tasks.edit_files import edit_into
 from tasks.edit_request import EditRequest
 
 
@@ -28,6 +26,9 @@ def edit_flow(
         out: Folder of the pictures and the row; empty: the study's own name with -edits, beside it.
         overrides: Where the study's models are by now, as in model.path=FOLDER, if not where it found them.
     """
+    from tasks.artifacts import edit_artifacts  # here: who only serves this flow waits for no model library
+    from tasks.edit_files import edit_into
+
     with cancelled_if_ended():
         made, files = edit_into(study_with_models(root, overrides or []), edit, out)
         edit_artifacts(made.row, list(made.images.values()))
