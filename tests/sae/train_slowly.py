@@ -1,7 +1,7 @@
 """Train in a process of its own, so that a test can kill it.
 
-``python -m tests.sae.train_slowly`` imports torch once and reads lines ``FOLDER[<tab>STEP]``. For each it forks a process
-that trains, and writes that one's exit code. With a step, it kills itself (-9) inside that step's work, at a point that
+``python -m tests.sae.train_slowly`` imports torch once and reads lines ``FOLDER[<tab>STEP]``. For each it forks one
+that trains, and writes its exit code. With a step, it kills itself (-9) inside that step's work, at a point that
 the step picks: before the update, between the tensors and the commit of a checkpoint, or after it.
 """
 
