@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import gc
-import importlib
 import os
 import sys
 from collections.abc import Callable
@@ -148,26 +146,15 @@ def _run_flow(options: argparse.Namespace) -> int:
     from flows.server import prefect_server, though_the_api_goes
     from flows.stages import FLOWS, OPTIONAL_FLOWS
     from flows.whole import study_flow
+    from tasks.units import import_work
 
     flow = study_flow if options.command == "run" else (FLOWS | OPTIONAL_FLOWS)[options.command]
-    with prefect_server(meanwhile=lambda: _import_work(options.command)), progress_bars():
+    with prefect_server(meanwhile=lambda: import_work(stages_of(options.command))), progress_bars():
         summary = though_the_api_goes(lambda: flow(str(options.config), str(options.root), options.set or None))
     for name, counts in summary.items():
         shown = ", ".join(f"{_words(k)} {v}" for k, v in counts.items()) if isinstance(counts, dict) else counts
         print(f"{_words(name)}: {shown}")
     return 0
-
-
-def _import_work(command: str) -> None:
-    """The model libraries, which the first unit of each stage would wait for.
-
-    Nothing of them is garbage: to look for some takes a second while they are imported, and more again and again later.
-    """
-    gc.disable()
-    for stage in stages_of(command):
-        importlib.import_module(stage.work.partition(":")[0])
-    gc.freeze()
-    gc.enable()
 
 
 def _words(name: str) -> str:

@@ -11,6 +11,7 @@ from prefect.task_runners import TaskRunner
 
 from study.config import RunSettings
 from study.errors import StudyError
+from tasks.workers import METHOD, prepare_workers
 
 WORKER_SECONDS = 60.0  # a worker may be starting as well
 BUSY_SECONDS = "300s"  # a scheduler that reads our tasks imports torch, deaf meanwhile, for a minute where it is slow
@@ -41,8 +42,11 @@ def dask_runner(settings: RunSettings, patience: float) -> Iterator[TaskRunner[A
         logging.getLogger(name).setLevel(logging.CRITICAL if settings.dask_address else logging.WARNING)
     given = {"address": settings.dask_address} if settings.dask_address else {"cluster_kwargs": local_cluster(settings)}
     runner = DaskTaskRunner(**given, client_kwargs={"timeout": patience})
+    if not settings.dask_address:
+        prepare_workers()
+    how = {"distributed.comm.timeouts.tcp": BUSY_SECONDS, "distributed.worker.multiprocessing-method": METHOD}
     try:
-        with dask.config.set({"distributed.comm.timeouts.tcp": BUSY_SECONDS}), runner:
+        with dask.config.set(how), runner:
             _join(runner, settings)
             yield runner
     except KilledWorker as error:
