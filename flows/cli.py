@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import os
 import sys
 from collections.abc import Callable
@@ -38,7 +39,9 @@ def main(arguments: list[str] | None = None) -> int:
     """
     if arguments is None:
         ensure_utf8()
-        return _main(sys.argv[1:])
+        code = _main(sys.argv[1:])
+        gc.freeze()  # Python would look for garbage once more at its end: two seconds among torch and Prefect
+        return code
     with variables_kept():
         return _main(arguments)
 
@@ -146,7 +149,7 @@ def _run_flow(options: argparse.Namespace) -> int:
     from flows.server import prefect_server, though_the_api_goes
     from flows.stages import FLOWS, OPTIONAL_FLOWS
     from flows.whole import study_flow
-    from tasks.units import import_work
+    from study.imports import import_work
 
     flow = study_flow if options.command == "run" else (FLOWS | OPTIONAL_FLOWS)[options.command]
     with prefect_server(meanwhile=lambda: import_work(stages_of(options.command))), progress_bars():
@@ -168,7 +171,10 @@ def _bench(options: argparse.Namespace) -> int:
 
     config = load_config(options.config, options.set)
     prepare()
+    from study.imports import import_kept
     from study.opening import open_existing
+
+    import_kept("tasks.bench", "tasks.given")
     from tasks.given import given_dictionaries
     from tasks.truth import read_truth
 

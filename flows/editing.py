@@ -9,6 +9,7 @@ from typing import Any
 
 from storage.text import printable
 from study.errors import StudyError
+from study.imports import import_kept
 from study.opening import study_with_models
 from study.settings_file import read_settings
 from tasks.edit_request import EditPart, EditRequest, request_of
@@ -21,6 +22,7 @@ def edit(options: argparse.Namespace) -> int:
     """Make the edit that a command's options ask for, and say what came of it; cautions go to stderr."""
     request = requested(options)  # a mistake is told before the heavy imports
     study = study_with_models(options.dir, options.set)
+    import_kept("tasks.edit_files")
     from tasks.edit_files import edit_into
     from tasks.edit_words import told
 

@@ -52,9 +52,10 @@ def prefect_server(ui_port: int | None = None, meanwhile: Callable[[], None] = l
     """Yield the URL of the configured server's API, or of a server of our own while the context is open.
 
     With ``ui_port`` our own has the UI and makes scheduled runs, and listens there (0: on any free port). ``meanwhile``
-    is called while it comes up. Raises ``StudyError`` if it does not.
+    is called before, while our own comes up. Raises ``StudyError`` if it does not.
     """
     if url := PREFECT_API_URL.value():  # ``flows.environment`` has asked it
+        meanwhile()
         yield url
         return
     with own_server(ui_port, meanwhile) as url:

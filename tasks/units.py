@@ -6,8 +6,6 @@ unit whose record is there is not made again: a cluster repeats the tasks whose 
 
 from __future__ import annotations
 
-import gc
-from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib import import_module
 from itertools import groupby
@@ -53,18 +51,6 @@ def named(reference: str) -> Any:
     """What ``module:name`` refers to."""
     module, _, name = reference.partition(":")
     return getattr(import_module(module), name)
-
-
-def import_work(stages: Iterable[Stage]) -> None:
-    """Import the model libraries, which the first unit of each stage would wait for.
-
-    Nothing of them is garbage: to look for some takes a second while they are imported, and more again and again later.
-    """
-    gc.disable()
-    for stage in stages:
-        import_module(stage.work.partition(":")[0])
-    gc.freeze()
-    gc.enable()
 
 
 @task(cache_policy=NO_CACHE)

@@ -1,0 +1,43 @@
+"""Model libraries are imported before the first unit, whoever has the server, and not looked through for garbage."""
+
+import gc
+import subprocess
+import sys
+
+from prefect.settings import PREFECT_API_URL, temporary_settings
+
+from flows.server import prefect_server
+from study.imports import import_kept
+from tests.paths import ROOT
+
+
+def test_what_is_imported_is_no_garbage(tmp_path, monkeypatch):
+    (tmp_path / "imported_once.py").write_text("import gc\nlooks = gc.isenabled()\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    import_kept("imported_once")
+    assert sys.modules["imported_once"].looks is False
+    assert gc.isenabled() and gc.get_freeze_count() > 10_000  # this process has imported torch
+
+
+def test_work_is_imported_also_where_a_server_is_configured():
+    called = []
+    with (
+        temporary_settings({PREFECT_API_URL: "http://127.0.0.1:1/api"}),
+        prefect_server(meanwhile=lambda: called.append(1)) as url,
+    ):
+        assert (url, called) == ("http://127.0.0.1:1/api", [1])
+
+
+ENDS = """
+import atexit, gc
+atexit.register(lambda: print(gc.get_freeze_count() > 1000, len(gc.get_objects()) < 1000))
+from flows.cli import main
+raise SystemExit(main())
+"""
+
+
+def test_at_its_end_a_command_is_not_looked_through(tmp_path):
+    command = [sys.executable, "-c", ENDS, "status", str(tmp_path)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 2 and "is not a study folder" in done.stderr
+    assert done.stdout.splitlines()[-1] == "True True"
