@@ -6,6 +6,7 @@ A test gets a study as cheaply as it can do with:
 - ``tiny_study`` (of the system tests) is ``configs/tiny.yaml`` run to its end, once for all of pytest's processes, who
   find it by a lock. It is read and never written: tests of other modules read the same files at the same time.
 - ``copy`` is a copy of that, 13 MB, which a test may change, spoil or go on with.
+- ``small_study`` and its copy ``small`` have half of everything, for tests that make much of a study again.
 - ``launch("revise", ...)`` runs a command to its end in a process that is forked from one which has imported torch and
   Prefect already: a refusal costs a fifth of a second, not two to seven. ``flows.cli.main([...])`` in the test's own
   process is as cheap, where nothing is left behind in it.
@@ -56,6 +57,11 @@ def pytest_collection_finish() -> None:
     gc.collect()
     gc.freeze()
     gc.enable()
+
+
+def pytest_unconfigure() -> None:
+    """Python would look through everything once more at its end."""
+    gc.freeze()
 
 
 def parts(items: list[pytest.Item], processes: int) -> list[list[pytest.Item]]:

@@ -144,3 +144,34 @@ def tiny_study(served, shared):
 def copy(tiny_study, tmp_path):
     """A copy of the tiny study, to be changed or spoilt."""
     return shutil.copytree(tiny_study, tmp_path / "copy")
+
+
+def given(*settings: str) -> list[str]:
+    """Settings as the command line takes them."""
+    return [part for setting in settings for part in ("--set", setting)]
+
+
+# Half the images of the tiny study, in half the steps, at half its sites; every stage has units and every table rows.
+SMALL = (
+    "sampling.steps=2",
+    "prompts.splits={train: 8, dictionary: 16, layout: 12, style: 4}",
+    "sites.blocks={mid: mid_block.attentions.0}",
+)
+
+
+@pytest.fixture(scope="session")
+def small_study(launch, shared):
+    """A study of half the time, made once, for tests that make much of one again. Its settings are ``SMALL``."""
+    root = shared / "small" / "small"
+    with FileLock(shared / "small.lock"):
+        if not (shared / "small" / "done").exists():
+            done = launch("run", "configs/tiny.yaml", "--root", str(root), *given(*SMALL))
+            assert done.returncode == 0, done.stderr
+            (shared / "small" / "done").touch()
+    return root
+
+
+@pytest.fixture
+def small(small_study, tmp_path):
+    """A copy of the small study, to be changed or spoilt."""
+    return shutil.copytree(small_study, tmp_path / "small")

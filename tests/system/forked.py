@@ -11,13 +11,17 @@ from __future__ import annotations
 
 import atexit
 import importlib.util
+import json
 import multiprocessing
 import os
 import signal
+import socketserver
 import subprocess
 import sys
 import tempfile
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from multiprocessing.context import ForkServerContext, ForkServerProcess
 from pathlib import Path
 
@@ -92,3 +96,35 @@ def _command(arguments: tuple[str, ...], folder: str) -> None:
         threading._shutdown()
         if "coverage" not in sys.modules:  # its hook there is the other process's; its own comes with the exit
             atexit._run_exitfuncs()
+
+
+STUB = """
+import json, socket, sys
+with socket.socket(socket.AF_UNIX) as line:
+    line.connect({address!r})
+    line.sendall(json.dumps(sys.argv[1:]).encode())
+    line.shutdown(socket.SHUT_WR)
+    code, out, err = json.loads(line.makefile("rb").read())
+sys.stdout.write(out)
+sys.stderr.write(err)
+sys.exit(code)
+"""
+
+
+@contextmanager
+def command_of_shells(context: ForkServerContext) -> Iterator[Path]:
+    """Yield a folder with a program ``concepts`` for a shell: what it is asked for, a forked process does."""
+    with tempfile.TemporaryDirectory() as folder:
+        address, program = f"{folder}/line", Path(folder, "concepts")
+
+        class Answer(socketserver.StreamRequestHandler):
+            def handle(self) -> None:
+                done = run(context, tuple(json.loads(self.rfile.read())), timeout=400)
+                self.wfile.write(json.dumps([done.returncode, done.stdout, done.stderr]).encode())
+
+        program.write_text(f"#!{sys.executable} -SE\n{STUB.format(address=address)}", encoding="utf-8")
+        program.chmod(0o700)
+        with socketserver.UnixStreamServer(address, Answer) as server:
+            threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+            yield Path(folder)
+            server.shutdown()

@@ -60,10 +60,18 @@ def concepts(project, served):
     return run
 
 
-def test_a_stage_is_added_by_three_files_and_everything_else_follows(tiny_study, concepts, tmp_path):
-    root = str(shutil.copytree(tiny_study, tmp_path / "study"))
-    assert re.search(r"sizes +0 / 4 +4 missing", concepts("status", root))
-    assert "made now: 4\n" in concepts("label", "configs/tiny.yaml", "--root", root)
+@pytest.fixture(scope="module")
+def told(tiny_study, concepts, tmp_path_factory) -> dict[str, str]:
+    """A finished study that gets the stage: its folder, and what was said before and while it did."""
+    root = str(shutil.copytree(tiny_study, tmp_path_factory.mktemp("added") / "study"))
+    before = concepts("status", root)
+    return {"root": root, "before": before, "label": concepts("label", "configs/tiny.yaml", "--root", root)}
+
+
+def test_a_stage_is_added_by_three_files_and_everything_else_follows(told, concepts):
+    root = told["root"]
+    assert re.search(r"sizes +0 / 4 +4 missing", told["before"])
+    assert "made now: 4\n" in told["label"]
     assert re.search(r"sizes +4 / 4 +done", concepts("status", root))
     assert "whole" in concepts("verify", root)
     wrong = "select count(*) from label_sizes where share not between 0 and 1"
@@ -72,13 +80,13 @@ def test_a_stage_is_added_by_three_files_and_everything_else_follows(tiny_study,
         "where c.area_px = round(s.share * (select first(width * height) from images))"
     )
     everything = "select count(*) from label_cells"
-    told = [concepts("query", root, sql, "--format", "csv").split()[-1] for sql in (wrong, sky, everything)]
-    assert told[0] == "0" and told[1] == told[2] != "0"
+    counts = concepts("query", root, f"select ({wrong}), ({sky}), ({everything})", "--format", "csv").split()[-1]
+    wrong, sky, everything = counts.split(",")
+    assert wrong == "0" and sky == everything != "0"
 
 
-def test_what_the_stage_follows_from_undoes_it(tiny_study, concepts, tmp_path):
-    root = shutil.copytree(tiny_study, tmp_path / "study")
-    concepts("label", "configs/tiny.yaml", "--root", str(root))
+def test_what_the_stage_follows_from_undoes_it(told, concepts, tmp_path):
+    root = shutil.copytree(told["root"], tmp_path / "study")
     given = ("configs/tiny.yaml", "--root", str(root), "--dry-run", "--set", "vision.mini.min_score=0.9")
     assert re.search(r"sizes +4 of 4 units to be redone", concepts("revise", *given))
     (root / "tables" / "label_sizes" / "000002.parquet").unlink()

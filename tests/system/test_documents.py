@@ -14,6 +14,7 @@ from nbclient import NotebookClient
 from storage.query import query
 from tests import glossary
 from tests.paths import ROOT
+from tests.system import forked
 
 FENCE = re.compile(r"(<!-- not run by the tests: [^\n]+ -->\n)?```(\w+)\n(.*?)```", re.S)
 PAGES = sorted(p for p in ROOT.rglob("*.md") if not {".venv", ".venv-lowest", "runs"} & set(p.relative_to(ROOT).parts))
@@ -39,19 +40,24 @@ def study(tiny_study, tmp_path_factory):
     return shutil.copytree(tiny_study, tmp_path_factory.mktemp("documents") / "tiny")
 
 
+@pytest.fixture(scope="module")
+def variables(forks, served):
+    """Those of a shell whose ``concepts`` is a forked process, and whose ``python`` is this one."""
+    with forked.command_of_shells(forks) as folder:
+        path = [str(folder), str(Path(sys.executable).parent), os.environ["PATH"]]
+        yield {**served, "PATH": os.pathsep.join(path)}
+
+
 @pytest.mark.parametrize(("language", "code"), BLOCKS)
-def test_block_runs(language, code, study):
+def test_block_runs(language, code, study, variables):
     if language == "sql":
         query(study, code)
     elif language == "python":
         script = code.replace("runs/mini", str(study))
         subprocess.run([sys.executable, "-c", script], cwd=ROOT, check=True)
     else:
-        path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
         command = code.replace("runs/mini", str(study)).replace("configs/mini", "configs/tiny")
-        done = subprocess.run(
-            ["bash", "-euc", command], cwd=ROOT, env=os.environ | {"PATH": path}, capture_output=True, text=True
-        )
+        done = subprocess.run(["bash", "-euc", command], cwd=ROOT, env=variables, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
 
 

@@ -27,7 +27,7 @@ from study.study import Study
 from study.verify import verify
 from tests.parts import make_old
 from tests.paths import ROOT
-from tests.system.conftest import kill_nine_once
+from tests.system.conftest import SMALL, given, kill_nine_once
 
 STAGES = [stage.name for stage in stages_of("run")]
 pytestmark = pytest.mark.system
@@ -70,64 +70,65 @@ def test_every_record_has_its_stages_hash_and_the_declared_tables(tiny_study):
             assert sorted(record["tables"]) == sorted(DECLARED[stage].tables), stage
 
 
-@pytest.mark.slow(140)
+@pytest.mark.slow(60)
 @pytest.mark.timeout(1200)
-def test_stricter_masks_redo_the_segments_and_fewer_saes_then_give_the_tables_of_a_study_killed_in_every_stage(
-    copy, forks, launch, tmp_path
+def test_stricter_masks_and_fewer_saes_redo_their_stages_and_give_the_tables_of_a_study_killed_in_every_stage(
+    small, forks, launch, tmp_path
 ):
-    before, tables = stamps(copy), table_hashes(copy)
-    dry = launch("revise", CONFIG, "--root", str(copy), "--set", STRICTER, "--dry-run")
+    before, tables = stamps(small), table_hashes(small)
+    stricter, root = given(*SMALL, STRICTER), ["--root", str(small)]
+    dry = launch("revise", CONFIG, *root, *stricter, "--dry-run")
     assert dry.returncode == 0 and "vision.mini.min_score: 0.5 -> 0.97" in dry.stdout
     assert re.search(r"segment +4 of 4 units", dry.stdout) and re.search(r"areas +4 of 4", dry.stdout)
     assert not re.search(r"(detect|train|collect) +\d", dry.stdout) and "nothing was changed" in dry.stdout
-    assert stamps(copy) == before and table_hashes(copy) == tables
+    assert stamps(small) == before and table_hashes(small) == tables
 
-    refused = launch("run", CONFIG, "--root", str(copy), "--set", STRICTER)
+    refused = launch("run", CONFIG, *root, *stricter)
     assert refused.returncode == 2 and "run `concepts revise` to give this study the new settings" in refused.stderr
 
-    assert launch("revise", CONFIG, "--root", str(copy), "--set", STRICTER).returncode == 0
-    assert stamps(copy) == before and table_hashes(copy) == tables  # nothing is redone or removed yet
-    shown = launch("status", str(copy)).stdout
+    assert launch("revise", CONFIG, *root, *stricter).returncode == 0
+    assert stamps(small) == before and table_hashes(small) == tables  # nothing is redone or removed yet
+    shown = launch("status", str(small)).stdout
     assert re.search(r"detect +4 / 4 +done", shown) and re.search(r"segment +0 / 4 +4 missing", shown)
-    assert (
-        yaml.safe_load((copy / "study.yaml").read_text())["history"][0]["config"]["vision"]["mini"]["min_score"] == 0.5
-    )
-
-    assert launch("run", CONFIG, "--root", str(copy), "--set", STRICTER).returncode == 0
-    after = stamps(copy)
-    redone = {stage for stage in STAGES if after[stage] != before[stage]}
+    left = finished(small)
+    redone = {stage for stage, count in expected_units(small).items() if count and not left[stage]}
     assert redone == {"segment", "areas", "label", "attend", "layout", "calibrate", "intervene", "effects", "draw"}
-    assert finished(copy) == expected_units(copy) and verify(copy) == []
+    history = yaml.safe_load((small / "study.yaml").read_text())["history"]
+    assert history[0]["config"]["vision"]["mini"]["min_score"] == 0.5
 
-    changed = {table for table, digest in table_hashes(copy).items() if digest != tables[table]}
-    assert {"segments", "label_cells"} <= changed and not {"tags", "boxes", "sae_metrics", "cell_colours"} & changed
-
-    killed, settings = tmp_path / "killed", [part for one in (STRICTER, *FEWER[1:]) for part in ("--set", one)]
-    assert launch("revise", CONFIG, "--root", str(copy), *settings).returncode == 0
-    done = launch("run", CONFIG, "--root", str(copy), *settings)
+    fewer = given(*SMALL, STRICTER, *FEWER[1:])
+    assert launch("revise", CONFIG, *root, *fewer).returncode == 0
+    done = launch("run", CONFIG, *root, *fewer)
     assert done.returncode == 0, done.stderr[-3000:]
-    killed_in_every_stage(killed, launch, forks, settings)
-    assert table_hashes(copy) == table_hashes(killed) and verify(copy) == verify(killed) == []
-    weights = [sorted(str(p.relative_to(r)) for p in (r / "saes").rglob("*.safetensors")) for r in (copy, killed)]
+    after = stamps(small)
+    assert {stage for stage in STAGES if after[stage] == before[stage]} == {"plan", "collect", "tag", "detect"}
+    assert finished(small) == expected_units(small)
+    changed = {table for table, digest in table_hashes(small).items() if digest != tables[table]}
+    assert {"segments", "label_cells"} <= changed and not {"tags", "boxes", "cell_colours"} & changed
+
+    killed = tmp_path / "killed"
+    killed_in_every_stage(killed, launch, forks, fewer)
+    assert table_hashes(small) == table_hashes(killed) and verify(small) == verify(killed) == []
+    weights = [sorted(str(p.relative_to(r)) for p in (r / "saes").rglob("*.safetensors")) for r in (small, killed)]
     assert weights[0] == weights[1]
 
 
-@pytest.mark.slow(30)
-def test_a_bar_of_the_labels_touches_no_image_and_killed_runs_resume(copy, launch, forks):
-    before = stamps(copy)
-    settings = ["--root", str(copy), "--set", "labels.assign_iou=0.1"]
+@pytest.mark.slow(20)
+def test_a_bar_of_the_labels_touches_no_image_and_killed_runs_resume(small, launch, forks):
+    before = stamps(small)
+    settings = ["--root", str(small), *given(*SMALL, "labels.assign_iou=0.1")]
     assert launch("revise", CONFIG, *settings).returncode == 0
 
     def begun() -> bool:
-        return stamps(copy)["label"] != before["label"]
+        return stamps(small)["label"] != before["label"]
 
     kill_nine_once(begun, ["run", CONFIG, *settings], forks, "nothing was labelled")
-    assert finished(copy)["label"] < expected_units(copy)["label"]
+    assert finished(small)["label"] < expected_units(small)["label"]
     assert launch("run", CONFIG, *settings).returncode == 0
-    after = stamps(copy)
+    after = stamps(small)
     assert all(after[stage] == before[stage] for stage in ("collect", "train", "tag", "segment", "areas"))
     assert all(after[stage] != before[stage] for stage in ("label", "layout"))
-    assert finished(copy) == expected_units(copy) and verify(copy) == []
+    assert finished(small) == expected_units(small) and verify(small) == []
 
 
 def test_back_again_is_the_study_it_was(copy, launch):

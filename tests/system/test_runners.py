@@ -1,5 +1,6 @@
 """The study on a Dask cluster and as served deployments, and the temporary server's end."""
 
+import json
 import os
 import shutil
 import signal
@@ -15,40 +16,42 @@ import pytest
 
 from flows.server import API
 from storage.inspect import table_hashes
+from study.config import load_config
 from study.status import expected_units, status
 from study.verify import verify
 from tests.paths import ROOT
 from tests.ports import free_port
-from tests.system.conftest import concepts, environment
+from tests.system.conftest import SMALL, concepts, environment, given
 
 pytestmark = pytest.mark.system
 ENDED = {"COMPLETED", "FAILED", "CRASHED"}
 
 
-@pytest.mark.slow(90)
+@pytest.mark.slow(50)
 @pytest.mark.timeout(1200)
-def test_a_dask_cluster_gives_the_same_tables_though_a_worker_is_killed(tiny_study, copy, prefect_home, tmp_path):
+def test_a_dask_cluster_gives_the_same_tables_though_a_worker_is_killed(small_study, small, served, tmp_path):
     """All but the sampling and the finding, which are by far the slowest and are a shard's work like the segmenting."""
     kept = {"study", "runs", "plan", "collect", "tag", "detect", "prompts", "images", "tags", "boxes"}
-    made = [copy / "saes", *(copy / "done").iterdir(), *(copy / "tables").iterdir()]
+    made = [small / "saes", *(small / "done").iterdir(), *(small / "tables").iterdir()]
     for folder in made:
         if folder.name not in kept:
             shutil.rmtree(folder)
-    command = concepts("run", "configs/tiny.yaml", "--root", str(copy), "--set", "run.task_runner=dask")
+    command = concepts("run", "configs/tiny.yaml", "--root", str(small), *given(*SMALL, "run.task_runner=dask"))
     log = (tmp_path / "log").open("w")
-    process = subprocess.Popen(command, cwd=ROOT, env=environment(prefect_home), stdout=log, stderr=log)
+    process = subprocess.Popen(command, cwd=ROOT, env=served, stdout=log, stderr=log)
     try:
-        # The first labelled dictionary: others are under way, and a worker holds one of them.
-        _wait(lambda: process.poll() is not None or list((copy / "done" / "label").rglob("*.json")), 600, "no labels")
-        workers = [p for p in psutil.Process(process.pid).children(recursive=True) if "spawn_main" in str(p.cmdline())]
+        # The first shard that is segmented: others are under way, and a worker holds one of them.
+        segmented = small / "done" / "segment"
+        _wait(lambda: process.poll() is not None or list(segmented.rglob("*.json")), 600, "nothing was segmented")
+        workers = _workers(process.pid)
         assert len(workers) >= 2, (tmp_path / "log").read_text()[-3000:]
         workers[0].kill()
         assert process.wait(400) == 0, (tmp_path / "log").read_text()[-3000:]
     finally:
         process.kill()
         log.close()
-    assert table_hashes(copy) == table_hashes(tiny_study)
-    assert verify(copy) == []
+    assert table_hashes(small) == table_hashes(small_study)
+    assert verify(small) == []
 
 
 def test_the_temporary_server_ends_with_a_run_that_is_killed(prefect_home, tmp_path):
@@ -111,6 +114,12 @@ def test_a_signal_ends_a_run_within_seconds_and_leaves_nothing_behind(
     assert started and not psutil.wait_procs(started, timeout=10)[1]
 
 
+def _workers(pid: int) -> list[psutil.Process]:
+    """The Dask workers of a run: forked from one of its children."""
+    children = psutil.Process(pid).children()
+    return [forked for child in children if "forkserver" in str(child.cmdline()) for forked in child.children()]
+
+
 def _servers(pid: int) -> list[psutil.Process]:
     """The temporary servers among a process's children."""
     try:
@@ -142,7 +151,9 @@ def test_serve_without_a_server_has_its_own_and_an_interruption_leaves_nothing_b
     here.mkdir()
     (here / "tasks.py").write_text("raise SystemExit('a stranger was run')")
     url, log = f"http://127.0.0.1:{port}/api", (tmp_path / "serve.log").open("w")
-    flags = ["--config", str(ROOT / "configs/tiny.yaml"), "--root", str(root), "--cron", "0 4 * * *"]
+    config = tmp_path / "small.yaml"
+    config.write_text(json.dumps(load_config(ROOT / "configs" / "tiny.yaml", SMALL).model_dump(mode="json")))
+    flags = ["--config", str(config), "--root", str(root), "--cron", "0 4 * * *"]
     serve = subprocess.Popen(
         [sys.executable, "-P", "-m", "flows.cli", "serve", *flags, "--port", str(port)],
         cwd=here,
@@ -215,13 +226,13 @@ def test_a_worker_runs_what_prefect_yaml_deploys(prefect_api, tmp_path):
     }
     assert [s["schedule"]["cron"] for s in deployed["study"]["schedules"]] == ["0 3 * * *"]
     root = tmp_path / "worked"
-    given = {"parameters": {"config_path": "configs/tiny.yaml", "root": str(root)}}
+    parameters = {"config_path": "configs/tiny.yaml", "root": str(root), "overrides": list(SMALL)}
     with (tmp_path / "worker.log").open("w") as out:
         command = [sys.executable, "-m", "prefect", "worker", "start", "--pool", "atlas", "--type", "process"]
         worker = subprocess.Popen(command, cwd=tmp_path, env=variables, stdout=out, stderr=subprocess.STDOUT)
     try:
         path = f"deployments/{deployed['collect']['id']}/create_flow_run"
-        run = _wait(lambda: _post(url, path, given), 30, "no run was made")
+        run = _wait(lambda: _post(url, path, {"parameters": parameters}), 30, "no run was made")
         _wait(lambda: _state(url, run["id"]) in ENDED, 120, "the flow run did not end")
         assert _state(url, run["id"]) == "COMPLETED", (tmp_path / "worker.log").read_text()[-3000:]
     finally:

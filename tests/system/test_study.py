@@ -12,6 +12,7 @@ from storage.tables import read_table
 from study.stages import stages_of
 from study.status import expected_units, status
 from study.verify import verify
+from tests.system.conftest import SMALL, given
 from tests.vision.tiny_models import WORDS, build_tiny_vision
 
 pytestmark = pytest.mark.system
@@ -79,8 +80,9 @@ def test_the_real_detector_and_segmenter_run_the_whole_study(launch, tmp_path):
     }
     words = [*WORDS[:8], "night"]  # with what the study's edits aim at
     settings = [f"vision.transformers={group}", "vision.backend=transformers", f"vision.vocabulary={words}"]
-    settings += ["vision.mini=null", "sampling.steps=2"]
-    flags = [part for setting in settings for part in ("--set", setting.replace("'", '"'))]
+    settings += ["vision.mini=null", *SMALL, "prompts.splits={train: 8, dictionary: 8, layout: 4, style: 4}"]
+    settings += ["sae.seeds=1", "sae.controls=[]"]
+    flags = given(*(setting.replace("'", '"') for setting in settings))
     root = tmp_path / "study"
     done = launch("run", "configs/tiny.yaml", "--root", str(root), *flags)
     assert done.returncode == 0, done.stderr
