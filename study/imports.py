@@ -6,7 +6,7 @@ import gc
 from collections.abc import Iterable
 from importlib import import_module
 
-from study.stages import Stage
+from study.stage import Stage
 
 
 def import_kept(*names: str) -> None:
