@@ -111,6 +111,12 @@ EDITS = Table(
             )
             for name, whose in _WHOSE.items()
         ),
+        column(
+            "placed_controls",
+            FLOAT64,
+            "Share of the controls of which it is, in [0, 1]; null where placed_control is.",
+            null=True,
+        ),
         *(
             column(
                 f"{prefix}change_{side}",

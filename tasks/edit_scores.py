@@ -19,6 +19,7 @@ QUANTILES = (0.025, 0.975)  # of the controls' scores
 COLUMNS = (
     *(f"{what}_{name}" for what in ("score", "placed") for name in PICTURES),
     *("score_control_mean", "score_control_low", "score_control_high", "above_controls"),
+    "placed_controls",
 )
 
 
@@ -37,8 +38,10 @@ def judged(
         scores, placed = _scores(study, plan, plan.judged, [*(images[name] for name in PICTURES), *others])
     except VisionError as error:
         return {**empty, "judged": None}, [f"no score of {plan.judged!r}: {error}"]
-    told = {f"score_{name}": float(score) for name, score in zip(PICTURES, scores, strict=False)}
+    told: dict[str, Any] = {f"score_{name}": float(score) for name, score in zip(PICTURES, scores, strict=False)}
     told |= {f"placed_{name}": there for name, there in zip(PICTURES, placed, strict=False)}
+    if placed:
+        told["placed_controls"] = float(np.mean(placed[2:]))
     return {**empty, **told, **beside(told["score_after"], np.array(scores[2:])), "judged": plan.judged}, []
 
 

@@ -18,7 +18,7 @@ def told(row: dict[str, Any]) -> list[str]:
             middle = f"{row['score_control_low']:.2f} to {row['score_control_high']:.2f}"
             lines.append(
                 f"{row['controls']} controls: mean {row['score_control_mean']:.2f}, 95 % of them {middle}; "
-                f"the edit is above {row['above_controls']:.0%} of them"
+                f"the edit is above {row['above_controls']:.0%} of them{_among(row)}"
             )
     lines.append(f"pixels changed by: edit {_changed(row, '')}; control {_changed(row, 'control_')}")
     return lines
@@ -47,6 +47,11 @@ def _where(row: dict[str, Any]) -> str:
 
 def _placed(row: dict[str, Any], name: str) -> str:
     return "" if row[f"placed_{name}"] is None else " (in the region)" if row[f"placed_{name}"] else " (not in it)"
+
+
+def _among(row: dict[str, Any]) -> str:
+    share = row["placed_controls"]
+    return "" if share is None else f"; in the region of {share:.0%} of them"
 
 
 def _changed(row: dict[str, Any], prefix: str) -> str:

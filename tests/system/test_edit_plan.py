@@ -8,6 +8,7 @@ import pytest
 import yaml
 
 import concept_atlas
+from concepts.effects import success_in_region
 from diffusion.sampling import sample
 from flows.commands import parser
 from flows.editing import requested
@@ -55,7 +56,15 @@ def test_clamp_turns_each_concept_to_a_quantile_of_its_own_activations(study):
 def test_many_controls_are_scored_and_change_nothing_else(study, placed):
     many = make_edit(study, request_of(**PLACED, controls=11))  # in batches of 8: 8 and 2 beside the first
     assert all(np.array_equal(many.images[name], image) for name, image in placed.images.items())
-    told = ("edit", "controls", "score_control_mean", "score_control_low", "score_control_high", "above_controls")
+    told = (
+        "edit",
+        "controls",
+        "score_control_mean",
+        "score_control_low",
+        "score_control_high",
+        "above_controls",
+        "placed_controls",
+    )
     assert {k: v for k, v in many.row.items() if k not in told} == {
         k: v for k, v in placed.row.items() if k not in told
     }
@@ -74,6 +83,9 @@ def test_many_controls_are_scored_and_change_nothing_else(study, placed):
     assert many.row["score_control_mean"] == pytest.approx(scores.mean(), abs=1e-3)
     ends = np.quantile(scores, [0.025, 0.975])
     assert [many.row["score_control_low"], many.row["score_control_high"]] == pytest.approx(ends, abs=1e-3)
+    there = [success_in_region(heat, np.arange(64) < np.full((64, 1), 32)) for heat in maps]
+    assert many.row["placed_controls"] == pytest.approx(np.mean(there), abs=0.1)
+    assert placed.row["placed_controls"] == float(placed.row["placed_control"])
     assert many.row["above_controls"] == pytest.approx((many.row["score_after"] > scores).mean())
 
 
