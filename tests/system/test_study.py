@@ -80,8 +80,7 @@ def test_the_real_detector_and_segmenter_run_the_whole_study(launch, tmp_path):
     }
     words = [*WORDS[:8], "night"]  # with what the study's edits aim at
     settings = [f"vision.transformers={group}", "vision.backend=transformers", f"vision.vocabulary={words}"]
-    settings += ["vision.mini=null", *SMALL, "prompts.splits={train: 8, dictionary: 8, layout: 4, style: 4}"]
-    settings += ["sae.seeds=1", "sae.controls=[]"]
+    settings += ["vision.mini=null", *SMALL, "sae.seeds=1", "sae.controls=[]"]
     flags = given(*(setting.replace("'", '"') for setting in settings))
     root = tmp_path / "study"
     done = launch("run", "configs/tiny.yaml", "--root", str(root), *flags)
