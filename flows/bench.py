@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from prefect import flow
 
 from flows.common import flow_run_name, run_command, stage
+from flows.forms import ConfigPath, Dictionaries, Overrides, Root, Truth
 from storage.records import forget_record, read_record
 from study.preconditions import units_of
 from study.stages import BENCH
@@ -18,11 +19,11 @@ if TYPE_CHECKING:
 
 @flow(name="bench", flow_run_name=flow_run_name, log_prints=True)
 def bench_flow(
-    config_path: str,
-    root: str,
-    overrides: list[str] | None = None,
-    truth: str = "runs/truth.parquet",
-    given: dict[str, tuple[str, str]] | None = None,
+    config_path: ConfigPath,
+    root: Root,
+    overrides: Overrides = None,
+    truth: Truth = "runs/truth.parquet",
+    given: Dictionaries = None,
 ) -> dict[str, Any]:
     """Fill the table ``bench``, a time at a time; what was scored with the same truth and dictionaries stays."""
     from tasks.bench import BenchInputs  # here: who only serves this flow waits for no model library

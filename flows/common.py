@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -18,9 +19,11 @@ from storage.lock import writing
 from storage.names import refuse_root
 from storage.publish import publish_run
 from storage.records import forget_record
+from storage.study import has_study
 from study.config import load_config
-from study.opening import open_or_create
+from study.opening import may_write, open_or_create
 from study.preconditions import require_before
+from study.preflight import refuse_beginning
 from study.provenance import git_sha, versions
 from study.stage import SAME, Command, Stage
 from study.stages import stages_of
@@ -39,15 +42,25 @@ _opened: dict[tuple[str, str, tuple[str, ...]], Study] = {}
 
 
 @contextmanager
-def opened(config_path: str, root: str, overrides: list[str] | None) -> Iterator[Study]:
-    """Open the study as its only writer. Within a flow that has opened it, that one is given: it is read once a run."""
+def opened(config_path: str, root: str, overrides: list[str] | None, command: str = "run") -> Iterator[Study]:
+    """Open the study as its only writer. Within a flow that has opened it, that one is given: it is read once a run.
+
+    A mistake is told first, before anything is written and anything heavy is imported. A run of a deployment waits for
+    another that writes into the folder, whichever deployment that is of, and says so in its log; the lock is the
+    operating system's, so that a holder that is killed keeps nobody waiting. Raises ``StudyError``, ``StorageError``.
+    """
     key = (config_path, root, tuple(overrides or ()))
     if key in _opened:
         yield _opened[key]
         return
-    config = load_config(config_path, overrides or [])  # a mistake is told before the folder is made
+    config = load_config(config_path, overrides or [])
     refuse_root(root)
-    with writing(root, f"the flow {runtime.flow_run.flow_name}"):
+    wait = math.inf if runtime.deployment.id else 0.0
+    if not has_study(root):
+        refuse_beginning(root, config, command)
+    elif wait:
+        may_write(root, config)  # else it would be told when the other run has ended
+    with writing(root, f"the flow {runtime.flow_run.flow_name}", wait, print):  # which Prefect has in the run's log
         _opened[key] = open_or_create(root, config)
         try:
             yield _opened[key]
@@ -58,7 +71,7 @@ def opened(config_path: str, root: str, overrides: list[str] | None) -> Iterator
 @contextmanager
 def stage(name: str, config_path: str, root: str, overrides: list[str] | None) -> Iterator[Study]:
     """Open the study for one command's stages and, when they end well, add the row to ``runs``."""
-    with opened(config_path, root, overrides) as study:
+    with opened(config_path, root, overrides, name) as study:
         started = datetime.now(UTC)
         with cancelled_if_ended():
             yield study

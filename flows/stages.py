@@ -7,12 +7,13 @@ from typing import Any
 from prefect import Flow, flow
 
 from flows.common import flow_run_name, run_command, stage
+from flows.forms import ConfigPath, Overrides, Root
 from study.stage import Command
 from study.stages import COMMANDS, OPTIONAL, stages_of
 
 
 def _flow_of(command: Command) -> Flow[..., dict[str, Any]]:
-    def run(config_path: str, root: str, overrides: list[str] | None = None) -> dict[str, Any]:
+    def run(config_path: ConfigPath, root: Root, overrides: Overrides = None) -> dict[str, Any]:
         with stage(command.name, config_path, root, overrides) as study:
             return run_command(study, command)
 

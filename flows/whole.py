@@ -10,11 +10,12 @@ from typing import Any
 from prefect import flow
 
 from flows.common import cancelled_if_ended, flow_run_name, opened
+from flows.forms import ConfigPath, Overrides, Root
 from flows.stages import FLOWS
 
 
 @flow(name="study", flow_run_name=flow_run_name, log_prints=True)
-def study_flow(config_path: str, root: str, overrides: list[str] | None = None) -> dict[str, Any]:
+def study_flow(config_path: ConfigPath, root: Root, overrides: Overrides = None) -> dict[str, Any]:
     """Run collect, train, label, layout and intervene, then draw ``figures/``. Returns each one's counts."""
     with opened(config_path, root, overrides), cancelled_if_ended():
         return {name: run(config_path, root, overrides) for name, run in FLOWS.items()}

@@ -16,7 +16,7 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -41,21 +41,25 @@ _held: dict[str, _Held] = {}  # of this process, by the folder's real path
 _guard = threading.RLock()
 
 
+def _to_stderr(line: str) -> None:
+    sys.stderr.write(f"{line}\n")
+
+
 @contextmanager
-def writing(root: str | Path, command: str, wait: float = 0) -> Iterator[None]:
+def writing(root: str | Path, command: str, wait: float = 0, say: Callable[[str], None] = _to_stderr) -> Iterator[None]:
     """Hold the folder, made if need be, as its only writer. ``command`` tells others what the holder does.
 
-    Another process' lock is waited for up to ``wait`` seconds. Raises ``StorageError`` that names the holder, or for a
-    folder that cannot be written.
+    Another process' lock is waited for up to ``wait`` seconds, of which ``say`` is told. Raises ``StorageError`` that
+    names the holder, or for a folder that cannot be written.
     """
-    key = _take(Path(root), command, wait)
+    key = _take(Path(root), command, wait, say)
     try:
         yield
     finally:
         _give_back(key)
 
 
-def _take(root: Path, command: str, wait: float) -> str:
+def _take(root: Path, command: str, wait: float, say: Callable[[str], None]) -> str:
     end, said = time.monotonic() + wait, False
     while True:
         with _guard:
@@ -72,7 +76,7 @@ def _take(root: Path, command: str, wait: float) -> str:
                 "command wait for it"
             )
         if not said:
-            sys.stderr.write(f"waiting for {_holder(root / NAME)} to end\n")
+            say(f"waiting for {_holder(root / NAME)} to end")
             said = True
         time.sleep(max(0.0, min(POLL_SECONDS, end - time.monotonic())))
 

@@ -7,9 +7,22 @@ from pathlib import Path
 
 from concepts.hierarchy import load_hierarchy
 from study.config import StudyConfig
+from study.contradictions import refuse_contradictions
 from study.errors import StudyError
+from study.opening import may_write
 
 FIRST = ("run", "collect")  # the commands that a study begins with
+
+
+def refuse_beginning(root: str | Path, config: StudyConfig, command: str) -> None:
+    """Raise a user's error for a study that is to be begun in ``root`` and cannot; nothing is written.
+
+    What the settings alone tell comes first, in a moment; the files that they name are looked at after it, which
+    imports the model libraries.
+    """
+    refuse_contradictions(config)
+    refuse_unusable(root, config, command)
+    may_write(root, config)
 
 
 def refuse_unusable(root: str | Path, config: StudyConfig, command: str) -> None:

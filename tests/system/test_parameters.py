@@ -1,0 +1,122 @@
+"""Parameters of deployments: refused before a run exists, or by the run's first act; two runs of one folder wait."""
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import httpx
+import pytest
+from prefect.client.orchestration import get_client
+from prefect.deployments.runner import EntrypointType
+from prefect.settings import PREFECT_API_URL, temporary_settings
+
+from flows.stages import FLOWS
+from flows.whole import study_flow
+from storage.lock import writing
+from study.status import expected_units, status
+from tests.paths import ROOT
+from tests.system.conftest import SMALL
+
+pytestmark = pytest.mark.system
+TINY = str(ROOT / "configs" / "tiny.yaml")
+
+
+@pytest.fixture
+def api(served):
+    """Asks the tests' server: a path and what is posted there, answered by (code, JSON)."""
+    url = served["PREFECT_API_URL"]
+
+    def post(path: str, **given):
+        answer = httpx.post(f"{url}/{path}", json=given, timeout=60, trust_env=False)
+        return answer.status_code, answer.json()
+
+    with temporary_settings({PREFECT_API_URL: url}):
+        yield post
+
+
+def deployed(flow, name: str) -> str:
+    """The id of a new deployment, made as `concepts serve` makes one."""
+    deployment = flow.to_deployment(name, entrypoint_type=EntrypointType.MODULE_PATH)
+    return str(deployment.apply())
+
+
+def execute(served, run_id: str) -> subprocess.Popen:
+    """A flow run in a process of its own, as a worker starts one."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "prefect.engine"],
+        cwd=ROOT,
+        env=served | {"PREFECT__FLOW_RUN_ID": run_id, "PYTHONPATH": str(ROOT), "PREFECT_LOGGING_LEVEL": "INFO"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def test_the_server_refuses_what_the_form_does_not_allow_before_a_run_exists(api, tmp_path):
+    deployment = deployed(study_flow, "refusing")
+    bad = [
+        ({"root": " "}, "root"),
+        ({"overrides": ["sae.k"]}, "overrides"),
+        ({"config_path": None}, "config_path"),
+    ]
+    for wrong, named in bad:
+        given = {"config_path": TINY, "root": str(tmp_path / "none")} | wrong
+        code, answer = api(f"deployments/{deployment}/create_flow_run", parameters=given)
+        assert code == 409 and named in str(answer), answer
+    _, runs = api("flow_runs/filter", deployments={"id": {"any_": [deployment]}})
+    assert runs == []
+
+
+@pytest.mark.parametrize(
+    ("name", "override", "said"),
+    [
+        ("study", "sae.kk=3", "unknown key 'sae.kk'; did you mean 'k'?"),
+        ("study", "sae.k=[4096]", "sae.k"),
+        ("train", "sae.epochs=1", "holds no study: run `concepts collect` or `concepts run` into it first"),
+    ],
+)
+def test_what_cannot_work_ends_the_run_with_the_sentence_and_leaves_no_folder(
+    api, served, tmp_path, name, override, said
+):
+    root = tmp_path / "none"
+    flow = {"study": study_flow, **FLOWS}[name]
+    given = {"config_path": TINY, "root": str(root), "overrides": [override]}
+    _, run = api(f"deployments/{deployed(flow, 'failing')}/create_flow_run", parameters=given)
+    log, _ = execute(served, run["id"]).communicate(timeout=200)
+    with get_client(sync_client=True) as client:
+        ended = client.read_flow_run(run["id"])
+    assert ended.state.type.value == "FAILED" and said in ended.state.message, log
+    assert not root.exists()
+
+
+@pytest.mark.slow(40)
+def test_two_runs_on_one_folder_wait_for_each_other_whatever_their_deployments(api, served, tmp_path):
+    """And for a third, which holds it as they begin. The work is done once."""
+    root = tmp_path / "shared"
+    given = {"config_path": TINY, "root": str(root), "overrides": list(SMALL)}
+    deployments = [deployed(FLOWS["collect"], name) for name in ("one", "another")]
+    runs = [api(f"deployments/{id_}/create_flow_run", parameters=given)[1]["id"] for id_ in deployments]
+    with writing(root, "a third"):
+        processes = [execute(served, run) for run in runs]
+        end = time.monotonic() + 200
+        while len(_waiting(api, runs)) < 2:
+            assert all(p.poll() is None for p in processes) and time.monotonic() < end, _logs(api, runs)
+            time.sleep(0.5)
+    logs = [process.communicate(timeout=400)[0] for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], logs
+    with get_client(sync_client=True) as client:
+        assert [client.read_flow_run(run).state.type.value for run in runs] == ["COMPLETED", "COMPLETED"]
+    assert status(root)["done"]["collect"] == expected_units(root)["collect"]
+    _, tasks = api("task_runs/filter", flow_runs={"id": {"any_": runs}}, limit=200)
+    made = expected_units(root)["plan"] + expected_units(root)["collect"]
+    assert len({task["flow_run_id"] for task in tasks}) == 1 and len(tasks) == made
+    assert len(list(Path(root, "tables", "runs").glob("*.parquet"))) == 2
+
+
+def _logs(api, runs: list[str]) -> list[dict]:
+    return api("logs/filter", logs={"flow_run_id": {"any_": runs}}, limit=200)[1]
+
+
+def _waiting(api, runs: list[str]) -> set[str]:
+    return {line["flow_run_id"] for line in _logs(api, runs) if line["message"].startswith("waiting for `a third`")}
