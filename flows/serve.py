@@ -12,7 +12,7 @@ from typing import Any
 
 import httpx
 import psutil
-from prefect import serve
+from prefect import Flow, serve
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterState, FlowRunFilterStateType
 from prefect.client.schemas.objects import StateType
@@ -23,13 +23,13 @@ from prefect.states import Cancelled
 
 from flows import automations
 from flows.bench import bench_flow
+from flows.deployments import deployed
 from flows.edit import edit_flow
 from flows.environment import CHECKOUT
 from flows.interrupts import end_if_told, farewell
 from flows.server import own_server, prefect_server
 from flows.stages import FLOWS, OPTIONAL_FLOWS
 from flows.whole import study_flow
-from study.stages import COMMANDS, OPTIONAL
 
 
 def serve_all(config_path: str, root: str, schedule: Schedule, port: int) -> None:
@@ -61,23 +61,24 @@ def deployments(config_path: str, root: str, schedule: Schedule) -> list[Any]:
     Paths hold wherever the runs are started.
     """
     given = {"config_path": str(Path(config_path).absolute()), "root": str(Path(root).absolute())}
+    own: dict[str, dict[str, Any]] = {
+        "study": {"schedule": schedule},
+        "bench": {"parameters": given | {"truth": str(Path("runs/truth.parquet").absolute())}},
+        "edit": {"parameters": {"root": given["root"]}},
+    }
     common: dict[str, Any] = {
         "parameters": given,
         "tags": [automations.TAG],
         "entrypoint_type": EntrypointType.MODULE_PATH,
     }
-    bench = common | {"parameters": given | {"truth": str(Path("runs/truth.parquet").absolute())}}
     return [
-        study_flow.to_deployment("study", schedule=schedule, **common),
-        *((FLOWS | OPTIONAL_FLOWS)[name].to_deployment(name, **common) for name in _served()),
-        bench_flow.to_deployment("bench", **bench),
-        edit_flow.to_deployment("edit", **(common | {"parameters": {"root": given["root"]}})),
+        _flow(one.name).to_deployment(one.name, description=one.description, **(common | own.get(one.name, {})))
+        for one in deployed()
     ]
 
 
-def _served() -> list[str]:
-    """The commands that can be run by themselves."""
-    return [name for name, command in (COMMANDS | OPTIONAL).items() if command.help]
+def _flow(name: str) -> Flow[..., Any]:
+    return (FLOWS | OPTIONAL_FLOWS | {"study": study_flow, "bench": bench_flow, "edit": edit_flow})[name]
 
 
 def _cancel_what_runs(client: SyncPrefectClient, root: str) -> None:
@@ -121,6 +122,7 @@ def _say(url: str, own: bool, config_path: str, root: str, schedule: Schedule) -
     page = url.removesuffix("/api")
     whose = "a server of this command's own, which ends with it" if own else "the server of PREFECT_API_URL"
     print(f"Prefect's UI: {page} ({whose})", file=sys.stderr)
-    names = f"study (scheduled {schedule.cron!r}, {schedule.timezone}), {', '.join(_served())}, bench, edit"
+    others = [one.name for one in deployed() if not one.cron]
+    names = f"study (scheduled {schedule.cron!r}, {schedule.timezone}), {', '.join(others)}"
     print(f"deployments of {config_path} into {root}: {names}", file=sys.stderr)
     sys.stderr.flush()

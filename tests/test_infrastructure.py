@@ -17,6 +17,7 @@ from packaging.requirements import Requirement
 from packaging.version import Version
 from prefect.flows import load_flow_from_entrypoint
 
+from flows import deployments
 from study.stages import COMMANDS, OPTIONAL
 from tests.paths import ROOT
 
@@ -139,6 +140,18 @@ def test_every_deployment_loads_and_its_parameters_fit(deployment):
     expected = ["config_path", "root", "overrides", *own] if of_study else ["root", "edit", "out", "overrides"]
     assert list(schema.properties) == expected
     assert schema.required == (["config_path", "root"] if of_study else ["root", "edit"])
+
+
+def test_prefect_yaml_is_written_from_the_list_of_stages(tmp_path, capsys):
+    assert deployments.main(["--check"]) == 0
+    other = tmp_path / "prefect.yaml"
+    other.write_text((ROOT / "prefect.yaml").read_text().replace("collect_flow", "other_flow"))
+    assert deployments._compare(other) == deployments._compare(tmp_path / "none") == 1
+    assert "`python -m flows.deployments --write` renews it" in capsys.readouterr().err
+    assert deployments.main([]) == 2
+    # Two runs are kept apart by their study's folder: one deployment may be at work on two.
+    assert not [d["name"] for d in PREFECT["deployments"] if "concurrency_limit" in d]
+    assert all(d["enforce_parameter_schema"] is True for d in PREFECT["deployments"])
 
 
 def test_there_is_a_deployment_of_every_command_that_runs_stages():
