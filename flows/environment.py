@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from storage.text import without_secrets
 from study.errors import StudyError
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
@@ -180,7 +181,8 @@ def _variables_at_fault(error: Exception) -> str:
 
 
 def check_api(url: str) -> None:
-    """Raise ``StudyError`` unless a Prefect server answers at ``url`` within seconds."""
+    """Raise ``StudyError`` unless a Prefect server answers at ``url`` within seconds, and takes our password if any."""
+    _refuse_password_in(url)
     from prefect.client.orchestration import get_client
     from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 
@@ -191,10 +193,43 @@ def check_api(url: str) -> None:
         ):
             _refuse_no_version(str(client.api_version()))
     except Exception as error:  # of httpx, of the JSON parser, of the TLS library
+        if (code := _refused_with(error)) is not None:
+            raise StudyError(_password_fault(url, code)) from error
         raise StudyError(
             f"PREFECT_API_URL is {url!r}, and no Prefect server answers us there ({_api_fault(error)}): start it with "
             "`concepts server`, correct the address, or unset the variable"
         ) from error
+
+
+def _refuse_password_in(url: str) -> None:
+    """Prefect writes its server's address into logs and its UI's links. Raises ``StudyError``, without the password."""
+    if "@" in url.partition("://")[2].partition("/")[0]:
+        raise StudyError(
+            f"PREFECT_API_URL holds a password ({without_secrets(url)}), which Prefect's logs would show: leave the "
+            "address alone in it, and set PREFECT_API_AUTH_STRING=user:password"
+        )
+
+
+def _refused_with(error: Exception) -> int | None:
+    """The answer's code where a server, or a proxy before it, wants to know who asks; of other errors, None."""
+    import httpx
+
+    code = error.response.status_code if isinstance(error, httpx.HTTPStatusError) else None
+    return code if code in (401, 403) else None
+
+
+def _password_fault(url: str, code: int) -> str:
+    from prefect.settings import PREFECT_API_AUTH_STRING
+
+    if PREFECT_API_AUTH_STRING.value():
+        return (
+            f"the Prefect server {url} does not take the password in PREFECT_API_AUTH_STRING ({code}): set it to what "
+            "the server's PREFECT_SERVER_API_AUTH_STRING is"
+        )
+    return (
+        f"the Prefect server {url} wants a password ({code}): set PREFECT_API_AUTH_STRING to what the server's "
+        "PREFECT_SERVER_API_AUTH_STRING is (of Prefect Cloud, set PREFECT_API_KEY)"
+    )
 
 
 def _refuse_no_version(text: str) -> None:
@@ -209,10 +244,7 @@ def _api_fault(error: Exception) -> str:
     if isinstance(error, httpx.TimeoutException):
         return f"nothing within {ANSWER_SECONDS:.0f} s"
     if isinstance(error, httpx.HTTPStatusError):
-        code = error.response.status_code
-        if code in (401, 403):
-            return f"it wants credentials, {code}: set PREFECT_API_AUTH_STRING or PREFECT_API_KEY"
-        return f"the answer was {code}: does the address end with /api?"
+        return f"the answer was {error.response.status_code}: does the address end with /api?"
     if isinstance(error, FileNotFoundError):
         return "PREFECT_API_SSL_CERT_FILE names a file that is not there"
     if isinstance(error, ValueError):
@@ -221,5 +253,6 @@ def _api_fault(error: Exception) -> str:
 
 
 def _line(error: Any) -> str:
-    """An error's words on one line, short."""
-    return " ".join(str(error).split())[:200] or type(error).__name__
+    """An error's words on one line, short; a validation's quotation of what it was given may be a password."""
+    words = " ".join(re.sub(r"input_value=.*?, (?=input_type)", "", str(error)).split())
+    return without_secrets(words)[:200] or type(error).__name__

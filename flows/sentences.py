@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from storage.errors import AtlasError
-from storage.text import printable
+from storage.text import printable, without_secrets
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 REFUSED = (errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG)
@@ -18,7 +18,7 @@ OUT_OF_MEMORY = ("MemoryError", "OutOfMemoryError", "ArrowMemoryError", "_ArrayM
 def sentence_of(error: BaseException) -> str | None:
     """One line for an error that is no fault of the program's: ours, and the machine's limits; None for any other."""
     if isinstance(error, AtlasError):
-        return printable(" ".join(str(error).splitlines()))
+        return printable(without_secrets(" ".join(str(error).splitlines())))
     if isinstance(error, OSError):
         return None if (said := _of_system(error)) is None else printable(said)
     if type(error).__name__ in OUT_OF_MEMORY or "can't allocate memory" in str(error):

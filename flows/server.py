@@ -22,6 +22,7 @@ from typing import Any, TypeVar
 
 import httpx
 from prefect.settings import (
+    PREFECT_API_AUTH_STRING,
     PREFECT_API_URL,
     PREFECT_FLOWS_HEARTBEAT_FREQUENCY,
     get_current_settings,
@@ -30,6 +31,7 @@ from prefect.settings import (
 
 from flows.environment import check_api
 from storage.errors import AtlasError
+from storage.text import without_secrets
 from study.errors import StudyError
 
 T = TypeVar("T")
@@ -39,6 +41,7 @@ AGAIN = "start it and run the same command again; what was finished is kept"
 FLUSH_SECONDS = 10.0  # for what Prefect still has to tell a server of our own, before that ends
 REPLACEMENTS = 5  # of a server that dies: more often, and something is wrong with it
 API = Path(__file__).with_name("api.py")
+PASSWORD = "PREFECT_SERVER_API_AUTH_STRING"
 # Nothing leaves the machine, and no page of another site may talk to the server from a browser.
 QUIET = {
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
@@ -59,17 +62,37 @@ def prefect_server(ui_port: int | None = None, meanwhile: Callable[[], None] = l
         yield url
         return
     with own_server(ui_port, meanwhile) as url:
-        os.environ["PREFECT_API_URL"] = url  # for processes that the run starts
+        told = {PREFECT_API_URL: url, **_password()}
         # Without the UI's services nobody looks for runs that fall silent, and to end its heartbeats takes each flow a
         # second.
         silent: dict[Any, Any] = {PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None} if ui_port is None else {}
-        try:
-            with temporary_settings({PREFECT_API_URL: url, **silent}):
+        with temporary_settings(told | silent), _variables({setting.name: told[setting] for setting in told}):
+            try:
                 check_api(url)  # certificates and credentials that are set must not keep us from our own
                 yield url
-        finally:
-            _flush()
-            del os.environ["PREFECT_API_URL"]
+            finally:
+                _flush()
+
+
+def _password() -> dict[Any, str]:
+    """What the clients of a server of our own have to send, if servers of this machine want a password."""
+    password = get_current_settings().server.api.auth_string
+    return {PREFECT_API_AUTH_STRING: password.get_secret_value()} if password else {}
+
+
+@contextmanager
+def _variables(values: dict[str, str]) -> Iterator[None]:
+    """Have environment variables while the context is open, for processes that a run starts."""
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
 
 
 def _flush() -> None:
@@ -151,11 +174,9 @@ class _Server:
         return process
 
     def _environment(self) -> dict[str, str]:
-        if self._ui:
-            return os.environ | QUIET | _ui_variables(self._port)
-        # A run's own server has one client, which need not show a password that is meant for others.
-        ours = {name: value for name, value in os.environ.items() if name != "PREFECT_SERVER_API_AUTH_STRING"}
-        return ours | QUIET | {"PREFECT_UI_ENABLED": "0"}
+        ui = _ui_variables(self._port) if self._ui else {"PREFECT_UI_ENABLED": "0"}
+        # An empty password would not be none: Prefect would turn everybody away.
+        return {name: value for name, value in os.environ.items() if value or name != PASSWORD} | QUIET | ui
 
     def _hear(self, process: subprocess.Popen[bytes]) -> None:
         assert process.stderr is not None
@@ -211,7 +232,7 @@ def _ui_variables(port: int) -> dict[str, str]:
 def _why(lines: list[str], code: int | None) -> str:
     """One sentence: why the server did not come up, and what to do."""
     home = get_current_settings().home
-    said = next((line for line in reversed(lines) if line), "it said nothing")
+    said = without_secrets(next((line for line in reversed(lines) if line), "it said nothing"))
     if "No such revision" in said:  # of the database's schema
         return (
             f"Prefect's database below {home} was made by a newer version of Prefect: set PREFECT_HOME to another "

@@ -1,10 +1,13 @@
-"""Text that comes from data, made fit for a terminal."""
+"""Text that comes from data, or from the machine's settings, made fit for a terminal."""
 
 from __future__ import annotations
 
+import re
 import unicodedata
 
 JOINERS = "\u200c\u200d"  # part of Persian words and of emoji; they move nothing
+# The part of an address that says who asks, and with what password, up to its last @; access tokens of the model hub.
+SECRET = re.compile(r"(?<=://)[^\s'\"]*(?=@)|\bhf_[A-Za-z0-9]{20,}")
 
 
 def printable(text: str) -> str:
@@ -50,3 +53,11 @@ def padded(text: str, columns: int, right: bool = False) -> str:
     """The text with spaces to fill that many columns, before it if ``right``."""
     space = " " * (columns - width(text))
     return space + text if right else text + space
+
+
+def without_secrets(text: str) -> str:
+    """The text with ``***`` for the password of each address (``http://user:password@host``) and each hub token.
+
+    An @ behind the host hides the host, too: a password that is written badly may hold any character.
+    """
+    return SECRET.sub("***", text)

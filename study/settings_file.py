@@ -7,6 +7,7 @@ OmegaConf reads ``on`` as true, ``1:30`` as 90 and ``${...}`` as a reference.
 from __future__ import annotations
 
 import math
+import re
 import stat
 import unicodedata
 from collections.abc import Iterable, Iterator
@@ -15,10 +16,12 @@ from typing import Any
 
 from storage.errors import StorageError
 from storage.plain_yaml import MOST_BYTES, parse_yaml
+from storage.text import without_secrets
 from study.errors import StudyError
 
 INT_LIMIT = 2**63  # what a table column, a seed and a tensor's size can hold
 FREE = "vision.plugin"  # a plug-in's settings, which it checks itself
+SECRET_NAME = re.compile(r"(.*[_-])?(password|secret|api_?key|(access|auth)_?token)", re.IGNORECASE)
 
 
 def read_settings(path: Path, what: str = "configuration", such_as: str = "configs/mini.yaml") -> dict[str, Any]:
@@ -58,6 +61,8 @@ def apply_overrides(raw: dict[str, Any], overrides: Iterable[str]) -> None:
             if text != override and (key[: len(other)] == other or other[: len(key)] == key):
                 raise StudyError(f"--set {shown(text)} and --set {shown(override)} set the same: keep one of them")
         given[key] = override
+        for name, leaf in _leaves(value, ".".join(key)):
+            _refuse_secret(name, leaf, "--set")
         _set(raw, key, value)
 
 
@@ -89,9 +94,10 @@ def _set(raw: dict[str, Any], key: tuple[str, ...], value: Any) -> None:
 def refuse_impossible(raw: dict[str, Any], origin: str) -> None:
     """Refuse values that no setting can have: NaN, infinities, integers beyond 64 bits, text with control characters.
 
-    Raises ``StudyError``.
+    And passwords, which nobody would have shown. Raises ``StudyError``.
     """
     for key, value in _leaves(raw):
+        _refuse_secret(key, value, origin)
         said = f"{origin}: {shown(key)} is {shown(value)}"
         if isinstance(value, float) and not math.isfinite(value):
             raise StudyError(f"{said}: give a finite number")
@@ -99,6 +105,25 @@ def refuse_impossible(raw: dict[str, Any], origin: str) -> None:
             raise StudyError(f"{said}, which 64 bits do not hold: give a smaller number")
         if isinstance(value, str) and not key.startswith(FREE) and any(map(_control, value)):
             raise StudyError(f"{said}, with control characters: remove them")
+
+
+def _refuse_secret(key: str, value: Any, origin: str) -> None:
+    """Settings are written into study.yaml, and shown in messages and in Prefect's UI: nothing secret is one.
+
+    Raises ``StudyError``, which shows neither the value nor what a key has of it.
+    """
+    if not isinstance(value, str):
+        return
+    if without_secrets(value) != value:
+        raise StudyError(
+            f"{origin}: {shown(without_secrets(key))} holds a password or an access token, which study.yaml, logs and "
+            "Prefect's UI would show: take it out, and give it where it is asked for, as in the variable HF_TOKEN"
+        )
+    if key.startswith(FREE) and SECRET_NAME.fullmatch(key.rsplit(".", 1)[-1]) and value != key.rsplit(".", 1)[-1]:
+        raise StudyError(
+            f"{origin}: {shown(key)} has the name of a secret, which study.yaml, logs and Prefect's UI would show: let "
+            "the plug-in read it from an environment variable"
+        )
 
 
 def _control(character: str) -> bool:

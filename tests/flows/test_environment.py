@@ -56,6 +56,11 @@ VARIABLES = [
         {"PREFECT_API_URL": "http://127.0.0.1:9/api", "PREFECT_API_SSL_CERT_FILE": "/none.pem"},
         "PREFECT_API_SSL_CERT_FILE names a file that is not there",
     ),
+    (
+        {"PREFECT_API_URL": "https://me:hunter2@example.org/api"},
+        "PREFECT_API_URL holds a password (https://***@example.org/api)",
+    ),
+    ({"ALL_PROXY": "ftp://me:hunter2@proxy"}, "an HTTP client cannot be made with ALL_PROXY as set"),
     ({"PREFECT_API_URL": "nonsense"}, "PREFECT_API_URL is 'nonsense', and no Prefect server answers us there"),
 ]
 
@@ -64,7 +69,7 @@ VARIABLES = [
 def test_a_variable_that_cannot_be_taken_is_one_sentence(tmp_path, variables, says):
     done = prepare(tmp_path, **variables)
     assert done.returncode == 2 and says in done.stdout, done.stdout + done.stderr
-    assert done.stdout.count("\n") == 1 and done.stderr == ""
+    assert done.stdout.count("\n") == 1 and done.stderr == "" and "hunter2" not in done.stdout
 
 
 @pytest.mark.parametrize(
@@ -73,6 +78,7 @@ def test_a_variable_that_cannot_be_taken_is_one_sentence(tmp_path, variables, sa
         (".env", "PREFECT_API_KEY=clé\n".encode("latin-1"), ".env is not UTF-8, and Prefect reads it"),
         ("home/profiles.toml", b"active = [", "profiles.toml cannot be read"),
         ("home/profiles.toml", b'active = "x"\n[profiles.x]\nPREFECT_API_URL = 3\n', "cannot be taken"),
+        ("home/profiles.toml", b'active = "x"\n[profiles.x]\nPREFECT_API_AUTH_STRING = 4711\n', "cannot be taken"),
         ("prefect.toml", b"[client", "prefect.toml cannot be read"),
         ("pyproject.toml", b"[tool.prefect", "pyproject.toml cannot be read"),
     ],
@@ -82,6 +88,7 @@ def test_a_file_that_prefect_reads_and_cannot_is_named(tmp_path, name, content, 
     (tmp_path / name).write_bytes(content)
     done = prepare(tmp_path)
     assert done.returncode == 2 and says in done.stdout, done.stdout + done.stderr
+    assert "4711" not in done.stdout + done.stderr
 
 
 class Answers(http.server.BaseHTTPRequestHandler):

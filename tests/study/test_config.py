@@ -1,12 +1,15 @@
+import json
 import re
 from typing import get_args
 
 import pytest
+import yaml
 from pydantic import BaseModel
 
 from study.config import PATH_FIELDS, StudyConfig, load_config
 from study.errors import StudyError
 from study.opening import recorded_study
+from study.settings_file import refuse_impossible
 from study.status import status
 from tests.parts import open_study
 from tests.paths import ROOT
@@ -147,3 +150,35 @@ def test_the_papers_bar_is_no_setting_of_a_run_but_a_folder_that_has_another_can
     open_study(tmp_path, settings, {})
     assert recorded_study(tmp_path).config.labels.hit_iou == iou
     assert status(tmp_path)["done"]["label"] == 0
+
+
+SECRETS = [
+    ("run.dask_address", "tcp://me:hunter2@cluster:8786"),
+    ("model.path", "https://hunter2@example.org/sd"),
+    ("model.revision", "hf_hunter2hunter2hunter2"),
+    ("sites.blocks", {"https://me:hunter2@example.org": "mid_block.attentions.0"}),
+    ("vision.plugin", {"service": {"api_key": "hunter2"}}),
+]
+
+
+@pytest.mark.parametrize(("key", "value"), SECRETS, ids=[key for key, _ in SECRETS])
+def test_a_password_is_no_setting_in_the_file_or_beside_it(tmp_path, key, value):
+    """``study.yaml`` would keep it. What it says is shown by no message either."""
+    settings = yaml.safe_load((ROOT / "configs" / "tiny.yaml").read_text())
+    group, leaf = key.split(".")
+    settings.setdefault(group, {})[leaf] = value
+    file = tmp_path / "mine.yaml"
+    file.write_text(yaml.safe_dump(settings))
+    for path, overrides in ((file, ()), (ROOT / "configs" / "tiny.yaml", [f"{key}={json.dumps(value)}"])):
+        with pytest.raises(StudyError, match=r"study\.yaml, logs and Prefect's UI would show") as told:
+            load_config(path, overrides)
+        assert key in str(told.value) and "hunter2" not in str(told.value)
+
+
+def test_what_only_resembles_a_secret_is_a_setting():
+    plugin = {"max_token": "hf_short", "secret": 3, "tokens": "all"}
+    fine = {"name": "me@example.org", "model": {"path": "someone/hf_model"}, "vision": {"plugin": plugin}}
+    refuse_impossible(fine, "mine.yaml")
+    plugin["secret"] = "3"
+    with pytest.raises(StudyError, match=r"'vision\.plugin\.secret' has the name of a secret"):
+        refuse_impossible(fine, "mine.yaml")

@@ -16,12 +16,22 @@ import pytest
 from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 from prefect.events.worker import EventsWorker
-from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_MAX_RETRIES, PREFECT_HOME, temporary_settings
+from prefect.settings import (
+    PREFECT_API_AUTH_STRING,
+    PREFECT_API_URL,
+    PREFECT_CLIENT_MAX_RETRIES,
+    PREFECT_HOME,
+    PREFECT_SERVER_API_AUTH_STRING,
+    temporary_settings,
+)
 
 from flows.automations import install
-from flows.server import API, own_server, prefect_server, though_the_api_goes
+from flows.cli import main
+from flows.environment import check_api
+from flows.server import API, PASSWORD, own_server, prefect_server, though_the_api_goes
 from study.errors import StudyError
 from tasks.patience import be_patient
+from tests.paths import ROOT
 
 pytestmark = pytest.mark.system
 
@@ -163,6 +173,50 @@ def test_a_server_with_ui_talks_to_nobody_else_and_takes_the_rules_twice(home):
         install()
         rules = httpx.post(f"{url}/automations/filter", json={}, trust_env=False, timeout=60).json()
         assert sorted(rule["name"] for rule in rules) == sorted({rule["name"] for rule in rules}) and len(rules) == 3
+
+
+def test_a_server_that_wants_a_password_answers_who_sends_it_and_nobody_else(home, monkeypatch, capsys):
+    monkeypatch.setenv(PASSWORD, "operator:correct-horse")
+    with own_server(ui_port=0) as url, temporary_settings({PREFECT_API_URL: url}):
+        (server,) = server_processes(home)
+        assert "correct-horse" not in " ".join(server.cmdline())
+        assert httpx.post(f"{url}/flows/filter", json={}, trust_env=False, timeout=60).status_code == 401
+        assert main(["serve", "--config", str(ROOT / "configs" / "tiny.yaml")]) == 2
+        said = capsys.readouterr().err
+        assert said.startswith(
+            f"concepts: the Prefect server {url} wants a password (401): set PREFECT_API_AUTH_STRING"
+        )
+        assert said.count("\n") == 1
+        refused = r"does not take the password in PREFECT_API_AUTH_STRING \(401\): set it to what"
+        with temporary_settings({PREFECT_API_AUTH_STRING: "operator:wrong"}), pytest.raises(StudyError, match=refused):
+            check_api(url)
+        with temporary_settings({PREFECT_API_AUTH_STRING: "operator:correct-horse"}):
+            check_api(url)
+            install()
+        rules = {"json": {}, "auth": ("operator", "correct-horse"), "trust_env": False, "timeout": 60}
+        assert len(httpx.post(f"{url}/automations/filter", **rules).json()) == 3
+
+
+def test_a_server_of_our_own_gets_the_password_that_servers_of_this_machine_want(home, monkeypatch):
+    """Which may be set in a file of the current folder, that the server's process reads as well."""
+
+    @flow
+    def stage() -> int:
+        return unit.submit(1).result()
+
+    monkeypatch.setenv(PASSWORD, "operator:correct-horse")
+    monkeypatch.setenv("PREFECT_API_AUTH_STRING", "of:another-server")
+    with temporary_settings({PREFECT_SERVER_API_AUTH_STRING: "operator:correct-horse"}), prefect_server() as url:
+        assert os.environ["PREFECT_API_AUTH_STRING"] == "operator:correct-horse"
+        assert httpx.post(f"{url}/flows/filter", json={}, trust_env=False, timeout=60).status_code == 401
+        assert stage() == 1
+    assert os.environ["PREFECT_API_AUTH_STRING"] == "of:another-server" and "PREFECT_API_URL" not in os.environ
+
+
+def test_an_empty_password_is_none(home, monkeypatch):
+    monkeypatch.setenv(PASSWORD, "")
+    with temporary_settings({PREFECT_SERVER_API_AUTH_STRING: ""}), prefect_server() as url:
+        assert httpx.post(f"{url}/flows/filter", json={}, trust_env=False, timeout=60).is_success
 
 
 def test_a_port_that_is_taken_is_one_sentence(home):
