@@ -23,6 +23,10 @@ SERVE_GRACE = 4.0  # seconds in which an interrupted `serve` pauses its schedule
 # Set before Prefect is imported: quiet by default, and nothing leaves the machine.
 QUIET = {
     "PREFECT_LOGGING_LEVEL": "CRITICAL",
+    # But for what a run logs, which its server is told: ``tasks.logs`` keeps that off stderr.
+    "PREFECT_LOGGING_LOGGERS_PREFECT_FLOW_RUNS_LEVEL": "INFO",
+    "PREFECT_LOGGING_LOGGERS_PREFECT_TASK_RUNS_LEVEL": "INFO",
+    "CONCEPTS_CONSOLE": "quiet",
     "PREFECT_SERVER_LOGGING_LEVEL": "CRITICAL",  # of a temporary server: what it could not write it tries again
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     "DO_NOT_TRACK": "1",
@@ -366,7 +370,7 @@ def _serve(options: argparse.Namespace) -> int:
     from study.config import load_config
 
     load_config(options.config)
-    os.environ["PREFECT_LOGGING_LEVEL"] = "INFO"
+    os.environ |= {"PREFECT_LOGGING_LEVEL": "INFO", "CONCEPTS_CONSOLE": "all"}
     prepare()
     from flows.schedule import study_schedule
 

@@ -15,6 +15,7 @@ from prefect.client.orchestration import get_client
 from prefect.states import Cancelled
 
 from flows.interrupts import farewell
+from flows.summary import summarised
 from storage.lock import writing
 from storage.names import refuse_root
 from storage.publish import publish_run
@@ -73,9 +74,22 @@ def stage(name: str, config_path: str, root: str, overrides: list[str] | None) -
     """Open the study for one command's stages and, when they end well, add the row to ``runs``."""
     with opened(config_path, root, overrides, name) as study:
         started = datetime.now(UTC)
-        with cancelled_if_ended():
+        with cancelled_if_ended(), shown(study, name):
             yield study
         _add_run(study, name, started)
+
+
+@contextmanager
+def shown(study: Study, command: str) -> Iterator[None]:
+    """Keep the page of the present flow run, of a command or of ``run``, in Prefect's UI."""
+    counts, units = {}, 0
+    for each in stages_of(command):
+        works = works_of(study, each)
+        names = _units(works)
+        counts[each.name] = _counted(works, set(undone(study, each, names)))
+        units += len(names)
+    with summarised(study, command, counts, units):
+        yield
 
 
 def _add_run(study: Study, name: str, started: datetime) -> None:
@@ -141,7 +155,8 @@ def run_stages(study: Study, stages: list[Stage], runner: Runner, inputs: dict[s
             for unit in todo[stage.name]:
                 forget_record(study.root, stage.name, unit)
     progress = {
-        stage.name: StageProgress(stage.name, *_counted(works[stage.name], todo[stage.name])) for stage in stages
+        stage.name: StageProgress(stage.name, *_counted(works[stage.name], todo[stage.name]), study.config.name)
+        for stage in stages
     }
 
     def run_the_rest(patience: float) -> None:

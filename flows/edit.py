@@ -30,8 +30,9 @@ def edit_flow(
     from tasks.edit_files import edit_into
 
     with cancelled_if_ended():
-        made, files = edit_into(study_with_models(root, overrides or []), edit, out)
-        edit_artifacts(made.row, list(made.images.values()))
+        study = study_with_models(root, overrides or [])
+        made, files = edit_into(study, edit, out)
+        edit_artifacts(study, made.row, list(made.images.values()), str(files[0].parent))
     for line in (*made.row["cautions"], *files):
         print(line)
     return made.row

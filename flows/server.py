@@ -25,6 +25,7 @@ from prefect.settings import (
     PREFECT_API_AUTH_STRING,
     PREFECT_API_URL,
     PREFECT_FLOWS_HEARTBEAT_FREQUENCY,
+    PREFECT_UI_URL,
     get_current_settings,
     temporary_settings,
 )
@@ -49,6 +50,8 @@ QUIET = {
     "DO_NOT_TRACK": "1",
 }
 
+_without_ui: set[str] = set()  # APIs of our own servers that serve no pages
+
 
 @contextmanager
 def prefect_server(ui_port: int | None = None, meanwhile: Callable[[], None] = lambda: None) -> Iterator[str]:
@@ -66,6 +69,8 @@ def prefect_server(ui_port: int | None = None, meanwhile: Callable[[], None] = l
         # Without the UI's services nobody looks for runs that fall silent, and to end its heartbeats takes each flow a
         # second.
         silent: dict[Any, Any] = {PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None} if ui_port is None else {}
+        if ui_port is None:
+            _without_ui.add(url)
         with temporary_settings(told | silent), _variables({setting.name: told[setting] for setting in told}):
             try:
                 check_api(url)  # certificates and credentials that are set must not keep us from our own
@@ -93,6 +98,11 @@ def _variables(values: dict[str, str]) -> Iterator[None]:
                 os.environ.pop(name, None)
             else:
                 os.environ[name] = value
+
+
+def ui_url() -> str | None:
+    """Where the UI of the server in use is, or None where it has none."""
+    return None if PREFECT_API_URL.value() in _without_ui else PREFECT_UI_URL.value()
 
 
 def _flush() -> None:

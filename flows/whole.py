@@ -9,7 +9,7 @@ from typing import Any
 
 from prefect import flow
 
-from flows.common import cancelled_if_ended, flow_run_name, opened
+from flows.common import cancelled_if_ended, flow_run_name, opened, shown
 from flows.forms import ConfigPath, Overrides, Root
 from flows.stages import FLOWS
 
@@ -17,5 +17,5 @@ from flows.stages import FLOWS
 @flow(name="study", flow_run_name=flow_run_name, log_prints=True)
 def study_flow(config_path: ConfigPath, root: Root, overrides: Overrides = None) -> dict[str, Any]:
     """Run collect, train, label, layout and intervene, then draw ``figures/``. Returns each one's counts."""
-    with opened(config_path, root, overrides), cancelled_if_ended():
+    with opened(config_path, root, overrides) as study, cancelled_if_ended(), shown(study, "run"):
         return {name: run(config_path, root, overrides) for name, run in FLOWS.items()}

@@ -8,6 +8,8 @@ import numpy as np
 from PIL import Image
 
 WHITE = 255
+THUMBNAIL_BYTES = 75_000  # a third more as base64, as a page holds it: 100 kB
+THUMBNAIL_WIDTH = 1024
 DEEP = 65_535  # the largest value of 16 bits: 257 times that of 8
 
 
@@ -16,6 +18,23 @@ def encode_png(image: np.ndarray) -> bytes:
     buffer = io.BytesIO()
     Image.fromarray(image).save(buffer, format="PNG")
     return buffer.getvalue()
+
+
+def thumbnail(image: np.ndarray) -> tuple[str, bytes]:
+    """The format ("png" or "jpeg") and the bytes, at most ``THUMBNAIL_BYTES``, of a uint8 [H, W, 3] image.
+
+    As it is where it is small enough; else no wider than ``THUMBNAIL_WIDTH``, and smaller until it fits.
+    """
+    if image.shape[1] <= THUMBNAIL_WIDTH and len(data := encode_png(image)) <= THUMBNAIL_BYTES:
+        return "png", data
+    width, whole = min(image.shape[1], THUMBNAIL_WIDTH), Image.fromarray(image)
+    while True:
+        height = max(round(image.shape[0] * width / image.shape[1]), 1)
+        buffer = io.BytesIO()
+        whole.resize((width, height), Image.Resampling.LANCZOS).save(buffer, format="JPEG", quality=85)
+        if buffer.tell() <= THUMBNAIL_BYTES or width == 1:
+            return "jpeg", buffer.getvalue()
+        width = max(width * 3 // 4, 1)
 
 
 def decode_png(data: bytes) -> np.ndarray:

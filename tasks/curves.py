@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 from typing import Any
 
@@ -17,6 +16,7 @@ from storage.site import Site
 from study.errors import StudyError
 from study.study import Study
 from tasks import share, train
+from tasks.keys import artifact_key
 
 PERIOD_S = 15.0  # each version of an artifact is a row in the server's database
 SHOWN_ROWS = 12
@@ -44,6 +44,7 @@ class LiveCurves:
 
     def __init__(self, study: Study, name: str) -> None:
         self.name = name
+        self._key = artifact_key(study.config.name, "train", name)
         self._last = float("-inf")
         self._writer = _TensorBoard(study, name) if study.config.run.tensorboard else None
 
@@ -55,12 +56,7 @@ class LiveCurves:
             return
         self._last = time.monotonic()
         curves = curve_markdown(self.name, step, total, logs)
-        create_markdown_artifact(curves, key=artifact_key(self.name), description="Training curve")
-
-
-def artifact_key(name: str) -> str:
-    """Prefect's keys are of lower-case letters, digits and dashes; names of blocks need not be."""
-    return "train-" + re.sub("[^a-z0-9]+", "-", name.lower().replace(".", "")).strip("-")
+        create_markdown_artifact(curves, key=self._key, description="Training curve")
 
 
 def member_name(member: Member) -> str:

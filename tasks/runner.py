@@ -104,11 +104,22 @@ def _run_on(runner: TaskRunner[Any], settings: RunSettings, chains: list[list[St
                 before.append(future)
                 progress_of[id(future)] = step.progress
     results = []
-    for future in _finished([chain for chain in futures if chain]):
-        results.append(future.result())
-        progress_of[id(future)].step()
-        _release(future)
+    try:
+        for future in _finished([chain for chain in futures if chain]):
+            results.append(future.result())
+            progress_of[id(future)].step(results[-1])
+            _release(future)
+    except BaseException:
+        _count_failed(futures, progress_of)
+        raise
     return results
+
+
+def _count_failed(futures: list[list[Any]], progress_of: dict[int, StageProgress]) -> None:
+    """Tell of every task that could not be done; one that waited for it never began, and is none."""
+    for future in (future for chain in futures for future in chain):
+        if future.state.is_failed() or future.state.is_crashed():
+            progress_of[id(future)].fail()
 
 
 def _finished(chains: list[list[Any]]) -> Iterator[Any]:

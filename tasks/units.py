@@ -6,6 +6,7 @@ unit whose record is there is not made again: a cluster repeats the tasks whose 
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from importlib import import_module
 from itertools import groupby
@@ -18,9 +19,13 @@ from study.stage import Stage
 from study.study import Study
 from study.threads import limited
 from study.undone import undone
+from study.words import duration, figures_words, unit_words
+from tasks.logs import run_logger, tell_the_server_alone
 from tasks.patience import be_patient
+from tasks.progress import under_way
 
 be_patient()  # here, because every process that runs a task imports this module
+tell_the_server_alone()
 
 
 @dataclass(frozen=True)
@@ -33,9 +38,8 @@ class Work:
 
     @property
     def name(self) -> str:
-        """What it is called in Prefect's UI."""
-        more = f" and {len(self.units) - 1} more" if len(self.units) > 1 else ""
-        return f"{self.stage.name}-{self.units[0]}{more}"
+        """What it is called in Prefect's UI and in logs: ``label mid t=0.50 cond k=10``."""
+        return f"{self.stage.name} {unit_words(self.units, self.given)}".strip()
 
 
 def works_of(study: Study, stage: Stage, inputs: dict[str, Any] | None = None) -> list[Work]:
@@ -59,8 +63,18 @@ def make_units(study: Study, work: Work) -> dict[str, Any]:
     """Do a piece of work, or say what is there already."""
     if not undone(study, work.stage, work.units):
         return {"already_done": list(work.units)}
-    summary: dict[str, Any] = named(work.stage.work)(study, **work.given)
+    began = time.monotonic()
+    with under_way(work.name):
+        summary: dict[str, Any] = named(work.stage.work)(study, **work.given)
+    log_unit(study, work, time.monotonic() - began, summary)
     return summary
+
+
+def log_unit(study: Study, work: Work, seconds: float, made: Any) -> None:
+    """One line in the run's log: the unit in words, how long it took and what came of it."""
+    figures = figures_words(made)
+    message = f"{work.name}: {duration(seconds)}" + (f", {figures}" if figures else "")
+    run_logger(study, work.stage.name, work.units).info(message)
 
 
 def task_of(stage: Stage) -> Task[..., Any]:

@@ -297,7 +297,7 @@ def test_the_flow_makes_the_same_edit_and_shows_it(served, tiny_study, placed, t
     assert json.loads(done.stdout.splitlines()[-1]) == placed.row
     assert written(tmp_path / "out", placed.row["edit"]).row == placed.row
     artifacts = httpx.post(f"{served['PREFECT_API_URL']}/artifacts/filter").json()
-    assert {"edit-images", "edit-row"} <= {artifact["key"] for artifact in artifacts}
+    assert {"tiny-edit-images", "tiny-edit-row"} <= {artifact["key"] for artifact in artifacts}
 
 
 def test_the_flows_form_has_help_choices_and_bounds():

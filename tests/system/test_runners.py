@@ -183,7 +183,7 @@ def test_serve_without_a_server_has_its_own_and_an_interruption_leaves_nothing_b
         assert _state(url, run["id"]) == "COMPLETED", Path(log.name).read_text()[-3000:]
         assert status(root)["done"]["collect"] == expected_units(root)["collect"]
         keys = {artifact["key"] for artifact in _post(url, "artifacts/filter")}
-        assert {"collect-images", "collect-progress"} <= keys
+        assert {"tiny-collect-images", "tiny-collect-progress", "tiny-summary"} <= keys
         again = _wait(lambda: _post(url, f"deployments/{served['train']['id']}/create_flow_run"), 30, "no run was made")
         _wait(lambda: _state(url, again["id"]) == "RUNNING", 200, "the second run did not start")
         started = psutil.Process(serve.pid).children(recursive=True)

@@ -99,8 +99,8 @@ def test_the_artifact_says_what_sql_says_of_the_table(both_times, monkeypatch):
         match_times(made, "mid", "cond", k)
     monkeypatch.setattr(artifacts, "create_table_artifact", lambda table, key, description: shown.update({key: table}))
     artifacts.train_artifacts(made)
-    found = {(row["k"], row["chosen_by"]): row for row in shown["concepts-through-time"]}
-    assert len(found) == len(shown["concepts-through-time"]) == 6
+    found = {(row["k"], row["chosen_by"]): row for row in shown["tiny-concepts-through-time"]}
+    assert len(found) == len(shown["tiny-concepts-through-time"]) == 6
     for measure in MEASURES:
         beyond = f"{measure}::double - {measure}_other_seed::double"
         parts = f"read_parquet('{made.root}/tables/concept_matches/*.parquet')"

@@ -262,7 +262,7 @@ def test_the_curve_shows_every_sae_and_its_last_row(made, monkeypatch):
     monkeypatch.setattr(curves, "create_markdown_artifact", lambda text, key, description: shown.append((key, text)))
     train_site(made, ("mid", 1.0, "cond"), curves.LiveCurves(made, "mid/1.00/cond"))
     key, text = shown[-1]
-    assert key == "train-mid-100-cond"
+    assert key == "tiny-train-mid-100-cond"
     for member in (Member(2, 32, 0), Member(4, 32, 0, "frozen"), Member(2, 48, 1)):
         assert f"### {curves.member_name(member)}" in text
     assert "step 64 of 64" in text and "| 64 |" in text
@@ -297,8 +297,10 @@ def test_the_artifacts_of_training_are_its_metrics_and_its_curves(made, monkeypa
     monkeypatch.setattr(artifacts, "create_table_artifact", lambda rows, key, description: tables.update({key: rows}))
     train_site(made, SITE)
     artifacts.train_artifacts(made)
-    assert {"init_cosine", "init_nearest", "late_gain"} <= set(tables["sae-metrics"][0])
-    assert {row["kind"] for row in tables["learning-curves"]} == {"trained"} and len(tables["learning-curves"]) == 80
+    assert {"init_cosine", "init_nearest", "late_gain"} <= set(tables["tiny-sae-metrics"][0])
+    assert {row["kind"] for row in tables["tiny-learning-curves"]} == {"trained"} and len(
+        tables["tiny-learning-curves"]
+    ) == 80
 
 
 def test_tensorboard_has_the_log_and_the_held_out_curve_each_point_once(made, monkeypatch):
