@@ -9,8 +9,11 @@ from typing import Any
 
 
 @contextmanager
-def progress_bars() -> Iterator[None]:
-    """Bars in a terminal; one line a stage elsewhere, so that a log file stays readable."""
+def progress_bars(wanted: bool = True) -> Iterator[None]:
+    """Bars in a terminal; one line a stage elsewhere, so that a log file stays readable. Nothing if not ``wanted``."""
+    if not wanted:
+        yield
+        return
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 

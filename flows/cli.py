@@ -133,9 +133,13 @@ def _run(options: argparse.Namespace) -> int:
 
         outlook_lines(config, options.root)
     prepare()
+    from flows.metrics import refuse_taken_port
+    from tasks.logs import asks_for_json
+
+    refuse_taken_port(config.run.metrics_port)
     with writing(options.root, f"concepts {options.command}", options.wait):
         open_or_create(options.root, config)
-        return _run_flow(options)
+        return _run_flow(options, bars=not asks_for_json(config))
 
 
 def _said_that_all_is_done(options: argparse.Namespace, config: Any) -> bool:
@@ -149,14 +153,14 @@ def _said_that_all_is_done(options: argparse.Namespace, config: Any) -> bool:
     return done is not None
 
 
-def _run_flow(options: argparse.Namespace) -> int:
+def _run_flow(options: argparse.Namespace, bars: bool) -> int:
     from flows.server import prefect_server, though_the_api_goes
     from flows.stages import FLOWS, OPTIONAL_FLOWS
     from flows.whole import study_flow
     from study.imports import import_work
 
     flow = study_flow if options.command == "run" else (FLOWS | OPTIONAL_FLOWS)[options.command]
-    with prefect_server(meanwhile=lambda: import_work(stages_of(options.command))), progress_bars():
+    with prefect_server(meanwhile=lambda: import_work(stages_of(options.command))), progress_bars(bars):
         summary = though_the_api_goes(lambda: flow(str(options.config), str(options.root), options.set or None))
     for name, counts in summary.items():
         shown = ", ".join(f"{_words(k)} {v}" for k, v in counts.items()) if isinstance(counts, dict) else counts

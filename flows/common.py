@@ -15,6 +15,7 @@ from prefect.client.orchestration import get_client
 from prefect.states import Cancelled
 
 from flows.interrupts import farewell
+from flows.metrics import measured, refuse_taken_port
 from flows.summary import summarised
 from storage.lock import writing
 from storage.names import refuse_root
@@ -31,6 +32,7 @@ from study.stages import stages_of
 from study.study import Study
 from study.undone import undone
 from tasks.cluster import ClusterLost
+from tasks.logs import write_as_asked
 from tasks.progress import StageProgress
 from tasks.runner import FIRST_SECONDS, Runner, Step
 from tasks.units import Work, named, task_of, works_of
@@ -56,11 +58,14 @@ def opened(config_path: str, root: str, overrides: list[str] | None, command: st
         return
     config = load_config(config_path, overrides or [])
     refuse_root(root)
+    write_as_asked(config)
     wait = math.inf if runtime.deployment.id else 0.0
     if not has_study(root):
         refuse_beginning(root, config, command)
     elif wait:
         may_write(root, config)  # else it would be told when the other run has ended
+    else:
+        refuse_taken_port(config.run.metrics_port)  # one that waits may wait for who has it
     with writing(root, f"the flow {runtime.flow_run.flow_name}", wait, print):  # which Prefect has in the run's log
         _opened[key] = open_or_create(root, config)
         try:
@@ -81,14 +86,14 @@ def stage(name: str, config_path: str, root: str, overrides: list[str] | None) -
 
 @contextmanager
 def shown(study: Study, command: str) -> Iterator[None]:
-    """Keep the page of the present flow run, of a command or of ``run``, in Prefect's UI."""
+    """Keep the page of the present flow run, of a command or of ``run``, in Prefect's UI; and serve its metrics."""
     counts, units = {}, 0
     for each in stages_of(command):
         works = works_of(study, each)
         names = _units(works)
         counts[each.name] = _counted(works, set(undone(study, each, names)))
         units += len(names)
-    with summarised(study, command, counts, units):
+    with measured(study, counts), summarised(study, command, counts, units):
         yield
 
 

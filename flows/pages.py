@@ -34,9 +34,9 @@ class Facts:
 
 def page(facts: Facts) -> str:
     """The page as it is now."""
-    rows = [(name, value) for name, value in _rows(facts) if value]
-    lines = [f"# {_cell(facts.study)}: {facts.end or 'under way'}", "", "| | |", "| --- | --- |"]
-    lines += [f"| {name} | {value} |" for name, value in rows]
+    lines = [f"# {_cell(facts.study)}: {facts.end or 'under way'}", ""]
+    lines += [f"| study | {_cell(facts.study)} |", "| --- | --- |"]
+    lines += [f"| {name} | {value} |" for name, value in _rows(facts) if value]
     lines += ["", "| stage | done | of | run |", "| --- | ---: | ---: | --- |"]
     lines += [_stage_row(facts, stage, *count) for stage, count in facts.counts.items() if count[1]]
     lines += ["", "Units that are made together, as the SAEs of a site for every k, count as one."]
@@ -48,7 +48,6 @@ def _rows(facts: Facts) -> list[tuple[str, str]]:
     shown, more = facts.under_way[:MOST_SHOWN], len(facts.under_way) - MOST_SHOWN
     at_work = ", ".join(shown) + (f" and {more} more" if more > 0 else "")
     return [
-        ("study", _cell(facts.study)),
         ("folder", f"`{_cell(facts.folder)}`"),
         ("command", "the whole study" if facts.flow == "run" else facts.flow),
         ("stage", f"{facts.stage}: {facts.progress}" if facts.stage else ""),

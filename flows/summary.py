@@ -49,7 +49,7 @@ class Summary(Watcher):
         self._artifact: UUID = create_markdown_artifact(  # type: ignore[assignment]
             self._shown,
             key=artifact_key(self.study.config.name, "summary"),
-            description=f"{self.facts.flow} of the study {self.study.config.name}",
+            description=f"Where {'the whole study' if self.facts.flow == 'run' else self.facts.flow} is, as it goes",
         )
         # With the settings of this context: the address of the server is one of them.
         keep_up = contextvars.copy_context().run
@@ -72,7 +72,7 @@ class Summary(Watcher):
         if self.made:
             return "finished"
         said = f"nothing to do: all {self.units} units are done"
-        run_logger(self.study, self.facts.flow).info(said)
+        run_logger(self.study).info(said)
         return said
 
     def begun(self, unit: str) -> None:

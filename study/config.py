@@ -117,6 +117,17 @@ class RunSettings(BaseModel):
     tensorboard: bool = Field(
         False, description="Also write training curves for TensorBoard, below the study folder's tensorboard/."
     )
+    metrics_port: int | None = Field(
+        None,
+        ge=1,
+        le=65_535,
+        description="Port of loopback on which a run serves figures for Prometheus while it lasts; empty: none.",
+    )
+    log_format: Literal["text", "json"] = Field(
+        "text",
+        description="What a run says on stderr: progress, or its log as JSON, an object a line; CONCEPTS_LOG=json asks "
+        "for the same.",
+    )
     retries: int = Field(2, ge=0, description="Times a failed task is tried again before the flow fails.")
     retry_delay: float = Field(5.0, ge=0, description="Seconds before the first retry; doubles after each.")
 

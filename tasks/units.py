@@ -20,7 +20,7 @@ from study.study import Study
 from study.threads import limited
 from study.undone import undone
 from study.words import duration, figures_words, unit_words
-from tasks.logs import run_logger, tell_the_server_alone
+from tasks.logs import run_logger, tell_the_server_alone, write_as_asked
 from tasks.patience import be_patient
 from tasks.progress import under_way
 
@@ -63,6 +63,7 @@ def make_units(study: Study, work: Work) -> dict[str, Any]:
     """Do a piece of work, or say what is there already."""
     if not undone(study, work.stage, work.units):
         return {"already_done": list(work.units)}
+    write_as_asked(study.config)
     began = time.monotonic()
     with under_way(work.name):
         summary: dict[str, Any] = named(work.stage.work)(study, **work.given)
@@ -74,7 +75,7 @@ def log_unit(study: Study, work: Work, seconds: float, made: Any) -> None:
     """One line in the run's log: the unit in words, how long it took and what came of it."""
     figures = figures_words(made)
     message = f"{work.name}: {duration(seconds)}" + (f", {figures}" if figures else "")
-    run_logger(study, work.stage.name, work.units).info(message)
+    run_logger(study, work.stage.name, work.name).info(message)
 
 
 def task_of(stage: Stage) -> Task[..., Any]:
