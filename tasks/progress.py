@@ -90,7 +90,7 @@ class StageProgress:
         """Record one more finished unit, and what its work returned."""
         self.done += 1
         now = self._stepped = time.monotonic()
-        self._tell(made)
+        self._tell({} if made is None else made)
         if now - self._last >= ARTIFACT_PERIOD_S or self.done >= self.total:
             self._last = now
             update_progress_artifact(self._artifact, self._percent(), self._description())  # type: ignore[arg-type]

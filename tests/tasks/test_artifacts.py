@@ -111,13 +111,15 @@ def test_who_watches_is_told_of_units_that_begin_end_and_fail(clock):
             seen.append(("failed", stage))
 
     with watching(Seen()):
-        stage = StageProgress("collect", 0, 2)
+        stage = StageProgress("collect", 0, 3)
         with pytest.raises(OSError, match="full"), under_way("collect shard 0"):
             raise OSError("full")
         stage.step({"prompts": 8})
         stage.fail()
+        stage.step()
     stage.step()
     assert seen == [
         ("collect", 0, None), ("begun", "collect shard 0"), ("ended", "collect shard 0"),
         ("collect", 1, {"prompts": 8}), ("failed", "collect"),
+        ("collect", 2, {}),
     ]  # fmt: skip
