@@ -64,8 +64,8 @@ def opened(config_path: str, root: str, overrides: list[str] | None, command: st
         refuse_beginning(root, config, command)
     elif wait:
         may_write(root, config)  # else it would be told when the other run has ended
-    else:
-        refuse_taken_port(config.run.metrics_port)  # one that waits may wait for who has it
+    if not wait:  # one that waits may wait for who has it
+        refuse_taken_port(config.run.metrics_port)
     with writing(root, f"the flow {runtime.flow_run.flow_name}", wait, print):  # which Prefect has in the run's log
         _opened[key] = open_or_create(root, config)
         try:
