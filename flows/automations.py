@@ -2,9 +2,9 @@
 
     python -m flows.automations     installs them on the server of PREFECT_API_URL, or brings them up to date
 
-A run whose process is killed with its worker stays Running for ever, and holds its deployment's only slot. Heartbeats
-tell such runs from living ones (PREFECT_FLOWS_HEARTBEAT_FREQUENCY must be set where flows run); one that was killed
-before its first heartbeat never starts. Crashed runs are started again, a bounded number of times.
+`concepts setup` does so, too, beside more. A run whose process is killed with its worker stays Running for ever.
+Heartbeats tell such runs from living ones (PREFECT_FLOWS_HEARTBEAT_FREQUENCY must be set where flows run); one that was
+killed before its first heartbeat never starts. Crashed runs are started again, a bounded number of times.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ RESTARTS = 3
 ENDED = ["prefect.flow-run.Completed", "prefect.flow-run.Failed", "prefect.flow-run.Cancelled"]
 WAITING = ["prefect.flow-run.AwaitingConcurrencySlot", "prefect.flow-run.AwaitingRetry", "prefect.flow-run.Scheduled"]
 ENDED += ["prefect.flow-run.Crashed", "prefect.flow-run.TimedOut"]
-_OURS = {"prefect.resource.role": "tag", "prefect.resource.id": f"prefect.tag.{TAG}"}
+OURS = {"prefect.resource.role": "tag", "prefect.resource.id": f"prefect.tag.{TAG}"}
 
 
 def automations() -> list[Any]:
@@ -59,7 +59,7 @@ def _silence(after: list[str], expect: list[str], seconds: int) -> Any:
     return EventTrigger(
         posture=Posture.Proactive,
         match={"prefect.resource.id": "prefect.flow-run.*"},
-        match_related=_OURS,
+        match_related=OURS,
         for_each={"prefect.resource.id"},
         after=set(after),
         expect=set(expect),
@@ -76,7 +76,7 @@ def _crash_of_a_deployed_run() -> Any:
     return EventTrigger(
         posture=Posture.Reactive,
         match={"prefect.resource.id": "prefect.flow-run.*", "prefect.run-count": counts},
-        match_related=[_OURS, {"prefect.resource.role": "deployment", "prefect.resource.id": "prefect.deployment.*"}],
+        match_related=[OURS, {"prefect.resource.role": "deployment", "prefect.resource.id": "prefect.deployment.*"}],
         for_each={"prefect.resource.id"},
         expect={"prefect.flow-run.Crashed"},
         threshold=1,
@@ -90,15 +90,61 @@ def _change(state: str, message: str, **more: Any) -> Any:
     return ChangeFlowRunState(state=state, message=message, **more)  # type: ignore[arg-type]
 
 
+def failures(block: Any) -> Any:
+    """The rule that tells of failed runs, by the notification block of this id; off until its operator turns it on."""
+    from prefect.events.actions import SendNotification
+    from prefect.events.schemas.automations import AutomationCore, EventTrigger, Posture
+
+    return AutomationCore(
+        name="concept-atlas: failed runs are told",
+        description="What is told to whom stands in the notification block; off until that is filled in.",
+        enabled=False,
+        trigger=EventTrigger(
+            posture=Posture.Reactive,
+            match={"prefect.resource.id": "prefect.flow-run.*"},
+            match_related=OURS,
+            for_each={"prefect.resource.id"},
+            expect={"prefect.flow-run.Failed", "prefect.flow-run.Crashed"},
+            threshold=1,
+            within=timedelta(0),
+        ),
+        actions=[
+            SendNotification(
+                block_document_id=block,
+                subject="{{ flow_run.name }}: {{ flow_run.state.name }}",
+                body="{{ flow_run.state.message }}\n{{ flow_run | ui_url }}",
+            )
+        ],
+    )
+
+
 def install() -> None:
-    """Create the rules on the configured server; rules of their names are replaced, so it may be run again."""
+    """Create the rules about runs that die on the configured server, or bring them up to date."""
     from prefect.client.orchestration import get_client
 
     with get_client(sync_client=True) as client:
         for rule in automations():
-            for known in client.read_automations_by_name(rule.name):
-                client.delete_automation(known.id)
-            client.create_automation(rule)
+            installed(client, rule)
+
+
+def installed(client: Any, rule: Any) -> str:
+    """Have the server keep one rule of this name: what was done. Whether a rule that is there is on stays as it is."""
+    known = client.read_automations_by_name(rule.name)
+    if len(known) == 1 and _said(known[0]) == _said(rule):
+        return "there"
+    enabled = known[0].enabled if known else rule.enabled
+    for one in known:
+        client.delete_automation(one.id)
+    client.create_automation(rule.model_copy(update={"enabled": enabled}))
+    return "renewed" if known else "made"
+
+
+def _said(rule: Any) -> dict[str, Any]:
+    """What a rule is, as JSON: without its id, its owner and whether it is on."""
+    said: dict[str, Any] = rule.model_dump(mode="json", include={"name", "description", "trigger", "actions"})
+    for key in ("after", "expect", "for_each"):  # sets, which have no order
+        said["trigger"][key] = sorted(said["trigger"][key])
+    return said
 
 
 if __name__ == "__main__":

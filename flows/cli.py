@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import gc
+import importlib
 import os
 import sys
 from collections.abc import Callable
@@ -19,6 +20,10 @@ from flows.sentences import sentence_of
 from study.stages import stages_of
 
 DAMAGED, INTERRUPTED = 1, 130
+ELSEWHERE = {
+    "edit": ("flows.editing", "edit"),
+    "setup": ("flows.setting_up", "run"),
+}  # commands of modules of their own
 SERVE_GRACE = 4.0  # seconds in which an interrupted `serve` pauses its schedules
 # Set before Prefect is imported: quiet by default, and nothing leaves the machine.
 QUIET = {
@@ -89,12 +94,14 @@ def _drop_output() -> None:
 def _dispatch(options: argparse.Namespace) -> int:
     if options.command in ("run", *STAGES):
         return _run(options)
+    if options.command in ELSEWHERE:
+        module, function = ELSEWHERE[options.command]
+        return int(getattr(importlib.import_module(module), function)(options))
     commands: dict[str, Callable[[argparse.Namespace], int]] = {
         "bench": _bench,
         "revise": _revise,
         "thresholds": _thresholds,
         "card": _card,
-        "edit": _edit,
         "status": _status,
         "verify": _verify,
         "repair": _repair,
@@ -267,12 +274,6 @@ def _card(options: argparse.Namespace) -> int:
         for path in draw_cards(options.dir, options.site, options.cid, options.k):
             print(path)
     return 0
-
-
-def _edit(options: argparse.Namespace) -> int:
-    from flows.editing import edit
-
-    return edit(options)
 
 
 def _status(options: argparse.Namespace) -> int:

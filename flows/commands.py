@@ -90,6 +90,10 @@ def parser() -> argparse.ArgumentParser:
     server = commands.add_parser(
         "server", help="a Prefect server with its UI, for all commands; nothing leaves the machine"
     )
+    setup = commands.add_parser(
+        "setup", help="make what the server of PREFECT_API_URL needs: work pool, automations, notification; repeatable"
+    )
+    setup.add_argument("--chain", action="store_true", help="have a finished stage start the next: needs deployments")
     for command in (serve, server):
         command.add_argument(
             "--port", type=_port, default=4200, help="of a server of this command's own; 0 takes any that is free"

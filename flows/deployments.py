@@ -66,7 +66,7 @@ def _sentence(help_text: str, apart: bool) -> str:
 
 HEAD = """\
 # Written by `python -m flows.deployments --write`. `prefect --no-prompt deploy --all` registers these; the work pool
-# must exist: `prefect work-pool create {pool} --type process`. Runs of one study folder wait for each other.
+# must exist, which `concepts setup` makes. Runs of one study folder wait for each other.
 name: concept-atlas
 
 definitions:

@@ -41,6 +41,8 @@ RUNS_AGAIN, RETURN_SECONDS = 3, 300  # of a flow whose server was gone
 AGAIN = "start it and run the same command again; what was finished is kept"
 FLUSH_SECONDS = 10.0  # for what Prefect still has to tell a server of our own, before that ends
 REPLACEMENTS = 5  # of a server that dies: more often, and something is wrong with it
+RETENTION = "PREFECT_SERVER_SERVICES_DB_VACUUM_RETENTION_PERIOD"  # of runs, in a database that lasts
+RETENTION_SECONDS = "7776000"  # 90 days
 API = Path(__file__).with_name("api.py")
 PASSWORD = "PREFECT_SERVER_API_AUTH_STRING"
 # Nothing leaves the machine, and no page of another site may talk to the server from a browser.
@@ -236,6 +238,7 @@ def _ui_variables(port: int) -> dict[str, str]:
         "PREFECT_SERVER_UI_STATIC_DIRECTORY": str(get_current_settings().home / "ui"),
         "PREFECT_SERVER_CORS_ALLOWED_ORIGINS": f"http://127.0.0.1:{port},http://localhost:{port}",
         "PREFECT_SERVER_SERVICES_DB_VACUUM_ENABLED": "events,flow_runs",
+        RETENTION: os.environ.get(RETENTION, RETENTION_SECONDS),
     }
 
 

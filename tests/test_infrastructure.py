@@ -222,7 +222,7 @@ def test_the_automations_are_ones_that_a_prefect_server_accepts():
     assert automations.SILENT_SECONDS >= 3 * automations.HEARTBEAT_SECONDS
     worker, init = COMPOSE["services"]["worker"], COMPOSE["services"]["init"]
     assert int(worker["environment"]["PREFECT_FLOWS_HEARTBEAT_FREQUENCY"]) == automations.HEARTBEAT_SECONDS
-    assert "flows.automations" in json.dumps(init["command"])
+    assert "concepts setup" in json.dumps(init["command"])
     # The rules know our runs by this tag.
     assert all(automations.TAG in deployment["tags"] for deployment in PREFECT["deployments"])
 
