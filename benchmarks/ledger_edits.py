@@ -51,14 +51,16 @@ TAU50_TO_BORDER = """
 select tau50 as ours, tau50_ci_low as ours_low, tau50_ci_high as ours_high, 0.6 as control, tau50 - 0.6 as above,
   tau50_ci_low - 0.6 as above_low, tau50_ci_high - 0.6 as above_high
 from temporal_onsets where kind = '{kind}' and control = '{control}' and target = '*' and tau50 is not null
+  and length = (select max(length) from temporal_onsets)
 """
 TAU50_APART = """
 select s.tau50 as ours, s.tau50_ci_low as ours_low, s.tau50_ci_high as ours_high, g.tau50 as control,
   g.tau50_ci_low as control_low, g.tau50_ci_high as control_high,
   d.tau50 as above, d.tau50_ci_low as above_low, d.tau50_ci_high as above_high
-from temporal_onsets d join temporal_onsets s using (control, target) join temporal_onsets g using (control, target)
+from temporal_onsets d join temporal_onsets s using (length, control, target)
+  join temporal_onsets g using (length, control, target)
 where d.kind = 'spatial-global' and s.kind = 'spatial' and g.kind = 'global' and control = 'none' and target = '*'
-  and s.tau50 is not null and g.tau50 is not null
+  and s.tau50 is not null and g.tau50 is not null and length = (select max(length) from temporal_onsets)
 """
 
 
@@ -147,7 +149,7 @@ def _of_clip(text: str, paper: str, rule: Rule, column: str, window: str) -> Cla
 
 
 def _reading() -> Iterator[Claim]:
-    """tau50: the onset (1 is noise) at which success of edits of one length has fallen to half (docs/temporal.md)."""
+    """tau50: the onset (1 is noise) at which success has fallen to half, of the longest edits (docs/temporal.md)."""
     because = "no temporal atlas in this study, or no interval: `concepts atlas` makes it"
     border = "onset of the middle window"
     style = "Looks can still be set in the middle: their tau50 is below 0.6"

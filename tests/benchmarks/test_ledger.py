@@ -160,7 +160,7 @@ def test_a_study_is_asked_and_the_row_says_why_it_is_untested(study, more, verdi
 
 def onset(kind, tau50, low, high, control="none"):
     row = {"kind": kind, "control": control, "target": "*", "tau50": tau50, "tau50_ci_low": low, "tau50_ci_high": high}
-    return row | {"n_prompts": 9}
+    return row | {"n_prompts": 9, "length": 0.4}
 
 
 @pytest.mark.parametrize(
@@ -189,7 +189,8 @@ def onset(kind, tau50, low, high, control="none"):
 def test_the_reading_is_decided_by_the_temporal_atlas(study, rows, verdicts):
     """A study without the atlas is untested, not an error."""
     if rows:
-        add_part(study, "temporal_onsets", "tau50", rows)
+        shorter = {"length": 0.2, "tau50": 0.6, "tau50_ci_low": 0.1, "tau50_ci_high": 0.9}  # and is not asked
+        add_part(study, "temporal_onsets", "tau50", [*rows, *(row | shorter for row in rows)])
     asked = [c for c in ledger.all_claims() if "temporal_onsets" in c.query]
     found = ledger.rows_of(study, asked)
     places, looks, switched, apart = (row.verdict for row in found)
