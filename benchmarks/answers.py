@@ -22,7 +22,7 @@ REPO = Path(__file__).resolve().parent.parent
 PAGES = tuple(
     REPO / name
     for name in (
-        *("README.md", "docs/bench.md", "docs/labelling.md", "docs/layouts.md", "docs/results.md"),
+        *("README.md", "docs/bench.md", "docs/labelling.md", "docs/results.md"),
         "docs/temporal.md",
     )
 )

@@ -278,7 +278,13 @@ def check_study(root: Path) -> list[str]:
         if not np.isfinite(first).all() or np.allclose(first[0], first[1]):
             problems.append(f"activations at {site} are not finite, or equal for two prompts")
     made = {"runs"}.union(*(stage.tables for stage in stages_of("run")))
-    filled = made - {"shared_concepts", "concept_matches", "calibrations", "attention_maps"}
+    filled = made - {
+        "shared_concepts",
+        "concept_matches",
+        "calibrations",
+        "attention_maps",
+        "traced_blocks",
+    }  # if asked
     problems += [f"table {table} has no rows" for table in sorted(filled) if not count_rows(root, table)]
     edited = _edited(root)
     changed = {row["kind"] for row in edited if row["outside_change"] > 0}

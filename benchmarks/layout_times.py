@@ -1,7 +1,7 @@
 """Draws how much of a layout a block's codes tell beyond the initial noise, at every time of a study.
 
     concepts layout configs/layouts.yaml --root runs/layouts     # after collect, train and label
-    python -m benchmarks.layout_times runs/layouts docs/images/layout_times.png
+    python -m benchmarks.layout_times runs/layouts layout_times.png
 
 Small labels alone: sky and ground are found by position, and would hide what happens to objects.
 """

@@ -24,12 +24,12 @@ TITLES = {"spatial": "an object beside where it lies", "global": "a look", "swit
 
 @in_our_style
 def onset_curves(rows: Rows, halves: Mapping[tuple[float, str, str], Row], path: Path) -> Path:
-    """Success of {length, kind, control, onset, success, low, high}, with bands: a row of panels a length.
+    """Success of {length, kind, control, onset, success, low, high}, with bands: a row a length, longest first.
 
     ``halves``: (length, kind, control) -> row of tau50. Controls that are not named here share one colour.
     """
     kinds = [kind for kind in ("spatial", "global") if any(r["kind"] == kind for r in rows)]
-    lengths = list(dict.fromkeys(r["length"] for r in rows))
+    lengths = sorted({r["length"] for r in rows}, reverse=True)
     size = (3.6 * len(kinds), 0.4 + 2.5 * len(lengths))
     figure, axes = panels(len(lengths), len(kinds), figsize=size, sharex=True, sharey=True)
     for (at, kind), axis in zip(product(enumerate(lengths), kinds), axes.flat, strict=True):

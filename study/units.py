@@ -21,6 +21,7 @@ KINDS = ("spatial", "global")
 FIRST_IMAGES = 8  # of a study, side by side the picture that Prefect's page of a collection shows
 PROMPTS_UNIT, EFFECTS_UNIT, DRAW_UNIT, ONSETS_UNIT = "prompts", "all", "all", "all"
 TRACE_METHODS = ("switch", "patch")
+EVERY = "all"  # of causal traces: the window of every step
 FIGURE_STAGE, CARD_STAGE = "figures", "cards"  # of the records of pictures: no stages that are counted
 
 

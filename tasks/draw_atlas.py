@@ -15,9 +15,7 @@ from figures import temporal
 from storage.tables import read_table
 from study.pictures import put_picture
 from study.study import Study
-from study.units import FIGURE_STAGE
-
-EVERY = "all"
+from study.units import EVERY, FIGURE_STAGE
 
 
 def draw_atlas(study: Study) -> list[str]:

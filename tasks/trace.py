@@ -27,11 +27,11 @@ from diffusion.sampling import Beginnings, sample
 from study.models import backend_of, borrowed_model
 from study.publish import publish
 from study.study import Study
-from study.units import targets_of
+from study.units import EVERY, targets_of
 from tasks.edits import originals_of
 from tasks.temporal import fitting_cases
 
-EVERY, EVERY_STEP = "all", (0.0, 1.0)  # the window of every step
+EVERY_STEP = 0.0, 1.0  # the window EVERY
 ALL_BLOCKS = "*"
 Images = list[np.ndarray]
 Blocks = tuple[str, ...]  # module paths

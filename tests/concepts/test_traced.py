@@ -50,8 +50,10 @@ def test_the_smallest_set_within_an_error_of_the_best_is_chosen():
     less = tried["mid", "up"] - tried["mid",]
     assert less.mean() <= less.std(ddof=1) / 4  # sixteen pairs
     assert chosen_blocks(tried) == ("mid",)
-    tried["mid", "up"] = tried["mid",] + 0.05 + rng.normal(0, 0.01, 16)  # a small difference, but a sure one
+    tried["mid", "up"] = tried["mid",] + 0.1 + rng.normal(0, 0.01, 16)  # more than a ninth, and sure
     assert chosen_blocks(tried) == ("mid", "up")
+    tried["mid", "up"] = tried["mid",] * 1.05 + 0.02  # as sure, but not worth another block
+    assert tried["mid",].mean() > 0.9 * tried["mid", "up"].mean() and chosen_blocks(tried) == ("mid",)
     assert chosen_blocks({("down",): np.array([0.2]), ("mid",): np.array([0.3])}) == ("mid",)
     equal = {("down",): np.array([0.4, 0.5]), ("mid",): np.array([0.5, 0.4]) + 1e-3}
     assert chosen_blocks(equal) == ("mid",)

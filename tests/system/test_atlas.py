@@ -21,7 +21,6 @@ SMALL = [
     "atlas.cause_prompts=2",
     "atlas.cause_directions=2",
 ]
-SMALL += ["atlas.phrases={night: '{caption} at night'}"]
 SET = [part for one in SMALL for part in ("--set", one)]
 
 
@@ -47,7 +46,7 @@ def test_it_is_made_on_its_own_resumed_and_the_same_again(copy, launch):
     for command in ("trace", "atlas"):
         again = launch(command, CONFIG, "--root", str(copy), *SET)
         assert again.returncode == 0 and "nothing to do" in again.stdout
-    for unit in ("onsets", "tau50", "trace/switch-global.json", "causes/global-early.json"):
+    for unit in ("onsets/global-night.json", "tau50", "trace/switch-global.json", "causes/global-early.json"):
         path = copy / "done" / unit
         shutil.rmtree(path) if path.is_dir() else path.unlink()
     for command in ("trace", "atlas"):

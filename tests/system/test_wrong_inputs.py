@@ -192,4 +192,4 @@ def test_an_edit_that_is_no_number_names_its_prompt_and_unit(monkeypatch):
     monkeypatch.setattr(editor.Editor, "interventions", lambda *_: [])
     monkeypatch.setattr(editor, "sample", overflow)
     with pytest.raises(StudyError, match="prompt 8, edit spatial/early/tree: the image is not finite"):
-        made._sample(None, [Case(prompt_id, "a tree", 1, "") for prompt_id in (7, 8)])
+        made._sample(None, [Case(prompt_id, "a tree", 1, "") for prompt_id in (7, 8)], [], None)
