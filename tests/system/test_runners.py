@@ -25,6 +25,7 @@ from tests.system.conftest import SMALL, concepts, environment, given
 
 pytestmark = pytest.mark.system
 ENDED = {"COMPLETED", "FAILED", "CRASHED"}
+DEPLOYED = {"study", "collect", "train", "label", "bench", "layout", "intervene", "trace", "atlas", "edit"}
 
 
 @pytest.mark.slow(50)
@@ -162,20 +163,9 @@ def test_serve_without_a_server_has_its_own_and_an_interruption_leaves_nothing_b
         stderr=log,
     )
     try:
-        _wait(lambda: len(_deployments(url)) == 10, 200, "the deployments did not appear")
+        _wait(lambda: len(_deployments(url)) == len(DEPLOYED), 200, "the deployments did not appear")
         served = {d["name"]: d for d in _deployments(url)}
-        assert set(served) == {
-            "study",
-            "collect",
-            "train",
-            "label",
-            "bench",
-            "layout",
-            "intervene",
-            "trace",
-            "atlas",
-            "edit",
-        }
+        assert set(served) == DEPLOYED
         assert [s["schedule"]["cron"] for s in served["study"]["schedules"]] == ["0 4 * * *"]
         assert httpx.get(url.removesuffix("/api"), follow_redirects=True).status_code == 200
         run = _wait(lambda: _post(url, f"deployments/{served['collect']['id']}/create_flow_run"), 30, "no run was made")
@@ -212,18 +202,7 @@ def test_a_worker_runs_what_prefect_yaml_deploys(prefect_api, tmp_path):
     _prefect(variables, "work-pool", "create", "atlas", "--type", "process")
     _prefect(variables, "--no-prompt", "deploy", "--all")
     deployed = {d["name"]: d for d in _deployments(url)}
-    assert set(deployed) == {
-        "study",
-        "collect",
-        "train",
-        "label",
-        "bench",
-        "layout",
-        "intervene",
-        "trace",
-        "atlas",
-        "edit",
-    }
+    assert set(deployed) == DEPLOYED
     assert [s["schedule"]["cron"] for s in deployed["study"]["schedules"]] == ["0 3 * * *"]
     root = tmp_path / "worked"
     parameters = {"config_path": "configs/tiny.yaml", "root": str(root), "overrides": list(SMALL)}
