@@ -9,7 +9,7 @@ LONGER := tests/benchmarks/test_full_size.py tests/diffusion/test_folders.py tes
 	tests/study/test_identity.py tests/study/test_verify.py tests/system/test_wrong_inputs.py tests/test_infrastructure.py \
 	tests/vision/test_transformers_backend.py
 
-.PHONY: demo test test-fast coverage test-lowest test-compose lint compose clean
+.PHONY: demo test test-fast test-faults coverage test-lowest test-compose lint compose clean
 
 demo: .venv/ready
 	$(BIN)/concepts run configs/mini.yaml --root runs/mini
@@ -23,7 +23,12 @@ test: .venv/ready
 # of tests/system), those marked `slow` (whole trainings, kills, every harm to every file), and the modules in LONGER,
 # whose many tests load models or start Python each time. Two processes: more would import torch for too little.
 test-fast: .venv/ready
-	$(BIN)/python -m pytest -n 2 -m "not system and not slow" $(LONGER:%=--ignore=%)
+	$(BIN)/python -m pytest -n 2 -m "not system and not slow and not faults" $(LONGER:%=--ignore=%)
+
+# What may die under a study, with real servers, workers, databases and disks: one after the other, since each has its own
+# and waits for it. Some need PostgreSQL, Redis or faketime, and say how to get them where they are missing.
+test-faults: .venv/ready
+	$(BIN)/python -m pytest -n 0 -m faults --timeout 1200 -rs
 
 # Lines and branches that the tests run, those of the processes they start included (what is killed leaves no count).
 # First the share of each room, then every file; it takes about twice the time of `make test`.
@@ -57,7 +62,7 @@ compose:
 .venv/ready: pyproject.toml constraints.txt
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or later is needed: install it, or run make PYTHON=/path/to/python3"; exit 1; }
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev,server]'
 	touch .venv/ready
 
 .venv-lowest/ready: pyproject.toml constraints-lowest.txt

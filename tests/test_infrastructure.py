@@ -118,6 +118,20 @@ def test_a_test_that_hangs_is_ended_and_shows_where_it_was(tmp_path, where):
     assert SETTINGS["tool"]["pytest"]["ini_options"]["timeout"] <= 600
 
 
+def test_faults_are_a_command_of_their_own_which_ci_runs_with_all_that_they_need():
+    recipes = dict(re.findall("^(test[a-z-]*): .*\n\t(.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    assert '-m "not faults"' in SETTINGS["tool"]["pytest"]["ini_options"]["addopts"]
+    assert recipes["test"].endswith("-m pytest") and " -n 0 -m faults " in recipes["test-faults"]
+    assert "and not faults" in recipes["test-fast"]  # its own -m takes the place of that in addopts
+    commands = (ROOT / ".ci" / "run").read_text().splitlines()
+    assert commands.index("make test-faults") == commands.index("make test") + 1
+    jobs = yaml.safe_load((ROOT / ".github" / "workflows" / "ci.yml").read_text())["jobs"]
+    steps = [step.get("run", "") for step in jobs["faults"]["steps"]]
+    assert steps[-1] == "make test-faults" and steps[-2].endswith("install --yes postgresql redis-server faketime")
+    for page in ("README.md", "CONTRIBUTING.md"):
+        assert "`make test-faults`" in (ROOT / page).read_text()
+
+
 def test_coverage_is_of_every_room():
     (rooms,) = re.findall("^ROOMS := (.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
     assert rooms.split() == SETTINGS["tool"]["coverage"]["run"]["source_pkgs"] == PACKAGES

@@ -59,7 +59,7 @@ def numbered(shards: int, _study: Study) -> dict:
     return {shard_name(shard): {"shard": shard} for shard in range(shards)}
 
 
-@pytest.mark.slow
+@pytest.mark.faults
 def test_what_a_killed_worker_had_finished_is_not_done_again(server, tmp_path):
     config = load_config(ROOT / "configs" / "tiny.yaml")
     study, shards = Study(str(tmp_path), config, "hash"), 16
@@ -107,7 +107,7 @@ def test_a_scheduler_that_is_not_there_is_one_sentence(server):
         nowhere()
 
 
-@pytest.mark.slow
+@pytest.mark.faults
 def test_a_stage_outlives_its_clusters_scheduler(server, tmp_path):
     port = free_port()
     address = f"tcp://127.0.0.1:{port}"

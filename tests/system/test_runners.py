@@ -28,7 +28,7 @@ ENDED = {"COMPLETED", "FAILED", "CRASHED"}
 DEPLOYED = {"study", "collect", "train", "label", "bench", "layout", "intervene", "trace", "atlas", "edit"}
 
 
-@pytest.mark.slow(50)
+@pytest.mark.faults
 @pytest.mark.timeout(1200)
 def test_a_dask_cluster_gives_the_same_tables_though_a_worker_is_killed(small_study, small, served, tmp_path):
     """All but the sampling and the finding, which are by far the slowest and are a shard's work like the segmenting."""
