@@ -63,9 +63,8 @@ def _below(effects: np.ndarray, best: np.ndarray) -> bool:
     return bool(less.mean() > error)
 
 
-def traced_rows(tried: Effects, pairs: Pairs, samples: int, seed: int) -> list[dict[str, Any]]:
+def traced_rows(tried: Effects, chosen: Blocks, pairs: Pairs, samples: int, seed: int) -> list[dict[str, Any]]:
     """A row of ``traced_blocks`` for each set, kind apart; intervals resample prompts ``samples`` times by ``seed``."""
-    chosen = chosen_blocks(tried)
     ceiling = float(pairs.ceiling.mean())
     return [
         {

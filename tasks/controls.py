@@ -15,10 +15,8 @@ One more, ``shuffled_positions``, keeps the trained codes and moves the masks' c
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -26,12 +24,16 @@ from torch import Tensor
 
 from sae.baselines import NEURONS, PCA, SHUFFLED_DECODER, both_poles, principal_directions, shuffled_decoder
 from sae.model import SAE
-from study.at import AtSite, Dictionary
+from study.at import Dictionary
 from study.saes import HELD, UNTRAINED
-from tasks.samples import drawn_vectors
+from tasks.fits import OncePerSite
 
-FIT_VECTORS = 30_000  # a mean and principal directions do not gain from more
-FITS_KEPT = 8  # sites whose fit a process remembers, 6.6 MB each at the paper's width
+
+def _classical(x_ND: np.ndarray) -> tuple[Tensor, Tensor]:
+    return torch.from_numpy(x_ND.mean(0)), principal_directions(x_ND)
+
+
+classical_fit = OncePerSite(_classical)  # mean [D] and principal directions [D, D], one pair for all k of a site
 
 
 def control_encoders(here: Dictionary, sae: SAE) -> Iterator[tuple[str, SAE]]:
@@ -44,24 +46,3 @@ def control_encoders(here: Dictionary, sae: SAE) -> Iterator[tuple[str, SAE]]:
     origin = Path(here.site.path)
     yield NEURONS, both_poles(origin, torch.eye(len(mean_D)), mean_D, here.k)
     yield PCA, both_poles(origin, principal_DD, mean_D, here.k)
-
-
-_fits: dict[tuple[Any, ...], tuple[Tensor, Tensor]] = {}
-_fit_lock = threading.Lock()
-
-
-def classical_fit(here: AtSite) -> tuple[Tensor, Tensor]:
-    """Mean [D] and principal directions [D, D] of a site's training vectors, found once for all its k in a process."""
-    key = (here.study.root, here.study.hash_of("collect"), here.study.config.seed, here.site)
-    with _fit_lock:
-        if key not in _fits:
-            x_ND = fit_vectors(here)
-            if len(_fits) >= FITS_KEPT:
-                del _fits[next(iter(_fits))]
-            _fits[key] = torch.from_numpy(x_ND.mean(0)), principal_directions(x_ND)
-        return _fits[key]
-
-
-def fit_vectors(here: AtSite) -> np.ndarray:
-    """float32 [N, D] of the site's ``train`` split, N at most ``FIT_VECTORS``."""
-    return drawn_vectors(here, "train", FIT_VECTORS)

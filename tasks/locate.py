@@ -24,10 +24,11 @@ def run_locate(study: Study, kind: str) -> dict[str, Any]:
     with borrowed_model(study) as model:
         tracer = Tracer(study, model, "patch", kind, pairs)
         tried = grown_sets(tuple(modules), partial(_effects, tracer, modules), len(modules))
-        of_pairs = Pairs(tracer.ceiling(), [pair.case.prompt_id for pair in pairs])
+        of_pairs = Pairs(tracer.ceiling, [pair.case.prompt_id for pair in pairs])
     settings = study.config.interventions
-    rows = [{"kind": kind, **row} for row in traced_rows(tried, of_pairs, settings.bootstrap, study.config.seed)]
-    chosen = sorted(chosen_blocks(tried), key=list(modules).index)  # as the configuration lists them
+    best = chosen_blocks(tried)
+    rows = [{"kind": kind, **row} for row in traced_rows(tried, best, of_pairs, settings.bootstrap, study.config.seed)]
+    chosen = sorted(best, key=list(modules).index)  # as the configuration lists them
     publish(study, LOCATE, kind, {"traced_blocks": rows}, extra={BLOCKS: chosen})
     return {"kind": kind, BLOCKS: chosen}
 

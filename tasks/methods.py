@@ -16,7 +16,7 @@ from sae.model import SAE
 from study.at import Dictionary
 from study.errors import StudyError
 from study.saes import HELD, SHARED, TRAINED, UNTRAINED
-from tasks.controls import fit_vectors
+from tasks.fits import fit_vectors
 
 OURS = (TRAINED, SHARED, *HELD, UNTRAINED)
 METHODS = (*OURS, SHUFFLED_DECODER, NEURONS, PCA, ICA, NMF, PROBE)

@@ -7,10 +7,8 @@ window, as a multiple of the unedited run's own.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -21,26 +19,11 @@ from diffusion.device import resolve_device
 from diffusion.edits import Watch
 from diffusion.model import running_order
 from storage.site import Site
-from study.at import AtSite
 from study.study import Study
-from tasks.controls import fit_vectors
 from tasks.editor import Recipe, served
+from tasks.fits import OncePerSite
 
-FITS_KEPT = 16  # sites whose statistics a process remembers, 6.6 MB each at the paper's width
-
-_fits: dict[tuple[Any, ...], Distribution] = {}
-_fit_lock = threading.Lock()
-
-
-def distribution_of(here: AtSite) -> Distribution:
-    """Of the site's training vectors, fitted once in a process."""
-    key = (here.study.root, here.study.hash_of("collect"), here.study.config.seed, here.site)
-    with _fit_lock:
-        if key not in _fits:
-            if len(_fits) >= FITS_KEPT:
-                del _fits[next(iter(_fits))]
-            _fits[key] = Distribution.fit(fit_vectors(here))
-        return _fits[key]
+distribution_of = OncePerSite(Distribution.fit)  # of the site's training vectors
 
 
 @dataclass(frozen=True)

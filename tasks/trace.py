@@ -12,6 +12,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import islice
 from typing import Any
 
@@ -84,7 +85,7 @@ class Tracer:
         self.study, self.model, self.method, self.kind, self.pairs = study, model, method, kind, pairs
         self.blocks = tuple(attention_blocks(model))
         self.before = originals_of(study, [pair.case for pair in pairs])
-        self.beginnings, self.made = Beginnings(), dict[Blocks, Images]()
+        self.beginnings, self.told = Beginnings(), dict[Blocks, list[dict[str, Any]]]()
         self.seen_before = self._seen(self.before)
 
     def rows(self) -> list[dict[str, Any]]:
@@ -92,25 +93,25 @@ class Tracer:
         depth = min(self.study.config.atlas.trace_depth, len(self.blocks) - 1)
         sets = [*grown_sets(self.blocks, self.effects, depth), self.blocks]
         self.effects([self.blocks])
-        ceiling = self.ceiling()
-        rows = [row for blocks in sets for row in self._judged(blocks, EVERY, self.made[blocks], ceiling)]
+        rows = [row for blocks in sets for row in self.told[blocks]]
         for window, (low, high, _) in self.study.config.interventions.windows.items():
-            for blocks, images in self._tried(sets, low, high).items():
-                rows += self._judged(blocks, window, images, ceiling)
+            for blocks, images in self._tried(sets, low, high):
+                rows += self._judged(blocks, window, images)
         return rows
 
+    @cached_property
     def ceiling(self) -> np.ndarray:
         """float64 [pairs]: the rise of the target's probability in what the other captions' own runs make."""
-        return self._rise(self._others())
+        return self._seen(self._others()) - self.seen_before
 
     def effects(self, sets: list[Blocks]) -> dict[Blocks, np.ndarray]:
-        """float64 [pairs] of each set: the same where its blocks alone tell of the other caption, at every step."""
-        made = self._tried(sets, *EVERY_STEP)
-        self.made |= made
-        return {blocks: self._rise(images) for blocks, images in made.items()}
+        """float64 [pairs] of each set: the same where its blocks alone tell of the other caption, at every step.
 
-    def _rise(self, images: Images) -> np.ndarray:
-        return self._seen(images) - self.seen_before
+        Of many sets few are kept, so images are judged as they are made, and only what the judge says is remembered.
+        """
+        for blocks, images in self._tried(sets, *EVERY_STEP):
+            self.told[blocks] = self._judged(blocks, EVERY, images)
+        return {blocks: np.array([row["effect"] for row in self.told[blocks]]) for blocks in sets}
 
     def _others(self) -> Images:
         """What the other captions' own runs make."""
@@ -120,21 +121,21 @@ class Tracer:
             images += list(sample(self.model, captions, seeds, settings).images)
         return images
 
-    def _tried(self, sets: list[Blocks], low: float, high: float) -> dict[Blocks, Images]:
-        """One image of each pair for each set; what is done before is known of the trial before.
+    def _tried(self, sets: list[Blocks], low: float, high: float) -> Iterator[tuple[Blocks, Images]]:
+        """One image of each pair for each set, set by set; what is done before is known of the trial before.
 
         A batch holds some pairs under as many sets as fit: so they share the one run that patches are taken from.
         """
         size, patching = self.study.config.sampling.batch_size, self.method == "patch"
         at_once = max(1, min(len(sets), size - patching))
-        images: dict[Blocks, Images] = {blocks: [] for blocks in sets}
         for first in range(0, len(sets), at_once):
             chunk = sets[first : first + at_once]
+            images: dict[Blocks, Images] = {blocks: [] for blocks in chunk}
             for pairs in self._batches(size // (len(chunk) + patching)):
                 made = self._sampled(chunk, pairs, low, high)
                 for number, blocks in enumerate(chunk):
                     images[blocks] += list(made[number * len(pairs) : (number + 1) * len(pairs)])
-        return images
+            yield from images.items()
 
     def _sampled(self, sets: list[Blocks], pairs: list[Pair], low: float, high: float) -> np.ndarray:
         """uint8 [sets * pairs, H, W, 3] and, of patches, the pairs' other captions after them."""
@@ -170,7 +171,7 @@ class Tracer:
             seen[rows] = np.asarray(told, float).reshape(len(rows), -1).max(1)
         return seen
 
-    def _judged(self, blocks: Blocks, window: str, images: Images, ceiling: np.ndarray) -> list[dict[str, Any]]:
+    def _judged(self, blocks: Blocks, window: str, images: Images) -> list[dict[str, Any]]:
         seen = self._seen(images)
         return [
             {
@@ -183,7 +184,7 @@ class Tracer:
                 "prompt_id": pair.case.prompt_id,
                 "success": bool(seen[row] >= SEEN),
                 "effect": float(seen[row] - self.seen_before[row]),
-                "ceiling": float(ceiling[row]),
+                "ceiling": float(self.ceiling[row]),
                 "change": change_outside(self.before[row], images[row], None),
             }
             for row, pair in enumerate(self.pairs)

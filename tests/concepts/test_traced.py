@@ -62,7 +62,7 @@ def test_the_smallest_set_within_an_error_of_the_best_is_chosen():
 def test_a_row_tells_of_a_set_beside_what_the_other_caption_does():
     tried = {("mid",): np.array([0.1, 0.3, 0.5, 0.5]), ("mid", "up"): np.array([0.8, 0.8, 0.8, 0.9])}
     pairs = Pairs(np.array([1.0, 0.8, 1.0, 0.9]), [7, 7, 8, 9])
-    one, two = traced_rows(tried, pairs, 200, 3)
+    one, two = traced_rows(tried, chosen_blocks(tried), pairs, 200, 3)
     assert (one["blocks"], one["n_blocks"], two["blocks"], two["n_blocks"]) == ("mid", 1, "mid+up", 2)
     assert (one["chosen"], two["chosen"]) == (False, True)
     assert one["effect"] == pytest.approx(0.35) and one["share"] == pytest.approx(0.35 / 0.925)
@@ -70,5 +70,5 @@ def test_a_row_tells_of_a_set_beside_what_the_other_caption_does():
     assert (one["effect_ci_low"], one["effect_ci_high"]) == cluster_interval(
         tried["mid",], [7, 7, 8, 9], 200, 3, (-1, 1)
     )
-    nothing = traced_rows(tried, Pairs(np.zeros(4), [1, 2, 3, 4]), 200, 3)
+    nothing = traced_rows(tried, chosen_blocks(tried), Pairs(np.zeros(4), [1, 2, 3, 4]), 200, 3)
     assert all(row["share"] is None for row in nothing)

@@ -17,7 +17,7 @@ from study import models
 from study.hashes import APART
 from study.opening import recorded_study
 from study.stages import STAGES, stages_of
-from tasks import controls, curves
+from tasks import controls, curves, off_distribution
 from tasks.units import named, works_of
 
 pytestmark = pytest.mark.system
@@ -98,7 +98,8 @@ def seen(tiny_study, tmp_path_factory) -> dict[str, set[str]]:
         for stage in stages_of("run"):
             models.release_models()
             models._backend.cache_clear()
-            controls._fits.clear()
+            controls.classical_fit.forget()
+            off_distribution.distribution_of.forget()
             asking = study.config.model_copy(
                 update={"interventions": study.config.interventions.model_copy(update=ASKED.get(stage.name, {}))}
             )

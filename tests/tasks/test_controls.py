@@ -6,8 +6,9 @@ import pytest
 from storage.activations import ActivationStore
 from study.config import load_config
 from study.study import Study
-from tasks import controls
-from tasks.controls import classical_fit, fit_vectors
+from tasks import fits
+from tasks.controls import classical_fit
+from tasks.fits import fit_vectors
 from tests.paths import ROOT
 
 SITE, PROMPTS, TRAIN, SHARD = ("mid", 0.0, "cond"), 100, 90, 4
@@ -30,7 +31,7 @@ def large(tmp_path, monkeypatch):
 @pytest.mark.parametrize(("wanted", "shards"), [(48, 8), (180, 12), (10_000, 23)])
 def test_a_fit_reads_few_shards_spread_over_the_split(large, monkeypatch, wanted, shards):
     study, data, read = large
-    monkeypatch.setattr(controls, "FIT_VECTORS", wanted)
+    monkeypatch.setattr(fits, "FIT_VECTORS", wanted)
     x = fit_vectors(study.at(SITE))
     assert len(read) == len(set(read)) == shards and read[0] == (0, 4) and read[-1] == (88, 90)
     gaps = np.diff([first for first, _ in read])

@@ -14,7 +14,7 @@ from study.config import load_config
 from study.models import borrowed_model
 from study.study import Study
 from study.units import PlannedEdit
-from tasks import off_distribution
+from tasks import fits, off_distribution
 from tasks.editor import Editor, Recipe
 from tasks.off_distribution import Readings, gauges_of
 from tests.paths import ROOT
@@ -38,9 +38,10 @@ def vectors(site):
 @pytest.fixture(autouse=True)
 def fitted(monkeypatch):
     asked = []
-    monkeypatch.setattr(off_distribution, "fit_vectors", lambda here: asked.append(here.site) or vectors(here.site))
-    monkeypatch.setattr(off_distribution, "_fits", {})
-    return asked
+    monkeypatch.setattr(fits, "fit_vectors", lambda here: asked.append(here.site) or vectors(here.site))
+    off_distribution.distribution_of.forget()
+    yield asked
+    off_distribution.distribution_of.forget()  # they are of no study's vectors
 
 
 class Planted(Editor):

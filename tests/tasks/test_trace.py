@@ -1,7 +1,10 @@
 """What other captions ask for, and the interventions by which a block is traced."""
 
+import weakref
 from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 from concepts.cases import Case
@@ -88,8 +91,38 @@ def test_every_image_goes_to_its_pair_and_set(study, monkeypatch, method, batch_
 
     monkeypatch.setattr(trace, "sample", sample)
     sets = [("x",), ("y",), ("x", "y"), ("z",)]
-    tried = tracer._tried(sets, 0.0, 1.0)
+    tried = dict(tracer._tried(sets, 0.0, 1.0))
     assert list(tried) == sets
     for blocks, images in tried.items():
         assert images == [(f"a tree {i}", i, sorted(blocks), (f"a boat {i}",) * len(blocks)) for i in range(4)]
     assert max(largest) <= max(batch_size, 2 if method == "patch" else 1)
+
+
+def test_images_are_judged_as_they_are_made_and_not_kept(study, monkeypatch):
+    """Forty sets of which one is kept: at no moment are the images of more than one batch's sets alive."""
+    sampling = study.config.sampling.model_copy(update={"batch_size": 8})
+    config = study.config.model_copy(update={"sampling": sampling})
+    tracer = Tracer.__new__(Tracer)
+    tracer.study, tracer.method, tracer.kind, tracer.model = Study(study.root, config, "hash"), "patch", "spatial", None
+    tracer.beginnings, tracer.told, tracer.blocks = None, {}, ("a", "b")
+    tracer.pairs = [Pair(Case(i, "a tree", i, "everywhere"), "a boat", "boat") for i in range(2)]
+    tracer.before, tracer.seen_before = [np.zeros((4, 4, 3), np.uint8)] * 2, np.zeros(2)
+    alive = weakref.WeakSet()
+
+    class Images(np.ndarray):
+        """As arrays, which a weak set cannot hold by their contents."""
+
+        __hash__ = object.__hash__
+
+    def sample(model, captions, seeds, settings, edits=(), beginnings=None):
+        made = np.full((len(captions), 4, 4, 3), len(edits), np.uint8).view(Images)
+        alive.add(made)
+        assert len(alive) <= 4, "some that loops have not let go of yet, of twenty batches"
+        return SimpleNamespace(images=made)
+
+    monkeypatch.setattr(trace, "sample", sample)
+    monkeypatch.setattr(Tracer, "_seen", lambda self, images: np.array([float(image.max()) / 100 for image in images]))
+    sets = [(f"block{number}",) for number in range(40)]
+    effects = tracer.effects(sets)
+    assert list(effects) == sets and all(len(of_set) == 2 for of_set in effects.values())
+    assert [row["blocks"] for row in tracer.told[sets[7]]] == ["block7", "block7"]
