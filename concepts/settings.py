@@ -177,6 +177,13 @@ class InterventionSettings(BaseModel):
     calibration_images: int = Field(
         8, ge=1, description="Images of each target and strength in that choice; four quadrants of a prompt are four."
     )
+    calibration: Literal["full", "halving"] = Field(
+        "full",
+        description="How strengths are tried. full: each on all calibration_images. halving: all on a part of them, "
+        "the better half on as many more, and so on; and global edits of all targets are held against the same images "
+        "of random directions, since those know of no target. It takes two thirds of the images or less, and may give "
+        "up on a strength that more images would have chosen.",
+    )
     strength_by: Literal["kind", "target"] = Field(
         "kind",
         description="Whose images choose a strength: those of all targets of the kind, or each target's own. Looks "
@@ -237,6 +244,11 @@ class InterventionSettings(BaseModel):
         description="Also record LPIPS of each globally edited image to the one before, by this network (extra lpips); "
         "empty: none.",
     )
+
+    @property
+    def halved(self) -> bool:
+        """Whether strengths that do badly on a few images are tried on no more."""
+        return self.calibration == "halving"
 
     def named_blocks(self, kind: str) -> tuple[str, ...]:
         """The blocks that a kind of edit, spatial or global, is said to act on; none if that is left to a trace."""

@@ -36,6 +36,7 @@ ADDED: dict[str, Any] = {
     "interventions.global_block": None,
     "interventions.halves": "cond",
     "interventions.strength_by": "kind",
+    "interventions.calibration": "full",
     "interventions.controls": ["random_direction"],
     "interventions.global_prompts": None,
     "interventions.spatial_scaling": "rms",
@@ -85,7 +86,7 @@ def stage_hashes(config: Config, versions: Mapping[str, int] | None = None) -> d
         facts: dict[str, Any] = {
             "reads": {
                 key: _value(whole if _of_young_group(key) else plain, key)
-                for key in stage.reads
+                for key in stage.reads_of(given)
                 if key not in ADDED or _has(plain, key)
             },
             "order": [list(_value(plain, key) or ()) for key in ORDERED if reads(name, key)],

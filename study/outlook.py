@@ -14,7 +14,8 @@ from pathlib import Path
 from rich.filesize import decimal
 
 from concepts.edit_controls import edited
-from concepts.settings import REGIONS
+from concepts.settings import REGIONS, InterventionSettings
+from concepts.strengths import halving_rounds
 from diffusion.model import Facts
 from sae.members import members_of, shared_members
 from study.config import StudyConfig
@@ -96,15 +97,28 @@ def edits_of(config: StudyConfig) -> int:
 
 
 def trial_edits_of(config: StudyConfig) -> int:
-    """At most so many images are edited to choose the strengths, and not kept."""
+    """At most so many images are edited to choose the strengths, and not kept.
+
+    Successive halving has one image of a random direction for all looks at best; counted is one for each.
+    """
     edits, images = config.interventions, 0
     for targets, strengths in (
         (edits.objects, edits.spatial_strengths),
         (edits.styles, edits.global_strengths),
     ):
         if len(strengths) > 1:
-            images += 2 * len(targets) * len(edits.windows) * len(strengths) * edits.calibration_images
+            images += 2 * len(targets) * len(edits.windows) * _trials(len(strengths), edits)
     return images
+
+
+def _trials(strengths: int, edits: InterventionSettings) -> int:
+    """Images by which a target's strengths are tried in a window."""
+    if edits.calibration == "full":
+        return strengths * edits.calibration_images
+    trials = before = 0
+    for images in halving_rounds(edits.calibration_images, strengths):
+        trials, before, strengths = trials + strengths * (images - before), images, -(-strengths // 2)
+    return trials
 
 
 def _saes(config: StudyConfig, facts: Facts) -> tuple[int, int, int]:

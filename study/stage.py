@@ -51,8 +51,9 @@ class Stage:
     ``command``: the name of the command that runs it. ``work``: ``module:function`` that makes a unit, called with the
     study and the unit's parameters, which must have published the unit when it returns. ``units``: all there are.
 
-    ``reads``: dotted settings that its results follow from, a group standing for all below it. ``after``: the stages
-    whose results it reads, and which of their units; ``too``: further units that it reads of stages before those.
+    ``reads``: dotted settings that its results follow from, a group standing for all below it; of those that
+    ``only_if`` names, whether they do is asked of the configuration as plain data. ``after``: the stages whose results
+    it reads, and which of their units; ``too``: further units that it reads of stages before those.
     ``version``: of its arithmetic, in the hash from 2 on.
 
     ``keeps_still``: it is never done again in place, for it would mix new activations with old ones. ``replaces``: its
@@ -67,6 +68,7 @@ class Stage:
     work: str
     units: Callable[[Study], Units]
     reads: tuple[str, ...] = ()
+    only_if: Mapping[str, Callable[[Given], bool]] = field(default_factory=dict)
     after: Mapping[str, Origin] = field(default_factory=dict)
     too: Mapping[str, Origin] = field(default_factory=dict)
     version: int = 1
@@ -81,6 +83,10 @@ class Stage:
     def tables(self) -> tuple[str, ...]:
         """The tables that it writes parts of."""
         return tuple(table for table, writers in WRITERS.items() if self.name in writers)
+
+    def reads_of(self, config: Given) -> tuple[str, ...]:
+        """Those of ``reads`` that its results follow from under a configuration, as plain data."""
+        return tuple(key for key in self.reads if key not in self.only_if or self.only_if[key](config))
 
     def part(self, unit: str) -> str:
         """Name of the table parts that a unit writes."""

@@ -19,6 +19,10 @@ def _leaves_blocks_to_a_trace(config: Given) -> bool:
     return TRACED in named and len(blocks) > 1
 
 
+def _halves_strengths(config: Given) -> bool:
+    return bool(config["interventions"].get("calibration", "full") == "halving")
+
+
 def _below(group: str, *names: str) -> tuple[str, ...]:
     return tuple(f"{group}.{name}" for name in names)
 
@@ -194,7 +198,9 @@ _STAGES = (
             *_below("interventions", "spatial_strengths", "global_strengths"),
             *_below("interventions", "calibration_images", "concepts_per_target", "carriers", "transfer_from"),
             *_below("interventions", "style_cids", "spatial_scaling", "global_scaling", "judge_floor"),
+            *_below("interventions", "calibration", "strength_by"),
         ),
+        only_if={"interventions.strength_by": _halves_strengths},  # whose images give up on a strength
         after={"label": ALL, "locate": ALL},
         too={"collect": of_splits("dictionary")},
         # 2: a step belongs to one of the windows that touch at it, once to both; prompts without any look. 3: the unit

@@ -7,11 +7,15 @@ split, and ``concepts/strengths.py`` picks the one that serves the style split.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
-from concepts.edit_controls import CONCEPTS, RANDOM
+import numpy as np
+
+from concepts.cases import Case
+from concepts.edit_controls import RANDOM
 from concepts.settings import REGIONS
-from concepts.strengths import best_strength, trial_columns
+from concepts.strengths import Outcomes, best_strength, better_half, halving_rounds, trial_columns
 from storage.tables import read_table
 from study.publish import publish
 from study.study import Study
@@ -21,35 +25,75 @@ from tasks.edits import cases_of, originals_of
 from tasks.judging import score
 
 STAGE = "calibrate"
+Images = list[np.ndarray]
+RandomImages = dict[tuple[Any, ...], Images]  # by where, how strongly and to which cases a random direction was added
 
 
 def run_calibration(study: Study, calibration: Calibration) -> dict[str, Any]:
-    """Try every strength, write ``calibrations`` rows and record the chosen strength."""
-    rows = [row for target in targets_of(study, calibration.kind) for row in _try_strengths(study, calibration, target)]
-    chosen = best_strength(rows, strengths_of(study, calibration.kind))
+    """Try the strengths, write ``calibrations`` rows and record the chosen strength."""
+    settings = study.config.interventions
+    shared: RandomImages | None = {} if settings.halved else None
+    trials = [Trial(study, calibration, target, shared) for target in targets_of(study, calibration.kind)]
+    trials = [trial for trial in trials if trial.cases and trial.editor.places]
+    apart = not settings.halved or settings.strength_by == "target"
+    for together in [[trial] for trial in trials] if apart else [trials] if trials else []:
+        _try_strengths(study, calibration.kind, together)
+    rows = [row for trial in trials for row in trial.rows()]
+    chosen = best_strength(rows, strengths_of(study, calibration.kind), settings.halved)
     publish(study, STAGE, calibration.name, {"calibrations": rows}, extra={"strength": chosen})
     return {"calibration": calibration.name, "strength": chosen}
 
 
-def _try_strengths(study: Study, calibration: Calibration, target: str) -> list[dict[str, Any]]:
-    settings = study.config.interventions
-    edit = PlannedEdit(calibration.kind, target, calibration.window)
-    images = settings.calibration_images
-    prompts = -(-images // len(REGIONS)) if edit.kind == "spatial" else images
-    cases = cases_of(study, edit.kind, target, "dictionary", prompts)
-    editor = Editor(study, Recipe.of(study, edit, 1.0))
-    if not cases or not editor.places:
-        return []
-    before = originals_of(study, cases)
-    rows = []
-    for strength in strengths_of(study, edit.kind):
-        outcomes, of_random = (
-            score(study, edit, cases, editor.again(recipe).run(cases), before)
-            for recipe in (Recipe.of(study, edit, strength, control) for control in (CONCEPTS, RANDOM))
-        )
-        tried = {"kind": edit.kind, "window": edit.window, "target": target, "strength": strength}
-        rows.append(tried | trial_columns(outcomes, of_random))
-    return rows
+def _try_strengths(study: Study, kind: str, trials: list[Trial]) -> None:
+    """Of targets that give up on the same strengths: on all their images or, by halving, on more in each round."""
+    strengths = list(strengths_of(study, kind))
+    images = max(len(trial.cases) for trial in trials)
+    rounds = halving_rounds(images, len(strengths)) if study.config.interventions.halved else [images]
+    for so_far, until in zip([0, *rounds], rounds, strict=False):
+        for strength in strengths:
+            for trial in trials:
+                trial.go_on(strength, so_far, until)
+        if until < images:
+            strengths = better_half([row for trial in trials for row in trial.rows()], strengths)
+
+
+class Trial:
+    """The strengths of one target in one window: what has been made of its cases by each so far."""
+
+    def __init__(self, study: Study, calibration: Calibration, target: str, shared: RandomImages | None) -> None:
+        """``shared``: images of random directions that serve all targets of a global kind; None: each draws its own."""
+        self.study, self.edit = study, PlannedEdit(calibration.kind, target, calibration.window)
+        images = study.config.interventions.calibration_images
+        prompts = -(-images // len(REGIONS)) if calibration.kind == "spatial" else images
+        self.cases = cases_of(study, calibration.kind, target, "dictionary", prompts)
+        self.before = originals_of(study, self.cases)
+        self.editor = Editor(study, Recipe.of(study, self.edit, 1.0))
+        self.shared = shared if calibration.kind == "global" else None
+        self.told: dict[float, tuple[Outcomes, Outcomes]] = {}
+
+    def go_on(self, strength: float, so_far: int, until: int) -> None:
+        """Try a strength on the cases from ``so_far`` up to ``until``, by the concepts and by random directions."""
+        cases, before = self.cases[so_far:until], self.before[so_far:until]
+        by_concepts = self.editor.again(Recipe.of(self.study, self.edit, strength)).run(cases)
+        both = self.told.setdefault(strength, ([], []))
+        for told, images in zip(both, (by_concepts, self._at_random(strength, cases)), strict=True):
+            told += score(self.study, self.edit, cases, images, before)
+
+    def rows(self) -> list[dict[str, Any]]:
+        """A row for each strength that was tried."""
+        tried = {"kind": self.edit.kind, "window": self.edit.window, "target": self.edit.target}
+        return [{**tried, "strength": strength} | trial_columns(*told) for strength, told in self.told.items()]
+
+    def _at_random(self, strength: float, cases: list[Case]) -> Images:
+        recipe = Recipe.of(self.study, self.edit, strength, RANDOM)
+        if self.shared is None:
+            return self.editor.again(recipe).run(cases)
+        recipe = replace(recipe, name=f"{self.edit.kind}-{self.edit.window}")  # directions of no target's own
+        where = tuple(place.here.site for place in self.editor.places)
+        key = (where, strength, tuple(case.prompt_id for case in cases))
+        if key not in self.shared:
+            self.shared[key] = self.editor.again(recipe).run(cases)
+        return self.shared[key]
 
 
 def strength_of(study: Study, edit: PlannedEdit) -> float:
@@ -58,7 +102,8 @@ def strength_of(study: Study, edit: PlannedEdit) -> float:
     if len(strengths) == 1:
         return strengths[0]
     filters = [("kind", "==", edit.kind), ("window", "==", edit.window), *of_target(study, edit.target)]
-    return best_strength(read_table(study.root, "calibrations", filters=filters).to_pylist(), strengths)
+    rows = read_table(study.root, "calibrations", filters=filters).to_pylist()
+    return best_strength(rows, strengths, study.config.interventions.halved)
 
 
 def of_target(study: Study, target: str) -> list[tuple[str, str, str]]:

@@ -126,7 +126,7 @@ def best_calibrated(study: Study, kind: str, target: str | None = None) -> float
         return strengths[0]
     filters = [("kind", "==", kind), *(of_target(study, target) if target else ())]
     rows = read_table(study.root, "calibrations", filters=filters).to_pylist()
-    return best_window(rows, strengths)[1]
+    return best_window(rows, strengths, study.config.interventions.halved)[1]
 
 
 def _judged(

@@ -8,7 +8,7 @@ import pytest
 from pydantic import ValidationError
 
 from concepts.settings import InterventionSettings
-from concepts.strengths import best_strength, best_window, trial_columns
+from concepts.strengths import best_strength, best_window, better_half, halving_rounds, trial_columns
 
 STRENGTHS = (2.0, 4.0, 8.0)
 
@@ -125,3 +125,42 @@ def test_the_best_window_is_the_one_furthest_above_random_directions():
     assert best_window(rows, (2.0, 4.0)) == ("middle", 4.0)
     assert best_window(rows[:2], (2.0, 4.0)) == ("early", 2.0)
     assert best_window([], (4.0, 2.0)) == ("", 2.0)
+
+
+@pytest.mark.parametrize(
+    ("images", "strengths", "rounds"),
+    [
+        (4, 5, [2, 4]),
+        (8, 5, [2, 4, 8]),
+        (16, 5, [4, 8, 16]),  # 5, 3 and 2 strengths: a fourth round would have one
+        (8, 2, [8]),  # two are compared on all images
+        (8, 3, [4, 8]),
+        (3, 9, [3]),
+        (5, 9, [3, 5]),
+        (0, 5, [0]),
+    ],
+)
+def test_halving_doubles_the_images_until_two_strengths_are_left(images, strengths, rounds):
+    assert halving_rounds(images, strengths) == rounds
+
+
+def test_the_better_half_is_that_above_random_directions_and_the_smaller_of_equals():
+    rows = [row(2, 0.5, random=0.1), row(4, 0.9, random=0.8), row(8, 0.6, random=0.2), row(16, 0.3)]
+    assert better_half(rows, (2.0, 4.0, 8.0, 16.0)) == [2.0, 8.0]
+    rows += [row(1, 0.3)]  # as good as 16
+    assert better_half(rows, (1.0, 2.0, 4.0, 8.0, 16.0)) == [1.0, 2.0, 8.0]
+
+
+def test_a_strength_that_was_given_up_is_not_chosen_however_well_its_few_images_did():
+    """1.0 on two images; those that were kept have four. None that was never tried is chosen, either."""
+    rows = [row(2, 1.0, n=2, random=0.0), row(4, 0.5, n=4), row(8, 0.9, n=4)]
+    assert best_strength(rows, STRENGTHS, halved=True) == 8 and best_strength(rows, STRENGTHS) == 2
+    worse = [row(4, 0.1, n=4, random=0.9), row(8, 0.1, n=4, random=0.8)]
+    assert best_strength(worse, STRENGTHS, halved=True) == 4 and best_strength(worse, STRENGTHS) == 2
+    windows = [one | {"window": "early"} for one in rows] + [row(4, 0.6, n=4) | {"window": "late"}]
+    assert best_window(windows, STRENGTHS, halved=True) == ("early", 8)
+
+
+@pytest.mark.parametrize("halved", [False, True])
+def test_without_a_trial_the_smallest_is_taken(halved):
+    assert best_strength([], STRENGTHS, halved) == 2.0 and best_window([], STRENGTHS, halved) == ("", 2.0)

@@ -126,3 +126,13 @@ def test_the_outlook_names_what_it_counts():
     lines = told(outlook(tiny(), FACTS))
     assert lines[0] == "collect      56 prompts in 7 shards, 4 sites of each"
     assert lines[3] == "intervene    at most 20 edited images"
+
+
+def test_halving_tries_fewer():
+    """Three strengths on half of the images, two on the rest; one strength alone is not tried at all."""
+    settings = ["interventions.spatial_strengths=[2, 4, 8]", "interventions.global_strengths=[4]"]
+    full, halved = (
+        trial_edits_of(tiny(*settings, "interventions.calibration_images=8", f"interventions.calibration={how}"))
+        for how in ("full", "halving")
+    )
+    assert full % (3 * 8) == 0 and halved == full // (3 * 8) * (3 * 4 + 2 * 4)

@@ -76,6 +76,8 @@ def followers(stages: set[str]) -> set[str]:
 def test_every_setting_is_read_by_a_stage_and_undoes_it(key):
     readers = {stage for stage in STAGES if reads(stage, key)}
     assert readers, f"{key}: say in study/stages.py which stages read it"
+    plain = TINY.model_dump(mode="json")
+    readers = {name for name in readers if STAGES[name].only_if.get(key, lambda _: True)(plain)}
     assert set(changed_stages(TINY, changed(key, "something else"))) == followers(readers)
 
 
@@ -198,6 +200,7 @@ OTHER = {
     "layout.large_share": 0.3,
     "interventions.halves": "both",
     "interventions.strength_by": "target",
+    "interventions.calibration": "halving",
     "interventions.controls": ["random_direction", "neurons"],
     "labels.examples_by": "mean",
     "labels.centred": False,
@@ -273,3 +276,17 @@ def test_newer_stages_and_fixed_ones_have_other_ways_out(monkeypatch):
 def test_every_table_is_looked_for_in_the_records_of_the_stages_that_write_it():
     written = {table: {stage for stage, facts in STAGES.items() if table in facts.tables} for table in SCHEMAS}
     assert {table: set(stages) for table, stages in WRITERS.items()} == written | {"runs": {"runs"}}
+
+
+def test_a_setting_that_is_read_under_another_one_alone_undoes_nothing_otherwise():
+    """Whose images choose a strength matters to the trials where they give up on some; to edits it does always."""
+    for calibration, undone in (("full", {"intervene"}), ("halving", {"calibrate", "intervene"})):
+        of_kind, of_target = (
+            load_config(
+                ROOT / "configs" / "tiny.yaml",
+                [f"interventions.calibration={calibration}", f"interventions.strength_by={by}"],
+            )
+            for by in ("kind", "target")
+        )
+        changed = set(hashes.changed_stages(of_kind, of_target))
+        assert changed & {"calibrate", "intervene"} == undone
