@@ -13,7 +13,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from flows.automations import TAG
+from flows.automations import HEARTBEAT_SECONDS, TAG
 from flows.environment import CHECKOUT
 from study.stages import BENCH, COMMANDS, OPTIONAL
 
@@ -75,6 +75,12 @@ definitions:
     root: runs/mini
   pool: &pool
     name: {pool}
+    job_variables:
+      env:
+        # Prefect's own default, 180 s, is more than the rule about silent runs waits: living runs would be ended.
+        PREFECT_FLOWS_HEARTBEAT_FREQUENCY: "{heartbeat}"
+        # Doubling waits from two seconds: the server may be away for four minutes.
+        PREFECT_CLIENT_MAX_RETRIES: "7"
 
 deployments:
 """
@@ -82,7 +88,7 @@ deployments:
 
 def text() -> str:
     """``prefect.yaml``, by which `prefect deploy` registers what is deployed."""
-    return HEAD.format(pool=POOL) + "".join(_block(one) for one in deployed())
+    return HEAD.format(pool=POOL, heartbeat=HEARTBEAT_SECONDS) + "".join(_block(one) for one in deployed())
 
 
 def _block(one: Deployed) -> str:

@@ -236,6 +236,9 @@ def test_the_automations_are_ones_that_a_prefect_server_accepts():
     assert automations.SILENT_SECONDS >= 3 * automations.HEARTBEAT_SECONDS
     worker, init = COMPOSE["services"]["worker"], COMPOSE["services"]["init"]
     assert int(worker["environment"]["PREFECT_FLOWS_HEARTBEAT_FREQUENCY"]) == automations.HEARTBEAT_SECONDS
+    for deployment in PREFECT["deployments"]:  # however its worker was started
+        given = deployment["work_pool"]["job_variables"]["env"]
+        assert int(given["PREFECT_FLOWS_HEARTBEAT_FREQUENCY"]) == automations.HEARTBEAT_SECONDS
     assert "concepts setup" in json.dumps(init["command"])
     # The rules know our runs by this tag.
     assert all(automations.TAG in deployment["tags"] for deployment in PREFECT["deployments"])
