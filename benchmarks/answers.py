@@ -23,7 +23,7 @@ PAGES = tuple(
     REPO / name
     for name in (
         *("README.md", "docs/bench.md", "docs/labelling.md", "docs/results.md"),
-        "docs/temporal.md",
+        *("docs/temporal.md", "docs/layouts.md"),
     )
 )
 OF = re.compile(r"-- of (\S+)\n")
