@@ -11,7 +11,8 @@ import numpy as np
 
 from concepts.intervals import cluster_interval
 from concepts.onset_table import ALL
-from figures import temporal
+from figures import causes, temporal
+from storage.query import query
 from storage.tables import read_table
 from study.pictures import put_picture
 from study.study import Study
@@ -94,7 +95,13 @@ def short_name(blocks: str) -> str:
     return " + ".join(names)
 
 
+def _causes(study: Study, path: Path) -> None:
+    rows = query(study.root, "from concept_scores where kind is not null order by all").to_pylist()
+    causes.detecting_and_causing(rows, list(study.config.interventions.windows), path)
+
+
 ATLAS_FIGURES: dict[str, tuple[str, Callable[[Study, Path], None]]] = {
     "temporal_atlas": ("temporal_atlas", _curves),
     "causal_traces": ("causal_traces", _traces),
+    "detecting_and_causing": ("concept_causes", _causes),
 }

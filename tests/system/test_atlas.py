@@ -38,7 +38,7 @@ def test_it_is_made_on_its_own_resumed_and_the_same_again(copy, launch):
     assert switched and all(row["effect"] == pytest.approx(row["ceiling"], abs=0.02) for row in switched)
     controls = {row["control"] for row in rows["temporal_atlas"] if row["kind"] == "global"}
     assert controls == {"unedited", "none", "random_direction", "switched_prompt"}
-    for picture in ("causal_traces", "temporal_atlas"):
+    for picture in ("causal_traces", "detecting_and_causing", "temporal_atlas"):
         assert (copy / "figures" / f"{picture}.png").stat().st_size > 5000
     assert verify(copy) == [] and status(copy)["done"]["draw"] == 1
 
