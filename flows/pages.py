@@ -15,7 +15,10 @@ MOST_SHOWN = 4  # pieces of work that are under way at once
 
 @dataclass
 class Facts:
-    """All that a page tells. ``counts``: of every stage of the flow; ``runs``: flow -> address of its run, or empty."""
+    """All that a page tells. ``counts``: of every stage of the flow; ``runs``: flow -> address of its run, or empty.
+
+    ``pictures``: markdown of what was drawn last.
+    """
 
     study: str
     folder: str
@@ -28,6 +31,7 @@ class Facts:
     stage: str = ""
     progress: str = ""
     last: str = ""
+    pictures: str = ""
     ended: datetime | None = None
     end: str = ""
 
@@ -40,6 +44,7 @@ def page(facts: Facts) -> str:
     lines += ["", "| stage | done | of | run |", "| --- | ---: | ---: | --- |"]
     lines += [_stage_row(facts, stage, *count) for stage, count in facts.counts.items() if count[1]]
     lines += ["", "Units that are made together, as the SAEs of a site for every k, count as one."]
+    lines += ["", facts.pictures] if facts.pictures else []
     return "\n".join(lines)
 
 

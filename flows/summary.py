@@ -20,6 +20,7 @@ from prefect.artifacts import create_markdown_artifact
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import ArtifactUpdate
 
+from flows.last_pictures import LastPictures
 from flows.pages import Count, Facts, page
 from flows.server import ui_url
 from storage.sizes import Sizes
@@ -40,7 +41,8 @@ class Summary(Watcher):
         self.study, self.units = study, units
         self.facts = Facts(study.config.name, str(Path(study.root).absolute()), flow, datetime.now(UTC), counts)
         self.made = 0
-        self._sizes, self._lock, self._over = Sizes(study.root), threading.Lock(), threading.Event()
+        self._sizes, self._pictures = Sizes(study.root), LastPictures(study.root)
+        self._lock, self._over = threading.Lock(), threading.Event()
         self._shown = ""
 
     def __enter__(self) -> Summary:
@@ -105,12 +107,13 @@ class Summary(Watcher):
             while not self._over.wait(PERIOD_S):
                 self._update(client)
             self._sizes.forget()
+            self._pictures.forget()
             self._update(client)
 
     def _update(self, client: Any) -> None:
-        sizes = self._sizes.measured()
+        sizes, pictures = self._sizes.measured(), self._pictures.markdown()
         with self._lock:
-            self.facts.sizes = sizes
+            self.facts.sizes, self.facts.pictures = sizes, pictures
             text = page(self.facts)
         if text != self._shown:
             with contextlib.suppress(Exception):  # whatever it is: the next turn shows the same and more

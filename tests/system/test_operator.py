@@ -39,6 +39,7 @@ def test_a_run_has_a_page_a_line_a_unit_and_nothing_of_it_on_stderr(copy, served
     assert whole.startswith("# tiny: finished\n") and f"| folder | `{root}` |" in whole
     assert f"| layout | 4 | 4 | [layout]({ui}/runs/flow-run/{runs['layout-watched']}) |" in whole
     assert "| stage | draw: 1 of 1 unit, " in whole and "(activations.zarr " in whole
+    assert "![Edited images, the last: prompt " in whole and len(whole) < 100_000
     nothing = "nothing to do: all 8 units are done"
     assert pages[runs["train-watched"]].startswith(f"# tiny: {nothing}\n")
     lines = [log["message"] for log in asked(served, "logs/filter", logs={"flow_run_id": ids})]
