@@ -31,6 +31,15 @@ RandomImages = dict[tuple[Any, ...], Images]  # by where, how strongly and to wh
 
 def run_calibration(study: Study, calibration: Calibration) -> dict[str, Any]:
     """Try the strengths, write ``calibrations`` rows and record the chosen strength."""
+    rows = trials_of(study, calibration)
+    settings = study.config.interventions
+    chosen = best_strength(rows, strengths_of(study, calibration.kind), settings.halved)
+    publish(study, STAGE, calibration.name, {"calibrations": rows}, extra={"strength": chosen})
+    return {"calibration": calibration.name, "strength": chosen}
+
+
+def trials_of(study: Study, calibration: Calibration) -> list[dict[str, Any]]:
+    """The rows of every target and strength that was tried."""
     settings = study.config.interventions
     shared: RandomImages | None = {} if settings.halved else None
     trials = [Trial(study, calibration, target, shared) for target in targets_of(study, calibration.kind)]
@@ -38,10 +47,7 @@ def run_calibration(study: Study, calibration: Calibration) -> dict[str, Any]:
     apart = not settings.halved or settings.strength_by == "target"
     for together in [[trial] for trial in trials] if apart else [trials] if trials else []:
         _try_strengths(study, calibration.kind, together)
-    rows = [row for trial in trials for row in trial.rows()]
-    chosen = best_strength(rows, strengths_of(study, calibration.kind), settings.halved)
-    publish(study, STAGE, calibration.name, {"calibrations": rows}, extra={"strength": chosen})
-    return {"calibration": calibration.name, "strength": chosen}
+    return [row for trial in trials for row in trial.rows()]
 
 
 def _try_strengths(study: Study, kind: str, trials: list[Trial]) -> None:
