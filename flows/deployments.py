@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from flows.automations import HEARTBEAT_SECONDS, TAG
-from flows.environment import CHECKOUT
+from flows.environment import CHECKOUT, PATIENT
 from study.stages import BENCH, COMMANDS, OPTIONAL
 
 FILE = CHECKOUT / "prefect.yaml"
@@ -79,8 +79,8 @@ definitions:
       env:
         # Prefect's own default, 180 s, is more than the rule about silent runs waits: living runs would be ended.
         PREFECT_FLOWS_HEARTBEAT_FREQUENCY: "{heartbeat}"
-        # Doubling waits from two seconds: the server may be away for four minutes.
-        PREFECT_CLIENT_MAX_RETRIES: "7"
+        # Doubling waits from two seconds: the server may be away for four minutes. It answers 500 while its Redis is.
+{patient}
 
 deployments:
 """
@@ -88,7 +88,9 @@ deployments:
 
 def text() -> str:
     """``prefect.yaml``, by which `prefect deploy` registers what is deployed."""
-    return HEAD.format(pool=POOL, heartbeat=HEARTBEAT_SECONDS) + "".join(_block(one) for one in deployed())
+    patient = "\n".join(f'        {name}: "{value}"' for name, value in PATIENT.items())
+    head = HEAD.format(pool=POOL, heartbeat=HEARTBEAT_SECONDS, patient=patient)
+    return head + "".join(_block(one) for one in deployed())
 
 
 def _block(one: Deployed) -> str:

@@ -23,6 +23,9 @@ from study.errors import StudyError
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 ANSWER_SECONDS = 10.0
+# Of clients of a server: doubling waits from two seconds, so that it may be away for four minutes. It answers 500 while
+# its Redis is.
+PATIENT = {"PREFECT_CLIENT_MAX_RETRIES": "7", "PREFECT_CLIENT_RETRY_EXTRA_CODES": "500"}
 CHECKOUT = Path(__file__).resolve().parents[1]
 
 
@@ -35,8 +38,8 @@ def prepare(with_api: bool = True) -> None:
     check_temporary_folder()
     keep_loopback_off_proxies()
     keep_current_folder_off_the_path()
-    # Doubling waits from two seconds: a server may be away for four minutes.
-    os.environ.setdefault("PREFECT_CLIENT_MAX_RETRIES", "7")
+    for name, value in PATIENT.items():
+        os.environ.setdefault(name, value)
     check_proxies()
     check_prefect_home(prefect_home())
     import_prefect()

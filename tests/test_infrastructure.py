@@ -18,6 +18,7 @@ from packaging.version import Version
 from prefect.flows import load_flow_from_entrypoint
 
 from flows import deployments
+from flows.environment import PATIENT
 from study.stages import COMMANDS, OPTIONAL
 from tests.paths import ROOT
 
@@ -235,10 +236,12 @@ def test_the_automations_are_ones_that_a_prefect_server_accepts():
     assert len({rule.name for rule in rules}) == 3
     assert automations.SILENT_SECONDS >= 3 * automations.HEARTBEAT_SECONDS
     worker, init = COMPOSE["services"]["worker"], COMPOSE["services"]["init"]
+    assert worker["environment"].items() >= PATIENT.items()
     assert int(worker["environment"]["PREFECT_FLOWS_HEARTBEAT_FREQUENCY"]) == automations.HEARTBEAT_SECONDS
     for deployment in PREFECT["deployments"]:  # however its worker was started
         given = deployment["work_pool"]["job_variables"]["env"]
         assert int(given["PREFECT_FLOWS_HEARTBEAT_FREQUENCY"]) == automations.HEARTBEAT_SECONDS
+        assert given.items() >= PATIENT.items()
     assert "concepts setup" in json.dumps(init["command"])
     # The rules know our runs by this tag.
     assert all(automations.TAG in deployment["tags"] for deployment in PREFECT["deployments"])

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from flows.cli import main
+from flows.environment import PATIENT
 from tests.paths import ROOT
 from tests.ports import free_port
 
@@ -154,7 +155,7 @@ def test_loopback_never_goes_through_a_proxy_and_what_was_excepted_stays(monkeyp
 
 
 def test_a_command_called_from_python_leaves_the_variables_as_they_were(tmp_path, monkeypatch, capsys):
-    for name in ("NO_PROXY", "PYTHONSAFEPATH", "PREFECT_CLIENT_MAX_RETRIES", "TRANSFORMERS_VERBOSITY"):
+    for name in ("NO_PROXY", "PYTHONSAFEPATH", *PATIENT, "TRANSFORMERS_VERBOSITY"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.delenv("PREFECT_API_URL", raising=False)
     monkeypatch.setenv("PREFECT_HOME", str(tmp_path / "home"))
