@@ -31,7 +31,12 @@ def automations() -> list[Any]:
         AutomationCore(
             name="concept-atlas: silent runs have crashed",
             description=f"A flow run without a heartbeat for {SILENT_SECONDS} s was killed with its worker.",
-            trigger=_silence(["prefect.flow-run.heartbeat"], ["prefect.flow-run.heartbeat", *ENDED], SILENT_SECONDS),
+            # The first heartbeat follows a run's beginning at once: one that is killed in between has none.
+            trigger=_silence(
+                ["prefect.flow-run.Running", "prefect.flow-run.heartbeat"],
+                ["prefect.flow-run.heartbeat", *WAITING, *ENDED],
+                SILENT_SECONDS,
+            ),
             actions=[_change("CRASHED", "No heartbeat: the process was killed.")],
         ),
         AutomationCore(

@@ -53,15 +53,15 @@ def measured(fault: str, seconds: float, again: int, more: str = "") -> None:
 
 def wait_for(condition: Callable[[], Any], seconds: float, otherwise: str | Callable[[], str]) -> Any:
     """What the condition gives once it is true; an answer that failed is asked for again."""
-    end = time.monotonic() + seconds
+    end, refused = time.monotonic() + seconds, None
     while time.monotonic() < end:
         try:
             if found := condition():
                 return found
-        except httpx.HTTPError:
-            pass
+        except httpx.HTTPError as error:
+            refused = error
         time.sleep(0.1)
-    raise AssertionError(otherwise if isinstance(otherwise, str) else otherwise())
+    raise AssertionError(otherwise if isinstance(otherwise, str) else otherwise()) from refused
 
 
 @pytest.fixture
@@ -200,6 +200,16 @@ class Site(Server):
         finally:
             kill_all(process.pid)
             process.wait()
+
+
+def flows_of(worker: psutil.Process) -> list[psutil.Process]:
+    """The processes of a worker's runs."""
+    flows = []
+    for child in worker.children(recursive=True):
+        with suppress(psutil.Error):  # it has ended meanwhile
+            if "PREFECT__FLOW_RUN_ID" in child.environ():
+                flows.append(child)
+    return flows
 
 
 def kill_all(pid: int) -> None:
