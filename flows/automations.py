@@ -3,8 +3,8 @@
     python -m flows.automations     installs them on the server of PREFECT_API_URL, or brings them up to date
 
 `concepts setup` does so, too, beside more. A run whose process is killed with its worker stays Running for ever.
-Heartbeats tell such runs from living ones (PREFECT_FLOWS_HEARTBEAT_FREQUENCY must be set where flows run); one that was
-killed before its first heartbeat never starts. Crashed runs are started again, a bounded number of times.
+Heartbeats tell such runs from living ones (prefect.yaml and `concepts serve` set PREFECT_FLOWS_HEARTBEAT_FREQUENCY);
+one that was killed before it had begun never begins. Crashed runs are started again, a bounded number of times.
 """
 
 from __future__ import annotations

@@ -23,6 +23,7 @@ import pytest
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from flows import automations
+from flows.environment import PATIENT
 from flows.server import API
 from flows.setting_up import set_up
 from storage.inspect import table_hashes
@@ -87,11 +88,12 @@ def collecting(root: Path) -> list[str]:
     return concepts("collect", TINY, "--root", str(root), *given(*SMALL))
 
 
-def next_unit(root: Path, before: list[str]) -> float:
-    """Wait for a shard that is done after ``before``. Returns the seconds that took."""
-    began = time.monotonic()
+def next_unit(root: Path, before: list[str], since: float | None = None) -> float:
+    """Wait for a shard that is done after ``before``. Returns the seconds from ``since`` (now) to its record."""
+    since = time.time() if since is None else since
     wait_for(lambda: len(sampled(root)) > len(before), 600, lambda: f"no shard after {before}")
-    return time.monotonic() - began
+    written = stamps(root, [shard for shard in sampled(root) if shard not in before])
+    return max(0.0, min(written.values()) / 1e9 - since)
 
 
 def assert_undisturbed(root: Path, small_study: Path) -> None:
@@ -165,8 +167,8 @@ class Site(Server):
 
     @property
     def client(self) -> dict[str, str]:
-        """Variables of those who use the server."""
-        return self.variables | {"PREFECT_API_URL": self.url, "PREFECT_WORKER_QUERY_SECONDS": "1"}
+        """Variables of those who use the server, as docs/operating.md has workers started."""
+        return self.variables | PATIENT | {"PREFECT_API_URL": self.url, "PREFECT_WORKER_QUERY_SECONDS": "1"}
 
     def deployment(self, name: str) -> str:
         return next(one["id"] for one in self.ask("POST", "deployments/filter") if one["name"] == name)
