@@ -31,7 +31,7 @@ PINS = [line for line in (ROOT / "constraints.txt").read_text().splitlines() if 
 REDIS_KEYS = {f"PREFECT_REDIS_MESSAGING_{name}" for name in ("HOST", "PORT", "DB")}
 
 
-def test_the_pinned_fastapi_lets_the_prefect_server_import():
+def test_the_pinned_versions_let_the_prefect_server_import():
     importlib.import_module("prefect.server.api.server")
 
 
@@ -56,7 +56,7 @@ asyncio.run(main())
 
 
 def test_the_pinned_sqlalchemy_lets_the_prefect_server_schedule_runs(tmp_path):
-    # With SQLAlchemy 2.1 the server starts and runs flows, but its scheduler fails on every insert: no nightly run.
+    # Of Prefect 3.8 with SQLAlchemy 2.1 the scheduler failed on every insert: flows ran, but no nightly run was made.
     database = f"sqlite+aiosqlite:///{tmp_path}/prefect.db"
     environment = os.environ | {"PREFECT_HOME": str(tmp_path), "PREFECT_SERVER_DATABASE_CONNECTION_URL": database}
     done = subprocess.run(
