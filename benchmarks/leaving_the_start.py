@@ -40,7 +40,7 @@ from storage.site import Site
 from storage.vectors import VectorSource
 from study.config import load_config
 from study.opening import open_or_create
-from study.paths import split_range
+from study.paths import split_ranges
 from study.study import Study
 from tasks.bench import MIN_IMAGES, record_truth
 from tasks.methods import sae_features
@@ -164,8 +164,8 @@ class Trial:
 
     def source(self, prompts: int) -> VectorSource:
         """The site's vectors of so many prompts of the train split."""
-        start, _ = split_range(self.study, "train")
-        return VectorSource(self.study.at(self.site).store, self.site, start, start + prompts)
+        start, _ = split_ranges(self.study, "train")[0]
+        return VectorSource(self.study.at(self.site).store, self.site, [(start, start + prompts)])
 
     def _objects(self, sae: SAE) -> float:
         rows = score_method(sae_features(sae), self.x_IPD, self.target, self.study.config.seed)

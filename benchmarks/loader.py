@@ -87,10 +87,14 @@ def measure(folder: Path, loader: str, compression: Compression, size: float) ->
     """CPU and wall seconds of an epoch, vectors read, peak memory, and a digest of the first batches."""
     torch.set_num_threads(1)
     store = ActivationStore.open(folder / compression)
-    whole = (store, SITE, 0, store.n_prompts)
-    source: VectorSource = Before(*whole, int(size)) if loader == "numpy" else VectorSource(*whole, int(size))
+    whole, n_prompts = (store, SITE), store.n_prompts
+    source: VectorSource = (
+        Before(*whole, 0, n_prompts, int(size))
+        if loader == "numpy"
+        else VectorSource(*whole, [(0, n_prompts)], int(size))
+    )
     if loader == "gigabytes":
-        source = VectorSource(*whole, buffer_bytes=int(size * 1e9))
+        source = VectorSource(*whole, [(0, n_prompts)], buffer_bytes=int(size * 1e9))
     before, vectors, digest = _peak(), 0, hashlib.sha256()
     cpu, wall = time.process_time(), time.perf_counter()
     for number, batch in enumerate(source.batches(BATCH, seed=0, epoch=0)):

@@ -103,7 +103,7 @@ def loader(options: argparse.Namespace, folder: Path) -> None:
     for shard in range(store.n_shards):
         start, stop = store.shard_range(shard)
         store.write_shard(site, shard, rng.normal(size=(stop - start, side, side, options.d)).astype(np.float16))
-    source = VectorSource(store, site, 0, prompts, buffer_prompts=64)
+    source = VectorSource(store, site, [(0, prompts)], buffer_prompts=64)
     settings = SAESettings(k=(options.k,), batch_size=options.batch, precision="bfloat16", epochs=3)
     data = Standardised(source, measure(source))
     done = train(data, settings, [Member(options.k, options.n, 0)], seed=0)

@@ -19,13 +19,22 @@ def check(path: Path, overrides: list[str], root: Path | None, timing: bool) -> 
 
 def outlook_lines(config: StudyConfig, root: Path | None) -> None:
     """Print what will be done, after a look at everything that the settings name and, with a root, at its disk."""
+    from storage.study import has_study
     from study.inputs import check_inputs
+    from study.opening import open_existing
     from study.outlook import outlook, refuse_no_room, told
+    from study.paths import growths
 
     forecast = outlook(config, check_inputs(config))
     if root is not None:
         refuse_no_room(root, forecast)
     print(f"study {config.name}")
+    if config.prompts.grows and root is not None and has_study(root):
+        study = open_existing(root, config)
+        news = study.source not in (None, growths(study).source)
+        print(
+            f"captions     {'the source has changed since it was read last' if news else 'nothing new in the source'}"
+        )
     for line in told(forecast):
         print(line)
 

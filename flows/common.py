@@ -20,13 +20,15 @@ from flows.summary import summarised
 from storage.lock import writing
 from storage.names import refuse_root
 from storage.publish import publish_run
-from storage.records import forget_record
+from storage.shown import newest
 from storage.study import has_study
 from study.config import load_config
-from study.opening import may_write, open_or_create
+from study.grown import run_facts, show_grown
+from study.opening import for_command, may_write, open_or_create
 from study.preconditions import require_before
 from study.preflight import refuse_beginning
 from study.provenance import git_sha, versions
+from study.publish import forget
 from study.stage import SAME, Command, Stage
 from study.stages import stages_of
 from study.study import Study
@@ -67,9 +69,11 @@ def opened(config_path: str, root: str, overrides: list[str] | None, command: st
     if not wait:  # one that waits may wait for who has it
         refuse_taken_port(config.run.metrics_port)
     with writing(root, f"the flow {runtime.flow_run.flow_name}", wait, print):  # which Prefect has in the run's log
-        _opened[key] = open_or_create(root, config)
+        _opened[key] = study = for_command(open_or_create(root, config), command)
         try:
-            yield _opened[key]
+            with newest():
+                yield study
+            show_grown(study, [stage.name for stage in stages_of(command)])
         finally:
             del _opened[key]
 
@@ -108,7 +112,7 @@ def _add_run(study: Study, name: str, started: datetime) -> None:
         "git_sha": git_sha(),
         "versions": json.dumps(versions(), sort_keys=True),
     }
-    publish_run(study.root, f"{name}-{run_id}", row)
+    publish_run(study.root, f"{name}-{run_id}", row, run_facts(study))
 
 
 @contextmanager
@@ -158,7 +162,7 @@ def run_stages(study: Study, stages: list[Stage], runner: Runner, inputs: dict[s
         if stage.replaces:
             # Files are replaced long before the unit is published: a record of before must not vouch for them.
             for unit in todo[stage.name]:
-                forget_record(study.root, stage.name, unit)
+                forget(study, stage.name, unit)
     progress = {
         stage.name: StageProgress(stage.name, *_counted(works[stage.name], todo[stage.name]), study.config.name)
         for stage in stages

@@ -8,3 +8,5 @@ LEGACY = {
     "encoder_start": 1.0,
     "adam_betas": [0.9, 0.999],
 }
+# Names that say when SAEs are refreshed, and nothing of how they are trained.
+LATER = ("refresh", "refresh_from")

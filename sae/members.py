@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from math import sqrt
 
@@ -98,6 +99,15 @@ class Stack:
                 rows = self.rows(index)
                 self.W_dec[rows] = onto_cone(self.W_dec[rows], self.start[rows])
 
+    @torch.no_grad()
+    def begin_at(self, saes: Mapping[Member, SAE]) -> None:
+        """Take the weights of SAEs of standardised vectors, one for each member, in place of those that were drawn."""
+        for index, member in enumerate(self.members):
+            sae, rows = saes[member], self.rows(index)
+            self.W_enc[rows] = sae.W_enc.T.to(self.W_enc.device)
+            self.W_dec[rows] = sae.W_dec.to(self.W_dec.device)
+            self.b[index] = sae.b_dec.to(self.b.device)
+
     def rows(self, index: int) -> slice:
         """Where the latents of one SAE are in the stacked weights."""
         return slice(index * self.n, (index + 1) * self.n)
@@ -160,4 +170,11 @@ def fold(sae: SAE, mean_D: Tensor, scale: float) -> SAE:
         sae.b_enc.div_(scale)
         if isinstance(sae, ThresholdSAE):
             sae.threshold.div_(scale)
+    return sae
+
+
+def unfold(sae: SAE, mean_D: Tensor, scale: float) -> SAE:
+    """Turn an SAE of x into one of (x - mean) * scale, in place, but for thresholds: undoes ``fold``. Returns it."""
+    with torch.no_grad():
+        sae.b_dec.sub_(mean_D).mul_(scale)
     return sae

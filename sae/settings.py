@@ -117,6 +117,19 @@ class SAESettings(BaseModel):
         "the hardware multiplies bfloat16 (GPUs, recent server CPUs), slower elsewhere.",
     )
     checkpoint_every: int = Field(500, ge=1, description="Steps between checkpoints; a kill loses at most these.")
+    refresh: Literal["never", "continue", "retrain"] = Field(
+        "never",
+        description="What SAEs do when their captions have grown (prompts.split_by: caption). never: they stay as they "
+        "are. retrain: they are trained anew on all captions of the train split, as a study of these would have them. "
+        "continue: they go on from where they are, on all of them, for the new ones' share of the steps.",
+    )
+    refresh_from: float = Field(
+        0.1,
+        ge=0,
+        le=10,
+        description="Growth of the train split, as a share of what SAEs were trained on last, from which they are "
+        "refreshed. 0: whenever it has gained a shard.",
+    )
 
     def steps(self, per_epoch: int, sites: int = 1) -> int:
         """Steps of a run of ``per_epoch`` a pass: ``epochs`` passes, or as many as show ``vectors`` of each site."""

@@ -19,7 +19,7 @@ from sae.checkpoint import LOG, Logs, RunPaths, load_checkpoint, save_checkpoint
 from sae.curve import measure_point, sample_digest
 from sae.errors import SAEError
 from sae.kinds import TRAINED
-from sae.legacy import LEGACY
+from sae.legacy import LATER, LEGACY
 from sae.members import Member, Stack, turned_back
 from sae.memory import freed_memory_kept
 from sae.model import SAE
@@ -51,6 +51,18 @@ class Trained:
     seconds_each: float
 
 
+@dataclass(frozen=True)
+class Start:
+    """Trained SAEs that a run goes on from, for a share of the steps that one from the beginning takes.
+
+    ``saes`` reads them, in units of standardised vectors; ``digest`` says which they are.
+    """
+
+    saes: Callable[[], dict[Member, SAE]]
+    share: float
+    digest: str
+
+
 def train(
     source: BatchSource,
     settings: SAESettings,
@@ -60,13 +72,16 @@ def train(
     on_progress: Progress | None = None,
     device: str = "cpu",
     samples: Sequence[Tensor] = (),
+    start: Start | None = None,
 ) -> Trained:
     """Train the members on standardised vectors; ``seed`` fixes the data's order, the settings how many are seen.
 
     With ``paths`` the run is checkpointed and continues what it finds there. ``on_progress(step, steps, logs)`` is
     called at each row of the log. ``samples`` are held-out standardised vectors, float32 [N, D], of one time each: with
-    them the run has learning curves. Raises ``SAEError`` if the source has fewer vectors than one batch, if a
-    checkpoint is of another run or damaged, or if the loss stops being finite.
+    them the run has learning curves. ``start``: what the members go on from.
+
+    Raises ``SAEError`` if the source has fewer vectors than one batch, if a checkpoint is of another run or
+    damaged, or if the loss stops being finite.
     """
     per_epoch = source.n_batches(settings.batch_size)
     if not per_epoch:
@@ -74,7 +89,7 @@ def train(
             f"there are fewer training vectors than sae.batch_size {settings.batch_size}: "
             "lower it or enlarge prompts.splits.train"
         )
-    run = _Run(source, settings, members, seed, paths, device, samples)
+    run = _Run(source, settings, members, seed, paths, device, samples, start)
     if run.step == 0:
         run.add_curve_point()
     clock, before = _Clock(), run.step
@@ -113,6 +128,7 @@ class _Run:
         paths: RunPaths | None,
         device: str,
         samples: Sequence[Tensor],
+        start: Start | None,
     ) -> None:
         widths = sorted({member.n for member in members})
         stacks = [
@@ -121,12 +137,20 @@ class _Run:
         self.source, self.settings, self.members, self.seed = source, settings, members, seed
         self.per_epoch = source.n_batches(settings.batch_size)
         self.total = settings.steps(self.per_epoch, source.sites)
+        if start is not None:
+            self.total = max(1, round(start.share * self.total))
         self.points = curve_steps(self.total)
         self.states = [TrainState(stack, settings) for stack in stacks]
         self.logs = Logs.of(members)
         self.paths = paths
         self.identity = _identity(settings, members, seed, source, samples)
+        if start is not None:
+            self.identity["start"] = start.digest
         kept = load_checkpoint(paths, self.states, self.logs, self.identity) if paths else None
+        if start is not None and kept is None:
+            saes = start.saes()
+            for stack in stacks:
+                stack.begin_at(saes)
         self.axes = kept.axes if kept else axes_of(source, settings, seed)
         if self.axes is not None:
             for stack in stacks:
@@ -219,7 +243,7 @@ def _identity(
     The sample of the curves is part of it: one from before there were curves has passed points that nobody measured.
     """
     kept = settings.model_dump(
-        mode="json", exclude={"k", "expansion", "seeds", "frozen_control", "controls", "checkpoint_every"}
+        mode="json", exclude={"k", "expansion", "seeds", "frozen_control", "controls", "checkpoint_every", *LATER}
     )
     for name, legacy in LEGACY.items():  # checkpoints from before a setting do not name it
         if kept[name] == legacy:

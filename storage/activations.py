@@ -21,7 +21,7 @@ from zarr.storage import MemoryStore
 from storage.atomic import sweep, write_atomic
 from storage.errors import StorageError
 from storage.site import AnySite, Site
-from storage.store_documents import Compression, write_documents
+from storage.store_documents import Compression, stored_compression, write_documents
 from storage.store_metadata import (
     DOCUMENT,
     Document,
@@ -79,6 +79,17 @@ class ActivationStore:
         Raises ``NoStoreError`` if there is none (or only a half-made one), ``StorageError`` if it lacks metadata.
         """
         return cls(store_path(root), *read_documents(root))
+
+    def resized(self, n_prompts: int) -> ActivationStore:
+        """The store for so many prompts: its metadata are written anew, the root's last, and no shard is touched.
+
+        Until the root's are replaced, and after a kill, it is the store that it was.
+        """
+        if n_prompts == self.n_prompts:
+            return self
+        root, facts = self.path.parent, StoreFacts(self.facts.shapes, n_prompts, self.shard_size)
+        write_documents(root, facts, stored_compression(self._documents.values()))
+        return self.open(root)
 
     @functools.cached_property
     def _group(self) -> zarr.Group:

@@ -57,6 +57,10 @@ class CaptionSource:
             "splits"
         )
 
+    def rows(self) -> int:
+        """Rows of all files, as their footers tell. Raises ``StorageError`` for one that cannot be read."""
+        return sum(parquet.metadata.num_rows for _, parquet in self._files())
+
     def _files(self) -> Iterator[tuple[str, pq.ParquetFile]]:
         """Every file that holds rows; an empty one among others is passed over."""
         files, empty = source_files(self.source), []

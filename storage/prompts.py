@@ -8,8 +8,8 @@ import re
 import unicodedata
 from array import array
 from collections import Counter
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, Literal
 
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from storage.captions import CaptionSource
 from storage.errors import StorageError
 from storage.schemas import SCHEMAS
+from storage.splits import refuse_no_shares
 
 CLIP_CONTEXT = 77
 # Characters that take no ink: a caption of nothing else is blank, however long. Joiners inside words stay.
@@ -38,8 +39,14 @@ class PromptSettings(BaseModel):
         description="Parquet file, a folder of them, or a glob; read in sorted order. Local: fetch what is elsewhere."
     )
     caption_column: str = Field("top_caption", description="Column of captions, of strings; case does not matter.")
-    splits: dict[str, int] = Field(
-        description="Prompts per split, dealt in this order: train (SAEs), dictionary (labels), layout, style (edits)."
+    split_by: Literal["order", "caption"] = Field(
+        "order",
+        description="order: the first captions are dealt to the splits, and the study is of them for good. caption: a "
+        "hash of its words decides the split of each, and the study grows with its source (docs/growing.md).",
+    )
+    splits: dict[str, int | float] = Field(
+        description="Prompts per split, dealt in this order: train (SAEs), dictionary (labels), layout, style (edits). "
+        "With split_by: caption, shares of the captions instead, together 1."
     )
     shard_size: int = Field(32, ge=1, description="Prompts one task handles and one Zarr shard holds.")
     max_punsafe: float | None = Field(
@@ -58,11 +65,23 @@ class PromptSettings(BaseModel):
 
     @field_validator("splits")
     @classmethod
-    def _positive(cls, splits: dict[str, int]) -> dict[str, int]:
-        bad = {name: size for name, size in splits.items() if size < 1}
+    def _whole_ones_as_such(cls, splits: dict[str, int | float]) -> dict[str, int | float]:
+        return {name: int(size) if float(size).is_integer() else size for name, size in splits.items()}
+
+    @model_validator(mode="after")
+    def _splits_fit(self) -> PromptSettings:
+        if self.grows:
+            refuse_no_shares(self.splits)
+            return self
+        if broken := {name: size for name, size in self.splits.items() if not float(size).is_integer()}:
+            raise ValueError(
+                f"prompts.splits must be whole numbers of prompts, got {broken}: shares of the captions want "
+                "prompts.split_by: caption"
+            )
+        bad = {name: size for name, size in self.splits.items() if size < 1}
         if bad:
             raise ValueError(f"prompts.splits must be at least 1 each, got {bad}")
-        return splits
+        return self
 
     @model_validator(mode="after")
     def _some_length_passes(self) -> PromptSettings:
@@ -71,6 +90,22 @@ class PromptSettings(BaseModel):
                 f"prompts.min_words {self.min_words} is more than max_words {self.max_words}: no caption is both"
             )
         return self
+
+    @property
+    def grows(self) -> bool:
+        """Whether the study takes in what its source gains."""
+        return self.split_by == "caption"
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """Prompts of each split: as they are set or, of a study that grows, at most as many as the source gives now.
+
+        Raises ``StorageError`` for a source that cannot be read.
+        """
+        if not self.grows:
+            return {name: int(size) for name, size in self.splits.items()}
+        rows = self.captions().rows()
+        return {name: int(rows * share) // self.shard_size * self.shard_size for name, share in self.splits.items()}
 
     def token_limit(self, context: int) -> int:
         """Most tokens of a caption, for a model that reads ``context``. Raises ``StorageError`` if more are asked."""
@@ -87,7 +122,13 @@ class PromptSettings(BaseModel):
 
     def check_source(self) -> None:
         """Raise ``StorageError`` for what can be known of the source without reading a caption."""
-        self.captions().check(sum(self.splits.values()))
+        if not self.grows:
+            self.captions().check(sum(self.sizes.values()))
+        elif lacking := [name for name, size in self.sizes.items() if not size]:
+            raise StorageError(
+                f"{self.source} has {self.captions().rows()} rows, too few to fill one shard of {self.shard_size} "
+                f"prompts for every split ({', '.join(lacking)}): give more files, or lower prompts.shard_size"
+            )
 
 
 def plan_prompts(
@@ -100,8 +141,8 @@ def plan_prompts(
     column, or holds too few usable captions.
     """
     dropped = Counter() if dropped is None else dropped
-    total = sum(settings.splits.values())
-    filters = _Filter(settings, token_ids, settings.token_limit(context), dropped)
+    total = sum(settings.sizes.values())
+    filters = CaptionFilter(settings, token_ids, settings.token_limit(context), dropped)
     rows: list[dict[str, Any]] = []
     read = 0
     for batch in settings.captions().batches():
@@ -114,7 +155,7 @@ def plan_prompts(
             f"{settings.source} has {len(rows)} usable captions among {read} rows{told(dropped)}, but prompts.splits "
             f"ask for {total}: give more files, smaller splits or other limits"
         )
-    splits = (name for name, size in settings.splits.items() for _ in range(size))
+    splits = (name for name, size in settings.sizes.items() for _ in range(size))
     dealt = [
         {**row, "prompt_id": prompt_id, "split": split, "seed": prompt_seed(seed, prompt_id)}
         for prompt_id, (row, split) in enumerate(zip(rows, splits, strict=True))
@@ -139,12 +180,23 @@ def hashed_seed(*parts: object) -> int:
     return int.from_bytes(digest, "big") >> 1
 
 
-class _Filter:
-    """Passes rows with a usable caption, normalised (NFKC), that the model reads differently from all before it."""
+class CaptionFilter:
+    """Passes rows with a usable caption, normalised (NFKC), that the model reads differently from all before it.
+
+    ``unmet`` are digests of the captions that were known beforehand and that no row has had yet.
+    """
 
     def __init__(self, settings: PromptSettings, token_ids: TokenIds, most_tokens: int, dropped: Counter[str]) -> None:
         self.settings, self.token_ids, self.most_tokens, self.dropped = settings, token_ids, most_tokens, dropped
         self.seen: set[bytes] = set()  # 32 bytes a caption: 250,000 prompts are some 50 MB
+        self.unmet: set[bytes] = set()
+
+    def know(self, captions: Iterable[str]) -> None:
+        """Take captions for met before: a row that has one of them is passed over, and counts as repeated from then."""
+        known = list(captions)
+        for caption, tokens in zip(known, self.token_ids(known) if known else [], strict=True):
+            self.seen |= _keys(caption, tokens)
+            self.unmet.add(_key(caption))
 
     def usable(self, batch: list[dict[str, Any]], most: int) -> list[dict[str, Any]]:
         """At most ``most`` rows of the batch, with ``n_tokens``."""
@@ -154,6 +206,9 @@ class _Filter:
         for row, tokens in zip(kept, ids, strict=True):
             if len(rows) == most:
                 break
+            if self.unmet and (key := _key(row["caption"])) in self.unmet:
+                self.unmet.discard(key)
+                continue
             reason = self._reason_of_tokens(row["caption"], tokens)
             if reason:
                 self.dropped[reason] += 1
@@ -198,12 +253,20 @@ class _Filter:
     def _reason_of_tokens(self, caption: str, tokens: list[int]) -> str | None:
         if len(tokens) > self.most_tokens:
             return f"of more than {self.most_tokens} tokens"
-        # The tokenizer folds case and white space in its own way: equal tokens are one caption to the model.
-        keys = {_digest(caption.lower().encode()), _digest(array("q", tokens).tobytes())}
+        keys = _keys(caption, tokens)
         if keys & self.seen:
             return "repeated"
         self.seen |= keys
         return None
+
+
+def _key(caption: str) -> bytes:
+    return _digest(caption.lower().encode())
+
+
+def _keys(caption: str, tokens: list[int]) -> set[bytes]:
+    """The tokenizer folds case and white space in its own way: equal tokens are one caption to the model."""
+    return {_key(caption), _digest(array("q", tokens).tobytes())}
 
 
 def _digest(data: bytes) -> bytes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import warnings
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,7 +15,7 @@ from zarr.storage import MemoryStore
 
 from storage.atomic import write_atomic
 from storage.site import Site
-from storage.store_metadata import DOCUMENT, Shape, StoreFacts, shard_files, store_path, stored_bytes
+from storage.store_metadata import DOCUMENT, Document, Shape, StoreFacts, shard_files, store_path, stored_bytes
 
 Compression = Literal["none", "zstd"]
 CHUNK_BYTES = 2 << 20  # an inner chunk of about 2 MiB: small enough to read a few prompts, large enough to compress
@@ -52,6 +53,12 @@ def _create_array(group: zarr.Group, site: Site, shape: Shape, facts: StoreFacts
         dimension_names=DIMENSIONS,
         fill_value=0.0,
     )
+
+
+def stored_compression(arrays: Iterable[Document]) -> Compression:
+    """How the shards of a store are compressed, as the metadata of its arrays say."""
+    inner = (codec["name"] for array in arrays for codec in array["codecs"][0]["configuration"]["codecs"])
+    return "zstd" if "zstd" in inner else "none"
 
 
 def write_documents(root: str | Path, facts: StoreFacts, compression: Compression) -> None:

@@ -22,6 +22,7 @@ from storage.errors import StorageError
 from storage.formats import KEY, TABLE, TABLE_KEY, format_of
 from storage.records import whole_records
 from storage.schemas import KEYS, SCHEMAS, SORTS, WRITERS
+from storage.shown import limits_of, shown_tables
 from storage.vouch import check, digest_of_bytes
 
 Filters = list[tuple[str, str, Any]]
@@ -139,13 +140,15 @@ def _refuse_duplicates(table: str, data: pa.Table) -> None:
 def named_parts(root: str | Path, table: str) -> dict[Path, dict[str, Any]]:
     """The part files that completion records name, sorted, with what the record says: ``part``, ``rows``, ``sha256``.
 
+    Of a study that grows, those of the growth that is shown (``storage.shown``).
+
     Raises ``StorageError`` for a damaged record: without it rows would be lacking and nothing would say so; and
     ``NewerFormat`` for a part that a newer version of the code has written.
     """
-    named = {}
+    named, limits = {}, limits_of(root)
     for stage in WRITERS[table]:
         for record in whole_records(root, stage).values():
-            if facts := record.get("tables", {}).get(table):
+            if facts := shown_tables(record, limits.get(stage)).get(table):
                 path = part_path(root, table, facts["part"])
                 format_of(facts.get(KEY), TABLE, path)
                 named[path] = facts

@@ -1,4 +1,4 @@
-"""Vectors of one site for training: every spatial position of every prompt in a range.
+"""Vectors of one site for training: every spatial position of every prompt in some ranges.
 
 Batches are mixed across images inside a bounded buffer of whole shards, whose order is itself permuted: memory is
 fixed, order is a function of (seed, epoch), and a reader that skips to batch b sees what it would have seen.
@@ -6,8 +6,8 @@ fixed, order is a function of (seed, epoch), and a reader that skips to batch b 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from itertools import pairwise
+from collections.abc import Iterator, Sequence
+from itertools import accumulate, pairwise
 
 import numpy as np
 import torch
@@ -21,7 +21,7 @@ Block = tuple[int, int]  # [first, last) of the prompts of a shard, or of what t
 
 
 class VectorSource:
-    """All positions of prompts [start, stop) at a site; ``n_vectors`` vectors of width ``d``.
+    """All positions of the prompts of ``ranges`` ([start, stop), ascending) at a site: ``n_vectors`` of width ``d``.
 
     A buffer of float16 is held while its positions are mixed: of ``buffer_bytes`` at most, but for one shard; or, where
     that is None, of ``buffer_prompts`` and up to a shard more, whatever they weigh.
@@ -31,15 +31,17 @@ class VectorSource:
         self,
         store: ActivationStore,
         site: AnySite,
-        start: int,
-        stop: int,
+        ranges: Sequence[Block],
         buffer_prompts: int = 2048,
         buffer_bytes: int | None = None,
     ) -> None:
-        self.store, self.site, self.start, self.stop = store, Site(*site), start, stop
+        self.store, self.site = store, Site(*site)
+        self._blocks = [block for start, stop in ranges for block in shard_blocks(start, stop, store.shard_size)]
         height, width, self.d = store.shape(site)
         self.positions = height * width
-        self._prompts = stop - start
+        self._prompts = _count(self._blocks)
+        ends = accumulate(last - first for first, last in self._blocks)
+        self._ends = dict(zip(self._blocks, ends, strict=True))  # of each block, where all of them lie end to end
         self.n_vectors = self._prompts * self.positions
         capacity = max(buffer_prompts, store.shard_size)
         self._enough = capacity  # prompts from which a buffer takes no further shard
@@ -52,9 +54,8 @@ class VectorSource:
 
     def chunks(self) -> Iterator[np.ndarray]:
         """float32 [n, d] in prompt order, a shard's worth at a time."""
-        for first, last in self._blocks():
-            at = slice(*((prompt - self.start) * self.positions for prompt in (first, last)))
-            part = self._whole()[at] if self._fits else torch.from_numpy(self._read(first, last))
+        for block in self._blocks:
+            part = self._whole()[self._at(block)] if self._fits else torch.from_numpy(self._read(*block))
             yield part.float().numpy()
 
     def batches(self, batch_size: int, seed: int, epoch: int, skip: int = 0) -> Iterator[np.ndarray]:
@@ -86,13 +87,16 @@ class VectorSource:
                 yield buffer.index_select(0, rows[at : at + batch_size]).float().numpy()
             rest = buffer[rows[whole:]]
 
-    def _blocks(self) -> list[Block]:
-        return shard_blocks(self.start, self.stop, self.store.shard_size)
+    def _at(self, block: Block) -> slice:
+        """Where the vectors of a block lie among all."""
+        first, last = block
+        end = self._ends[block] * self.positions
+        return slice(end - (last - first) * self.positions, end)
 
     def _buffers(self, seed: int, epoch: int) -> Iterator[tuple[list[Block], np.ndarray]]:
         """(blocks to hold at once, order of their vectors), a function of (seed, epoch) alone; nothing is read."""
         rng = np.random.default_rng((seed, epoch))
-        blocks = self._blocks()
+        blocks = self._blocks
         held: list[Block] = []
         for index in rng.permutation(len(blocks)):
             held.append(blocks[index])
@@ -104,13 +108,12 @@ class VectorSource:
             yield held, rng.permutation(_count(held) * self.positions)
 
     def _places(self, blocks: list[Block]) -> np.ndarray:
-        """Where the vectors of blocks, laid end to end, lie in the range: int64, one for each vector."""
-        rows = [np.arange(*((prompt - self.start) * self.positions for prompt in block)) for block in blocks]
-        return np.concatenate(rows)
+        """Where the vectors of blocks, laid end to end, lie among all: int64, one for each vector."""
+        return np.concatenate([np.arange(at.start, at.stop) for at in map(self._at, blocks)])
 
     def _whole(self) -> Tensor:
         if self._kept is None:
-            self._kept = self._filled(self._blocks(), self._empty(self._prompts))
+            self._kept = self._filled(self._blocks, self._empty(self._prompts))
         return self._kept
 
     def _empty(self, prompts: int) -> Tensor:

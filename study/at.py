@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,7 +24,7 @@ from storage.vouch import vouched_files
 from study.codes import encode_maps
 from study.devices import device_of
 from study.errors import StudyError
-from study.paths import of_seed, split_range, unit_name
+from study.paths import of_seed, split_ranges, split_runs, unit_name
 from study.reading import cell_colours, label_areas
 from study.saes import SHARED, TRAINED
 from study.store import store_of
@@ -66,15 +67,21 @@ class AtSite:
 
         Prompt ids, and float16 [n, rows, columns, channels].
         """
-        start, stop = split_range(self.study, split)
-        stop = stop if most is None else min(stop, start + most)
-        for first in range(start, stop, self.store.shard_size):
-            last = min(first + self.store.shard_size, stop)
-            yield range(first, last), self.store.read(self.site, first, last)
+        left = sys.maxsize if most is None else most
+        for first, stop in split_runs(self.study, split):
+            last = min(stop, first + left)
+            if first < last:
+                yield range(first, last), self.store.read(self.site, first, last)
+            left -= last - first
 
     def areas(self, start: int, stop: int) -> dict[int, dict[str, np.ndarray]]:
         """Prompt id -> label -> int64 [cells], pixels of the label in each cell of the site's grid."""
         return label_areas(self.study, start, stop, self.grid)
+
+    def areas_of_split(self, split: str) -> dict[int, dict[str, np.ndarray]]:
+        """The same of all prompts of a split."""
+        ranges = split_ranges(self.study, split)
+        return {i: of_image for start, stop in ranges for i, of_image in self.areas(start, stop).items()}
 
     def colours(self, start: int, stop: int) -> dict[int, np.ndarray]:
         """Prompt id -> uint8 [cells, 3], mean colour of each cell of the site's grid."""

@@ -7,12 +7,16 @@ group itself. A study that was begun under such settings by an earlier version g
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from typing import NamedTuple
 
+from storage.errors import StorageError
 from study.config import StudyConfig
 from study.errors import StudyError
 from vision.settings import TransformersSettings
+
+NOT_KNOWN = sys.maxsize  # how many prompts a split has
 
 
 class Pair(NamedTuple):
@@ -142,8 +146,17 @@ def _address_without_dask(config: StudyConfig) -> str | None:
     )
 
 
+def _refreshed_though_nothing_comes_in(config: StudyConfig) -> str | None:
+    if config.sae.refresh == "never" or config.prompts.grows:
+        return None
+    return (
+        f"sae.refresh is '{config.sae.refresh}', but with prompts.split_by 'order' a study is of its first captions "
+        "for good: set prompts.split_by to 'caption', or drop sae.refresh"
+    )
+
+
 def _no_image_to_label(config: StudyConfig) -> str | None:
-    images, needed = config.prompts.splits["dictionary"], config.labels.assign_images
+    images, needed = _sizes(config).get("dictionary", NOT_KNOWN), config.labels.assign_images
     if needed <= (images + 1) // 2:
         return None
     return (
@@ -152,10 +165,18 @@ def _no_image_to_label(config: StudyConfig) -> str | None:
     )
 
 
+def _sizes(config: StudyConfig) -> dict[str, int]:
+    """Prompts of each split; nothing where they are shares of a source that cannot be read, which is said elsewhere."""
+    try:
+        return config.prompts.sizes
+    except StorageError:
+        return {}
+
+
 def _no_layout_to_score(config: StudyConfig) -> str | None:
-    needed, splits = config.layout.min_images, config.prompts.splits
+    needed, splits = config.layout.min_images, _sizes(config)
     for split in ("dictionary", "layout"):
-        if needed > splits[split]:
+        if needed > splits.get(split, NOT_KNOWN):
             return (
                 f"layout.min_images is {needed}, but prompts.splits.{split} has only {splits[split]} images: no label "
                 "could be scored; lower the one or raise the other"
@@ -193,5 +214,6 @@ PAIRS = (
     Pair("labels.assign_images", "prompts.splits", _no_image_to_label),
     Pair("layout.min_images", "prompts.splits", _no_layout_to_score),
     Pair("layout.min_images", "layout.fit_images", _fewer_fitted_than_needed),
+    Pair("sae.refresh", "prompts.split_by", _refreshed_though_nothing_comes_in),
     Pair("run.dask_address", "run.task_runner", _address_without_dask),
 )

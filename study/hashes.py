@@ -16,6 +16,7 @@ import json
 from collections.abc import Collection, Mapping
 from typing import Any
 
+from sae.legacy import LATER as REFRESHED
 from sae.legacy import LEGACY
 from storage.study import ORDERED, with_legacy, without_legacy
 from study.errors import StudyError
@@ -23,9 +24,14 @@ from study.stages import STAGES
 
 Config = Any  # StudyConfig or Mapping: this module is imported before anything heavy
 APART = ("name", "run")  # a study's name and how it is executed change no result
+# They say how captions that come in later are followed, and change nothing that is made.
+LATER = tuple(f"sae.{name}" for name in REFRESHED)
 # Dotted setting -> legacy value: hashes leave it out at that value, and a study.yaml without it is read as having it.
 ADDED: dict[str, Any] = {
+    "prompts.split_by": "order",
     "sampling.train_images": True,
+    "sae.refresh": "never",
+    "sae.refresh_from": 0.1,
     **{f"sae.{name}": value for name, value in LEGACY.items()},
     "sae.controls": [],  # a list, as study.yaml has it
     "labels.examples_by": "peak",

@@ -43,7 +43,7 @@ def _check(settings: str) -> Facts:
 
 
 def _refuse_empty_batches(config: StudyConfig, model: Facts) -> None:
-    prompts, batch = config.prompts.splits["train"], config.sae.batch_size
+    prompts, batch = config.prompts.sizes["train"], config.sae.batch_size
     for block, (rows, columns, _) in model.shapes.items():
         if prompts * rows * columns < batch:
             raise StudyError(

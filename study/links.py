@@ -47,9 +47,11 @@ class Links:
         affected = set(units)
         if any(stage == FIGURE_STAGE for stage, _ in affected):
             affected.add(DRAWN)
+        followed = {one for one in affected if one[0] != PLAN[0]}
         for stage in STAGES:
             for unit in self.units[stage]:
-                if not (affected - {PLAN}).isdisjoint(self.needs(stage, unit)):
+                if not followed.isdisjoint(self.needs(stage, unit)):
                     affected.add((stage, unit))
+                    followed.add((stage, unit))
         order = list(STAGES)
         return sorted(affected, key=lambda u: (order.index(u[0]) if u[0] in order else len(order), u))

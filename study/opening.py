@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +15,15 @@ from study.config import StudyConfig, parse_config
 from study.errors import StudyError
 from study.former import with_former_values
 from study.hashes import ADDED, refuse_other_versions, revisable, stage_versions
-from study.identity import CONTENTS, contents_of, new_contents, settled
+from study.identity import CONTENTS, SOURCE, contents_of, new_contents, settled
 from study.provenance import provenance_of
 from study.settings_file import apply_overrides
 from study.stages import STAGES
 from study.store import refuse_lost_store
 from study.study import Study
 from study.threads import THREADS, with_own_threads, with_recorded_threads
+
+COLLECTING = ("run", "collect")
 
 
 def open_or_create(root: str | Path, config: StudyConfig) -> Study:
@@ -42,7 +45,7 @@ def open_or_create(root: str | Path, config: StudyConfig) -> Study:
     now = {"stages": stage_versions(), CONTENTS: new_contents(known, contents), THREADS: config.run.torch_threads}
     if any(known.get(key) != value for key, value in now.items()):
         amend_study(root, now)
-    return study_as(root, config, settings)
+    return _looking(study_as(root, config, settings), contents)
 
 
 def may_write(root: str | Path, config: StudyConfig) -> bool:
@@ -73,7 +76,18 @@ def open_existing(root: str | Path, config: StudyConfig) -> Study:
     read_study(root)
     may_write(root, config)
     config = with_former_values(root, config)
-    return study_as(root, config, _identified(root, config)[0])
+    settings, contents = _identified(root, config)
+    return _looking(study_as(root, config, settings), contents)
+
+
+def for_command(study: Study, command: str) -> Study:
+    """The study as a command takes it: what the captions have gained is for those that collect, and for no other."""
+    return study if command in COLLECTING else replace(study, source=None)
+
+
+def _looking(study: Study, contents: dict[str, str]) -> Study:
+    """A growing study that knows what its captions' files contain now."""
+    return replace(study, source=contents.get(SOURCE)) if study.config.prompts.grows else study
 
 
 def recorded_study(root: str | Path) -> Study:

@@ -50,7 +50,7 @@ class Outlook:
 
 def outlook(config: StudyConfig, facts: Facts) -> Outlook:
     """What the configuration asks for, of a model with such blocks and images."""
-    prompts, sites = sum(config.prompts.splits.values()), config.sites_list()
+    prompts, sites = sum(config.prompts.sizes.values()), config.sites_list()
     image = 3 * facts.height * facts.width
     edits = edits_of(config)
     saes, sae_bytes, checkpoints = _saes(config, facts)
@@ -59,7 +59,7 @@ def outlook(config: StudyConfig, facts: Facts) -> Outlook:
         shards=-(-prompts // config.prompts.shard_size),
         sites=len(sites),
         saes=saes,
-        segmented=sum(config.prompts.splits[split] for split in SEGMENTED_SPLITS),
+        segmented=sum(config.prompts.sizes[split] for split in SEGMENTED_SPLITS),
         dictionaries=len(sites) * len(config.sae.k),
         edits=edits,
         activation_bytes=sum(prompts * _vectors(facts, block) * _channels(facts, block) for block, _, _ in sites)
@@ -72,14 +72,15 @@ def outlook(config: StudyConfig, facts: Facts) -> Outlook:
 
 def kept_images(config: StudyConfig) -> int:
     """Images of the study that are stored: of the train split only the first ones, unless all are asked for."""
-    splits, total = config.prompts.splits, sum(config.prompts.splits.values())
+    splits = config.prompts.sizes
+    total = sum(splits.values())
     dropped = 0 if config.sampling.train_images else max(splits["train"] - _shown_of_train(config), 0)
     return total - dropped
 
 
 def _shown_of_train(config: StudyConfig) -> int:
     before = 0
-    for name, size in config.prompts.splits.items():
+    for name, size in config.prompts.sizes.items():
         if name == "train":
             return min(max(FIRST_IMAGES - before, 0), size)
         before += size
@@ -91,7 +92,7 @@ def edits_of(config: StudyConfig) -> int:
     edits, images = config.interventions, 0
     for kind, targets in zip(KINDS, (edits.objects, edits.styles), strict=True):
         regions = len(REGIONS) if kind == "spatial" else 1
-        prompts = min(edits.prompts_of(kind), config.prompts.splits["style"])
+        prompts = min(edits.prompts_of(kind), config.prompts.sizes["style"])
         images += len(edited(edits.controls, kind)) * len(targets) * len(edits.windows) * prompts * regions
     return images
 

@@ -56,8 +56,8 @@ def measure_pace(config: StudyConfig, facts: Facts) -> Pace:
     model, backend = load_model(config.model), load_backend(config.vision)
     step, rest, images = _sampling(config, model)
     an_image = config.sampling.steps * step + rest
-    kept, prompts = kept_images(config), sum(config.prompts.splits.values())
-    segmented = sum(config.prompts.splits[split] for split in SEGMENTED_SPLITS)
+    kept, prompts = kept_images(config), sum(config.prompts.sizes.values())
+    segmented = sum(config.prompts.sizes[split] for split in SEGMENTED_SPLITS)
     return Pace(
         collect=prompts * config.sampling.steps * step + kept * rest,
         train=_training(config, facts, str(model.device)),
@@ -108,7 +108,7 @@ def _training(config: StudyConfig, facts: Facts, device: str) -> float:
     sae, seconds = config.sae, 0.0
     sites = len(config.sites.times) * len(config.sites.conditionings)
     for rows, columns, channels in facts.shapes.values():
-        steps = sae.steps(config.prompts.splits["train"] * rows * columns // sae.batch_size)
+        steps = sae.steps(config.prompts.sizes["train"] * rows * columns // sae.batch_size)
         members = members_of(sae, channels, config.seed)
         by_width = {n: [m for m in members if m.n == n] for n in {member.n for member in members}}
         seconds += sites * steps * sum(_step(config, channels, group, device) for group in by_width.values())
@@ -131,7 +131,7 @@ def _step(config: StudyConfig, channels: int, members: list[Member], device: str
 
 def _encoding(config: StudyConfig, facts: Facts, device: str) -> float:
     """Seconds of the passes over the dictionary split: every dictionary and its controls encode every image."""
-    seconds, images = 0.0, config.prompts.splits["dictionary"]
+    seconds, images = 0.0, config.prompts.sizes["dictionary"]
     sites = len(config.sites.times) * len(config.sites.conditionings)
     for rows, columns, channels in facts.shapes.values():
         for k in config.sae.k:

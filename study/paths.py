@@ -5,30 +5,74 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from storage.growth import Growths, Range, growths_of
 from storage.site import AnySite, Site
 
 if TYPE_CHECKING:
     from study.study import Study
 
 
-def split_range(study: Study, split: str) -> tuple[int, int]:
-    """[start, stop) of a split's prompt ids; splits are contiguous in the order of the configuration."""
+def growths(study: Study) -> Growths:
+    """How a growing study has grown so far."""
+    return growths_of(study.root)
+
+
+def split_ranges(study: Study, split: str, as_trained: bool = False) -> list[Range]:
+    """[start, stop) of a split's prompt ids, ascending: one of a study that does not grow.
+
+    A growing study's train split is the one that its SAEs are trained on; ``as_trained`` gives the others as they were
+    at that time. Raises ``KeyError`` for no split.
+    """
+    prompts = study.config.prompts
+    if prompts.grows:
+        if split not in prompts.splits:
+            raise KeyError(split)
+        return growths(study).ranges(split, prompts.shard_size, as_trained)
     start = 0
-    for name, size in study.config.prompts.splits.items():
+    for name, size in prompts.sizes.items():
         if name == split:
-            return start, start + size
+            return [(start, start + size)]
         start += size
     raise KeyError(split)
 
 
-def shards_of(study: Study, *splits: str) -> list[int]:
-    """Shards that hold at least one prompt of the named splits, ascending."""
+def split_runs(study: Study, split: str) -> list[Range]:
+    """[first, last) of a split's prompts, a shard's worth at a time, as they lie in its ranges."""
     size = study.config.prompts.shard_size
-    shards: set[int] = set()
-    for split in splits or tuple(study.config.prompts.splits):
-        start, stop = split_range(study, split)
-        if stop > start:
-            shards.update(range(start // size, (stop - 1) // size + 1))
+    return [
+        (first, min(first + size, stop))
+        for start, stop in split_ranges(study, split)
+        for first in range(start, stop, size)
+    ]
+
+
+def split_ids(study: Study, split: str) -> list[int]:
+    """The prompt ids of a split, ascending."""
+    return [prompt_id for start, stop in split_ranges(study, split) for prompt_id in range(start, stop)]
+
+
+def in_split(study: Study, split: str, prompt_id: int) -> bool:
+    """Whether a prompt is of the split; SAEs may not be trained on it yet."""
+    prompts = study.config.prompts
+    if prompts.grows:
+        return growths(study).splits[prompt_id // prompts.shard_size] == split
+    return any(start <= prompt_id < stop for start, stop in split_ranges(study, split))
+
+
+def planned_prompts(study: Study) -> int:
+    """Prompts of all splits together, those of a growing study as far as it has grown."""
+    prompts = study.config.prompts
+    return len(growths(study).splits) * prompts.shard_size if prompts.grows else sum(prompts.sizes.values())
+
+
+def shards_of(study: Study, *splits: str, as_trained: bool = False) -> list[int]:
+    """Shards that hold at least one prompt of the named splits, all by default, ascending."""
+    prompts, shards = study.config.prompts, set[int]()
+    if prompts.grows:
+        return growths(study).shards(splits, as_trained)
+    for split in splits or tuple(prompts.splits):
+        for start, stop in split_ranges(study, split):
+            shards.update(range(start // prompts.shard_size, (stop - 1) // prompts.shard_size + 1))
     return sorted(shards)
 
 

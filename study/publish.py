@@ -12,14 +12,27 @@ import pyarrow.parquet as pq
 
 from storage.formats import KEY, TABLE, format_of
 from storage.publish import publish_unit
-from storage.records import missing, read_record
+from storage.records import forget_record, missing, read_record, write_record
 from storage.schemas import KEYS, SCHEMAS, WRITERS
+from storage.shown import (
+    FORMER,
+    FORMER_FILES,
+    FORMER_TRAINED,
+    OF_GROWTH,
+    TRAINED_ON,
+    remove_former,
+    shown_growths,
+    shown_tables,
+)
 from storage.tables import Filters, open_parts, part_path
-from storage.vouch import check, digest_of_bytes
+from storage.vouch import check, digest_of_bytes, vouched_files
 from study.errors import StudyError
+from study.grown import growth_of
 from study.paths import shard_name, shards_of
+from study.stage import PART_OF_GROWTH
 from study.stages import STAGES
 from study.study import Study
+from study.units import is_by_shard
 
 Rows = list[dict[str, Any]] | Any  # or a pa.Table, which carries no types
 
@@ -36,7 +49,36 @@ def publish(
 
     The record also carries the hash of what the unit followed from. ``files`` are those the unit wrote besides tables.
     """
-    publish_unit(study.root, stage, unit, tables, STAGES[stage].part(unit), study.hash_of(stage), files, extra)
+    part, more, old = STAGES[stage].part(unit), dict(extra or {}), None
+    if study.config.prompts.grows:
+        old = read_record(study.root, stage, unit)
+        forget(study, stage, unit)
+        growth, kept = growth_of(study, stage, unit), read_record(study.root, stage, unit) or {}
+        more |= {OF_GROWTH: growth, **{name: kept[name] for name in (FORMER,) if name in kept}}
+        if growth and not is_by_shard(STAGES[stage].units) and stage != "plan":
+            part = f"{part}{PART_OF_GROWTH}{growth}"
+    publish_unit(study.root, stage, unit, tables, part, study.hash_of(stage), files, more, still_shown=FORMER in more)
+    if old and FORMER not in more:
+        now = read_record(study.root, stage, unit) or {}
+        remove_former(study.root, {FORMER: old.get("tables", {}), "tables": now.get("tables", {})})
+
+
+def forget(study: Study, stage: str, unit: str) -> None:
+    """Have a unit's record vouch for nothing: its files are about to be replaced.
+
+    Of a study that grows, rows that are shown until the new growth is there go on being shown, by a record that says
+    that alone, and what files the unit had.
+    """
+    record, limit = read_record(study.root, stage, unit), shown_growths(study.root).get(stage)
+    growth = growth_of(study, stage, unit) if study.config.prompts.grows and record is not None else 0
+    if record is None or limit is None or growth <= limit:
+        forget_record(study.root, stage, unit)
+        return
+    kept = {FORMER: shown_tables(record, limit), OF_GROWTH: growth}
+    if TRAINED_ON in record or FORMER_TRAINED in record:
+        kept[FORMER_FILES] = record.get(FORMER_FILES) or vouched_files(record)
+        kept[FORMER_TRAINED] = record.get(FORMER_TRAINED) or record[TRAINED_ON]
+    write_record(study.root, stage, unit, kept, "")
 
 
 def lacking(study: Study, stage: str, units: list[str]) -> list[str]:

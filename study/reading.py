@@ -8,7 +8,7 @@ import pyarrow as pa
 from storage.images import decode_png
 from storage.tables import read_table, scan_batches
 from study.errors import StudyError
-from study.paths import shard_name, split_range
+from study.paths import planned_prompts, shard_name, split_ranges, split_runs
 from study.publish import read_shards
 from study.study import Study
 from study.units import SEGMENTED_SPLITS
@@ -21,9 +21,14 @@ def prompts_of(study: Study, start: int, stop: int) -> pa.Table:
     return read_table(study.root, "prompts", filters=[("prompt_id", ">=", start), ("prompt_id", "<", stop)])
 
 
+def prompts_of_split(study: Study, split: str) -> pa.Table:
+    """Rows of the ``prompts`` table of a split."""
+    return pa.concat_tables([prompts_of(study, start, stop) for start, stop in split_ranges(study, split)])
+
+
 def refuse_unknown_prompt(study: Study, prompt_id: int) -> None:
     """Raise ``StudyError`` for a number that is no prompt's."""
-    total = sum(study.config.prompts.splits.values())
+    total = planned_prompts(study)
     if not 0 <= prompt_id < total:
         raise StudyError(f"{study.root} has no prompt {prompt_id}: they go from 0 to {total - 1}")
 
@@ -99,8 +104,12 @@ def _at_grid(study: Study, table: str, start: int, stop: int, grid: Grid, column
 
 def study_labels(study: Study) -> list[str]:
     """Every label that occurs in the segments of the dictionary split, sorted."""
-    start, stop = split_range(study, "dictionary")
     labels: set[str] = set()
+    if study.config.prompts.grows:  # many ranges, and a part for each shard of them
+        for first, last in split_runs(study, "dictionary"):
+            labels.update(read_shards(study, "segments", first, last, ["label"], SEGMENTED_SPLITS)["label"].to_pylist())
+        return sorted(labels)
+    ((start, stop),) = split_ranges(study, "dictionary")
     filters = [("prompt_id", ">=", start), ("prompt_id", "<", stop)]
     for batch in scan_batches(study.root, "segments", ["label"], filters):
         labels.update(batch.column("label").unique().to_pylist())
@@ -115,6 +124,6 @@ def image_area(study: Study) -> int:
 
 def image_size(study: Study) -> tuple[int, int]:
     """Height and width of an image in pixels; all images of a study have one size."""
-    start, _ = split_range(study, "dictionary")
+    start, _ = split_ranges(study, "dictionary")[0]
     sizes = read_shards(study, "images", start, start + 1, ["height", "width"]).to_pylist()
     return int(sizes[0]["height"]), int(sizes[0]["width"])

@@ -24,6 +24,7 @@ from study.errors import StudyError
 from study.hashes import stage_hash
 from study.links import PLAN, Links, Unit
 from study.models import measured_shapes
+from study.paths import planned_prompts
 from study.publish import prompts_by_shard
 from study.stages import COMMANDS, STAGES
 from study.verify import CHECKPOINT, STUDY, Damage, Report, inspect_study
@@ -160,7 +161,7 @@ def _facts(root: Path, report: Report) -> StoreFacts:
         assert report.study is not None
         shapes, config = measured_shapes(report.study), report.study.config
         by_site = {site: shapes[site.block] for site in config.sites_list()}
-        return StoreFacts(by_site, sum(config.prompts.splits.values()), config.prompts.shard_size)
+        return StoreFacts(by_site, planned_prompts(report.study), config.prompts.shard_size)
 
 
 def _rewrite_store(root: Path, plan: Plan) -> None:

@@ -53,6 +53,7 @@ from study.paths import of_seed, shared_folder, time_series
 from study.preconditions import units_of
 from study.provenance import provenance_of
 from study.saes import SHARED, UNTRAINED
+from study.stage import PART_OF_GROWTH
 from study.stages import COMMANDS, STAGES
 from study.study import Study
 from study.threads import recorded_threads
@@ -198,7 +199,7 @@ def _stale_parts(study: Study) -> Iterator[Path]:
         for table in stage.tables:
             kept[table] |= {stage.part(unit) for unit in stage.units(study)}
     for table, names in kept.items():
-        yield from (path for path in parts(study.root, table) if path.stem not in names)
+        yield from (path for path in parts(study.root, table) if path.stem.split(PART_OF_GROWTH)[0] not in names)
 
 
 def _stale_weights(study: Study) -> list[Path]:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from study.study import Study
 
 Given = Mapping[str, Any]  # a unit's parameters
+PART_OF_GROWTH = "~"  # between the name of a part and the growth that it is of, where that is not the first
 
 
 @dataclass(frozen=True)
@@ -93,9 +94,9 @@ class Stage:
         return self.prefix + unit.replace("/", "-")
 
 
-def of_splits(*splits: str) -> Origin:
-    """The shards that hold a prompt of the splits."""
-    return Origin(lambda study, *_: map(shard_name, shards_of(study, *splits)), alike=True)
+def of_splits(*splits: str, as_trained: bool = False) -> Origin:
+    """The shards that hold a prompt of the splits; ``as_trained``, as they were when SAEs were refreshed last."""
+    return Origin(lambda study, *_: map(shard_name, shards_of(study, *splits, as_trained=as_trained)), alike=True)
 
 
 def _of_series(_study: Study, _earlier: Units, _unit: str, given: Given) -> Iterable[str]:

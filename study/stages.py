@@ -81,7 +81,7 @@ _STAGES = (
         "tasks.curves:train_site",
         units.saes_by_site,
         reads=(*_TRAINING, "sae.seeds", "sae.frozen_control", "sae.controls"),
-        after={"collect": of_splits("train", "dictionary")},
+        after={"collect": of_splits("train", "dictionary", as_trained=True)},
         version=2,  # learning curves, and how far each SAE has left its start
         replaces=True,
     ),
@@ -91,7 +91,7 @@ _STAGES = (
         "tasks.curves:train_shared",
         units.shared_saes,
         reads=(*_TRAINING, "sae.seeds", "sae.across_time"),
-        after={"collect": of_splits("train", "dictionary")},
+        after={"collect": of_splits("train", "dictionary", as_trained=True)},
         version=2,  # as train
         replaces=True,
         prefix="shared-",
@@ -183,7 +183,7 @@ _STAGES = (
             *_below("interventions", "block", "spatial_block", "global_block", "objects", "styles", "bootstrap"),
             *_below("atlas", "phrases", "trace_prompts"),
         ),
-        after={"collect": ALL},
+        after={"collect": of_splits("style", "layout")},
         asked=_leaves_blocks_to_a_trace,
     ),
     Stage(
@@ -261,7 +261,7 @@ _STAGES = (
             *_below("interventions", "objects", "styles", "windows"),
             *_below("atlas", "phrases", "trace_prompts", "trace_depth"),
         ),
-        after={"collect": ALL},
+        after={"collect": of_splits("style", "layout")},
     ),
     Stage(
         "onsets",

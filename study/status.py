@@ -11,6 +11,7 @@ from storage.records import missing, records
 from storage.study import read_study
 from storage.vouch import REMEDY
 from study.cautions import study_cautions
+from study.grown import grown_hashes, growth_sentences
 from study.hashes import stage_hashes
 from study.opening import recorded_study
 from study.stages import stages_of
@@ -24,15 +25,16 @@ def status(root: str | Path) -> dict[str, Any]:
     """
     study = read_study(root)
     expected = expected_units(root)  # first: it tells of a damaged configuration
-    hashes = stage_hashes(study["config"], study.get("stages", {}))
-    config = recorded_study(root).config
+    recorded = recorded_study(root)
+    hashes = grown_hashes(recorded, stage_hashes(study["config"], study.get("stages", {})))
+    config = recorded.config
     return {
         "config_hash": study["config_hash"],
         "name": study["config"].get("name"),
         "done": {stage: _done(root, stage, hashes[stage], study["config_hash"]) for stage in expected},
         "expected": expected,
         **inspect.facts(root),
-        "cautions": study_cautions(root, config),
+        "cautions": [*growth_sentences(recorded, expected), *study_cautions(root, config)],
     }
 
 

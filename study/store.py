@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from storage.records import read_record, records
-from storage.store_metadata import NoStoreError, read_documents, store_path
+from storage.store_metadata import NoStoreError, StoreFacts, read_documents, store_path
 from storage.vouch import check, vouched_files
 from study.config import StudyConfig
 from study.errors import StudyError
 from study.models import measured_shapes
+from study.paths import planned_prompts
 from study.study import Study
 
 if TYPE_CHECKING:
@@ -42,14 +43,16 @@ def refuse_lost_store(root: str | Path) -> None:
             ) from error
 
 
-def create_store(study: Study) -> ActivationStore:
+def create_store(study: Study, prompts: int | None = None) -> ActivationStore:
     """Make the store, one float16 array [prompt, row, column, channel] per site, or check the one that is there.
+
+    A growing study's is given room for so many ``prompts``, by default those that are planned.
 
     Raises as ``refuse_lost_store`` does: an empty store would not bring the shards back.
     """
     from storage.activations import ActivationStore
 
-    config = study.config
+    config, total = study.config, planned_prompts(study) if prompts is None else prompts
     refuse_lost_store(study.root)
     try:
         shapes = _shapes_by_block(store_of(study))  # a study's model never changes: no need to load it
@@ -57,7 +60,12 @@ def create_store(study: Study) -> ActivationStore:
         shapes = measured_shapes(study)
     check_widths(config, shapes)
     by_site = {site: shapes[site.block] for site in config.sites_list() if site.block in shapes}
-    total = sum(config.prompts.splits.values())
+    try:
+        store = ActivationStore.open(study.root)
+    except NoStoreError:
+        store = None
+    if store is not None and config.prompts.grows and store.facts.shapes == StoreFacts(by_site, 0, 1).shapes:
+        return store.resized(total)
     return ActivationStore.create(study.root, by_site, total, config.prompts.shard_size, config.run.compression)
 
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 class Study:
     """A configuration and the folder it fills. Small and picklable: tasks receive it instead of data.
 
+    ``source``: digest of the captions' files, if what they have gained is to be taken in (a study that grows).
     ``recorded``: the configuration with the paths that ``study.yaml`` has, if the same files lie elsewhere now.
     """
 
@@ -24,6 +25,7 @@ class Study:
     config: StudyConfig
     config_hash: str
     recorded: StudyConfig | None = None
+    source: str | None = None
 
     @property
     def identity(self) -> StudyConfig:
@@ -32,7 +34,9 @@ class Study:
 
     def hash_of(self, stage: str) -> str:
         """Hash of all that a stage's results follow from; its completion records carry it."""
-        return stage_hash(self.identity, stage)
+        from study.grown import with_data  # reads of the stages' units, which read of studies
+
+        return with_data(self, stage, stage_hash(self.identity, stage))
 
     @overload
     def at(self, site: tuple[str, float, str], k: None = None) -> AtSite: ...

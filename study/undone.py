@@ -7,9 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from storage.records import read_record, record_path
+from storage.shown import shown_growths
 from storage.store_metadata import NoStoreError, read_documents, store_path
 from storage.tables import part_path
 from storage.vouch import vouched_files
+from study.opening import for_command
+from study.paths import growths
 from study.publish import lacking
 from study.stage import Stage
 from study.stages import COMMANDS, stages_of
@@ -27,13 +30,23 @@ def done_units(study: Study, command: str) -> dict[str, int] | None:
         read_documents(study.root)
     except NoStoreError:  # not planned yet, or killed while it was
         return None
-    counts: dict[str, int] = {}
+    study, counts = for_command(study, command), dict[str, int]()
+    if is_behind(study, [stage.name for stage in stages_of(command)]):
+        return None
     for name in COMMANDS if command == "run" else (command,):
         stages = {stage.name: list(stage.units(study)) for stage in stages_of(name)}
         if not all(is_finished(study, stage, units) for stage, units in stages.items()):
             return None
         counts[name] = sum(map(len, stages.values()))
     return counts
+
+
+def is_behind(study: Study, stages: Collection[str]) -> bool:
+    """Whether the tables of some of the stages show a former growth: a run was killed, or has not ended."""
+    if not study.config.prompts.grows:
+        return False
+    shown, last = shown_growths(study.root), growths(study).last
+    return any(shown.get(stage, last) < last for stage in stages)
 
 
 def undone(study: Study, stage: Stage, units: Collection[str]) -> list[str]:

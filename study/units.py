@@ -6,10 +6,12 @@ together: they are given the same. Imports nothing heavy.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from study.paths import sae_units, series_name, shard_name, shards_of, time_series, unit_name
+from storage.growth import growth_unit
+from study.paths import growths, sae_units, series_name, shard_name, shards_of, time_series, unit_name
 
 if TYPE_CHECKING:
     from study.study import Study
@@ -52,9 +54,13 @@ class Calibration:
         return f"{self.kind}-{self.window}"
 
 
-def the_prompts(_study: Study) -> Units:
-    """One unit: prompts are drawn together."""
-    return {PROMPTS_UNIT: {}}
+def the_prompts(study: Study) -> Units:
+    """One unit: prompts are drawn together. Of a growing study one a growth, and the next if its source has changed."""
+    if not study.config.prompts.grows:
+        return {PROMPTS_UNIT: {}}
+    known = growths(study)
+    is_due = known.last < 0 or study.source not in (None, known.source)
+    return {growth_unit(number): {"growth": number} for number in range(known.last + 1 + is_due)}
 
 
 def shards(study: Study) -> Units:
@@ -65,6 +71,11 @@ def shards(study: Study) -> Units:
 def segmented_shards(study: Study) -> Units:
     """A unit a shard that holds an image to be segmented."""
     return {shard_name(shard): {"shard": shard} for shard in shards_of(study, *SEGMENTED_SPLITS)}
+
+
+def is_by_shard(units: Callable[[Study], Units]) -> bool:
+    """Whether the units are shards: what is made of one stands, whatever comes in later."""
+    return units in (shards, segmented_shards, attended_shards)
 
 
 def attended_shards(study: Study) -> Units:

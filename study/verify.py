@@ -23,13 +23,17 @@ from storage.formats import NewerFormat
 from storage.lock import NAME as LOCK
 from storage.records import NAME, parsed_record
 from storage.schemas import SCHEMAS
-from storage.store_metadata import NoStoreError, read_documents
+from storage.shown import MARK, OF_GROWTH, shown_tables
+from storage.store_metadata import NoStoreError, document_files, read_documents
 from storage.study import COPY, SEAL, kept_copy, read_study, with_legacy
 from storage.tables import unrecorded_runs
 from storage.vouch import digest_of, vouched_files
 from study.config import parse_config
+from study.grown import grown_hashes
 from study.hashes import ADDED, stage_hashes
 from study.links import DRAWN, Links, Unit
+from study.paths import growths
+from study.stage import PART_OF_GROWTH
 from study.stages import STAGES, stages_of
 from study.study import Study
 
@@ -162,7 +166,7 @@ def _read_records(root: Path, report: Report) -> None:
 
 def _is_unit(stage: str, unit: str, report: Report) -> bool:
     """Whether the study has such a unit, as far as can be known."""
-    if stage in (RUNS, FIGURES, CARDS) or (stage, unit) == COPY:
+    if stage in (RUNS, FIGURES, CARDS) or (stage, unit) in (COPY, MARK):
         return True
     return stage in STAGES and (report.links is None or unit in report.links.units[stage])
 
@@ -170,15 +174,17 @@ def _is_unit(stage: str, unit: str, report: Report) -> bool:
 def _vouched(report: Report) -> dict[str, list[tuple[str, Unit]]]:
     """Path below the root -> the digests that records name for it, and whose records."""
     vouched: dict[str, list[tuple[str, Unit]]] = {}
+    shown = report.records.get(MARK, {}).get(MARK[1], {})
     for unit, record in report.records.items():
-        for path, digest in _named_by(unit, record):
+        former = shown_tables(record, shown.get(unit[0]))
+        for path, digest in _named_by(unit, record, {} if former == record.get("tables") else former):
             vouched.setdefault(path, []).append((digest, unit))
     return vouched
 
 
-def _named_by(unit: Unit, record: dict[str, Any]) -> Iterator[tuple[str, str]]:
+def _named_by(unit: Unit, record: dict[str, Any], former: dict[str, Any]) -> Iterator[tuple[str, str]]:
     try:
-        for table, facts in record.get("tables", {}).items():
+        for table, facts in [*record.get("tables", {}).items(), *former.items()]:
             yield f"tables/{table}/{facts['part']}.parquet", facts["sha256"]
         for key, digest in record.get("checksums", {}).items():
             yield f"activations.zarr/{key}/c/{int(unit[1])}/0/0/0", digest
@@ -212,12 +218,14 @@ def _digest(path: Path) -> str:
 def _check_complete(report: Report, known: dict[str, Any]) -> None:
     """A stage that ended has all its units, and what a finished unit was made from is there."""
     assert report.links is not None
-    current = stage_hashes(known["config"], known.get("stages", {}))
+    study = report.links.study
+    current = grown_hashes(study, stage_hashes(known["config"], known.get("stages", {})))
+    growth = growths(study).last if study.config.prompts.grows else 0
     whole = known.get("config_hash")
     done = {u for u, r in report.records.items() if r.get("config_hash") in (current.get(u[0]), whole)}
     wanted: dict[Unit, str] = {}
     for (stage, unit), record in report.records.items():
-        if stage == RUNS and record.get("config_hash") == whole:
+        if stage == RUNS and record.get("config_hash") == whole and record.get(OF_GROWTH, growth) == growth:
             for ended in stages_of(unit.split("-", 1)[0]):
                 told = f"the run {unit} says that {ended.name!r} ended"
                 wanted |= {(ended.name, u): told for u in report.links.units[ended.name]}
@@ -251,7 +259,7 @@ def _check_unvouched_store(root: Path, report: Report) -> None:
 def _look_around(root: Path, vouched: dict[str, Any], report: Report) -> None:
     """Sort every file that no record names into left over and foreign; checkpoints vouch for themselves."""
     ours = {f"done/{stage}/{unit}.json" for stage, unit in report.records} | {d.path for d in report.damage}
-    ours |= _unrecorded_runs(root, report)
+    ours |= _unrecorded_runs(root, report) | _unvouched_documents(root, report)
     committed: set[str] = set()
     for path in _files_below(root):
         name = path.relative_to(root).as_posix()
@@ -264,6 +272,16 @@ def _look_around(root: Path, vouched: dict[str, Any], report: Report) -> None:
         else:
             report.foreign.append(name)
     report.left_over = [name for name in report.left_over if name not in committed]
+
+
+def _unvouched_documents(root: Path, report: Report) -> set[str]:
+    """Metadata of the store of a growing study: they change, and are checked against one another instead."""
+    if report.study is None or not report.study.config.prompts.grows:
+        return set()
+    try:
+        return {path.relative_to(root).as_posix() for path in document_files(root, read_documents(root)[0])}
+    except StorageError:
+        return set()
 
 
 def _unrecorded_runs(root: Path, report: Report) -> set[str]:
@@ -317,7 +335,8 @@ def _could_be_ours(name: str, report: Report) -> bool:
     if top == "tensorboard":
         return True
     if top == "tables":
-        return len(rest) == 2 and rest[0] in SCHEMAS and rest[0] != RUNS and rest[1] in _part_files(report)
+        first = re.sub(f"{PART_OF_GROWTH}\\d+", "", rest[-1])  # of whatever growth it is
+        return len(rest) == 2 and rest[0] in SCHEMAS and rest[0] != RUNS and first in _part_files(report)
     if top == "activations.zarr":
         return rest[-1] == "zarr.json" or re.fullmatch(r"[^/]+/[\d.]+/[^/]+/c/\d+/0/0/0", "/".join(rest)) is not None
     if top == "saes":

@@ -11,7 +11,7 @@ from study.units import DRAW_UNIT, Calibration, PlannedEdit
 
 UNSAID = (DRAW_UNIT,)  # the name of a stage's only unit says nothing
 # Of what a piece of work returns, what its name in words has said.
-NAMING = ("block", "t", "conditioning", "k", "shard", "unit", "calibration", "kind")
+NAMING = ("block", "t", "conditioning", "k", "shard", "growth", "unit", "calibration", "kind")
 DIGITS = 4  # of a number that is no count
 MINUTE, HOUR, DAY = 60, 3600, 86_400
 # Units of a time in words, their seconds, and the seconds from which on others are used.
@@ -33,8 +33,8 @@ def _given_words(name: str, value: Any) -> str:
     if name == "site":
         block, t, conditioning = value
         return f"{block} t={t:.2f} {conditioning}"
-    if name == "shard":
-        return f"shard {value}"
+    if name in ("shard", "growth"):
+        return f"{name} {value}"
     if isinstance(value, float):
         return f"{name}={value:.2f}"
     if isinstance(value, int):
@@ -57,6 +57,11 @@ def figures_words(made: Any) -> str:
         if known is not None and known != "":
             said.append(f"{name.replace('_', ' ')} {_figure(known)}")
     return ", ".join(said)
+
+
+def counted(number: int, noun: str) -> str:
+    """``1 caption``, ``1,240 captions``."""
+    return f"{number:,} {noun}" + ("" if number == 1 else "s")
 
 
 def _figure(value: Any) -> str:

@@ -17,7 +17,7 @@ from storage.images import decode_png
 from storage.site import Site
 from storage.tables import Filters, read_table
 from study.errors import StudyError
-from study.paths import split_range, unit_name
+from study.paths import split_ids, unit_name
 from study.pictures import put_picture
 from study.saes import TRAINED
 from study.study import Study
@@ -190,8 +190,7 @@ def _best_of_each_label(study: Study) -> list[ConceptKey]:
 
 def _special(concepts: pa.Table, labelled: list[ConceptKey], study: Study) -> list[Iterator[ConceptKey]]:
     """For each kind of concept besides the labelled, the candidates in order of how well they show it."""
-    start, stop = split_range(study, "dictionary")
-    often = pc.greater_equal(concepts["n_images"], (stop - start) / 2)
+    often = pc.greater_equal(concepts["n_images"], len(split_ids(study, "dictionary")) / 2)
     seen = pc.greater_equal(concepts["n_images"], study.config.labels.assign_images)
     rank = {key: place for place, key in enumerate(labelled)}
     broader = [

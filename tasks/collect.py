@@ -15,25 +15,29 @@ from diffusion.model import DiffusionModel, token_ids
 from diffusion.sampling import Samples, SitesToRecord, sample
 from storage.images import encode_png
 from storage.prompts import plan_prompts, told
-from storage.records import read_record, records
+from storage.records import read_record
 from storage.store_metadata import document_files
 from study.errors import StudyError
 from study.models import borrowed_model, release_models
-from study.paths import shard_name, split_range
-from study.publish import lacking, prompts_by_shard, publish, told_prompts
+from study.paths import in_split, planned_prompts, shard_name
+from study.publish import lacking, publish, told_prompts
 from study.reading import prompts_of
 from study.store import create_store, store_of
 from study.study import Study
 from study.units import FIRST_IMAGES
 from tasks.artifacts import collect_artifacts
+from tasks.grow import grow, refuse_other_prompts, told_growth
 
 
-def plan(study: Study) -> dict[str, Any]:
+def plan(study: Study, growth: int = 0) -> dict[str, Any]:
     """Create the activation store and write the ``prompts`` table. Returns the number of prompts.
 
     The plan is drawn once; a study folder that has it never reads the caption source again. No other stage makes a
-    store: where one is missing later, its shards are lost, and an empty one would pass for them.
+    store: where one is missing later, its shards are lost, and an empty one would pass for them. A growing study reads
+    its source for every ``growth`` (``tasks.grow``).
     """
+    if study.config.prompts.grows:
+        return grow(study, growth)
     store = create_store(study)
     if lacking(study, "plan", ["prompts"]):
         dropped: Counter[str] = Counter()
@@ -42,28 +46,19 @@ def plan(study: Study) -> dict[str, Any]:
             table = plan_prompts(study.config.prompts, tokens, model.context, study.config.seed, dropped)
         extra = {"dropped": dict(dropped), "store": store.facts.attributes()}
         metadata = document_files(study.root, store.facts)
-        _refuse_other_prompts(study, table)
+        refuse_other_prompts(study, table)
         publish(study, "plan", "prompts", {"prompts": table}, files=metadata, extra=extra)
-    return {"prompts": sum(study.config.prompts.splits.values())}
-
-
-def _refuse_other_prompts(study: Study, table: pa.Table) -> None:
-    """Raise ``StudyError`` if shards were sampled from other prompts than those that the captions give now."""
-    recorded = {unit: read_record(study.root, "collect", unit) or {} for unit in records(study.root, "collect")}
-    for unit, digest in prompts_by_shard(study, table, recorded):
-        if recorded[unit].get("prompts", digest) != digest:
-            raise StudyError(
-                f"{study.root}: shard {unit} was sampled from other prompts than prompts.source gives now: put back "
-                "the captions that the study was made from"
-            )
+    return {"prompts": planned_prompts(study)}
 
 
 def end(study: Study) -> dict[str, Any]:
     """Give up the models, show the first images, report the prompts and the captions passed over for them."""
     release_models()
     collect_artifacts(study)
+    prompts = planned_prompts(study)
+    if study.config.prompts.grows:
+        return {"prompts": prompts, **told_growth(study)}
     record = read_record(study.root, "plan", "prompts") or {}
-    prompts = sum(study.config.prompts.splits.values())
     return {"prompts": f"{prompts}{told(Counter(record.get('dropped', {})))}"}
 
 
@@ -108,8 +103,8 @@ def _sample_all(study: Study, prompts: pa.Table) -> tuple[list[dict[str, Any]], 
 
 def keeps_image(study: Study, prompt_id: int) -> bool:
     """Whether a prompt's image is stored. Of the train split only the activations are of use, and what is shown."""
-    start, stop = split_range(study, "train")
-    return study.config.sampling.train_images or prompt_id < FIRST_IMAGES or not start <= prompt_id < stop
+    settings = study.config.sampling
+    return settings.train_images or prompt_id < FIRST_IMAGES or not in_split(study, "train", prompt_id)
 
 
 def _sample_batch(

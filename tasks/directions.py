@@ -29,7 +29,6 @@ from storage.tables import read_table
 from study.at import AtSite, Dictionary
 from study.config import StudyConfig
 from study.errors import StudyError
-from study.paths import split_range
 from study.reading import image_area
 from study.saes import TRAINED
 from tasks.train import STATISTICS
@@ -172,7 +171,7 @@ class Directions:
     def _mean_difference(self) -> Tensor:
         """Mean update of cells that the label covers by half, less that of the others, on the dictionary split."""
         means = MeanDifference(self.here.channels)
-        areas = self.here.areas(*split_range(self.here.study, "dictionary"))
+        areas = self.here.areas_of_split("dictionary")
         rows, columns = self.here.grid
         cell_pixels = image_area(self.here.study) / (rows * columns)
         for ids, maps in self.here.maps("dictionary"):

@@ -21,7 +21,7 @@ from storage.images import decode_png
 from storage.tables import read_table
 from study.at import Dictionary
 from study.located import block_shown
-from study.paths import split_range
+from study.paths import split_ids, split_ranges
 from study.reading import images_of, label_masks, prompts_of
 from study.saes import SHARED, TRAINED
 from study.study import Study
@@ -36,7 +36,7 @@ class NothingToShow(Exception):
 
 
 def _images(study: Study, path: Path) -> None:
-    start, stop = split_range(study, "dictionary")
+    start, stop = split_ranges(study, "dictionary")[0]
     stop = min(stop, start + COLUMNS)
     images, masks = images_of(study, start, stop), label_masks(study, start, stop)
     captions = prompts_of(study, start, stop)["caption"].to_pylist()
@@ -152,10 +152,10 @@ def _followed(
 ) -> dict[str, Any]:
     """A concept's IoU with its label at each time, and its maps on the images where it is strongest at the end."""
     strongest = np.argsort(-maps[times[-1]].max((1, 2)), kind="stable")[:FOLLOWED_IMAGES]
-    start, _ = split_range(study, "dictionary")
+    ids = split_ids(study, "dictionary")
     examples = []
     for index in strongest:
-        prompt_id = start + int(index)
+        prompt_id = ids[int(index)]
         image = images_of(study, prompt_id, prompt_id + 1)[prompt_id]
         examples.append((image, {t: maps[t][index] for t in times}))
     same = [r for r in labels if (r["cid"], r["label"]) == (row["cid"], row["label"])]

@@ -6,15 +6,14 @@ import numpy as np
 
 from concepts.cases import Case, global_cases, spatial_cases
 from study.models import backend_of
-from study.paths import split_range
-from study.reading import images_by_id, prompts_of
+from study.reading import images_by_id, prompts_of_split
 from study.study import Study
 from vision.words import mentions
 
 
 def cases_of(study: Study, kind: str, target: str, split: str, prompts: int) -> list[Case]:
     """The cases of a target among the first ``prompts`` fitting prompts of a split."""
-    rows = prompts_of(study, *split_range(study, split)).to_pylist()
+    rows = prompts_of_split(study, split).to_pylist()
     if kind == "spatial":
         return spatial_cases(rows, target, prompts, mentions)
     return global_cases(rows, looks_of(study), prompts, mentions)

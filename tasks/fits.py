@@ -26,7 +26,7 @@ class OncePerSite(Generic[Fit]):
 
     def __call__(self, here: AtSite) -> Fit:
         """The fit of a site of the study as it was collected, made if it is not known."""
-        key = (here.study.root, here.study.hash_of("collect"), here.study.config.seed, here.site)
+        key = (here.study.root, here.study.hash_of("train"), here.study.config.seed, here.site)
         with self._lock:
             if key not in self._kept:
                 if len(self._kept) >= FITS_KEPT:

@@ -17,7 +17,7 @@ from concepts.probes import Features, probe_layouts
 from storage.tables import read_table
 from study.at import AtSite
 from study.noise import noise_of
-from study.paths import split_range
+from study.paths import split_ids, split_runs
 from tasks.nouns import Nouns, Split
 
 Outcomes = dict[str, Outcome]  # by label
@@ -79,29 +79,24 @@ def others_named(split: Split, masks: Masks, others: list[str]) -> np.ndarray:
 
 def grid_noise(here: AtSite, split: str) -> np.ndarray:
     """The initial noise of a split's images on the site's grid, float32 [prompts, L, rows, columns]."""
-    size = here.store.shard_size
-    start, stop = split_range(here.study, split)
-    parts = [
-        on_grid(noise_of(here.study, first, min(first + size, stop)), here.grid).astype(np.float32)
-        for first in range(start, stop, size)
-    ]
-    return np.concatenate(parts)
+    runs = split_runs(here.study, split)
+    return np.concatenate([on_grid(noise_of(here.study, *run), here.grid).astype(np.float32) for run in runs])
 
 
 def _nearest(here: AtSite, noise: dict[str, np.ndarray], learnt: Masks, tested: Masks, cell_pixels: int) -> Outcome:
     def rows(split: str, masks: Masks) -> np.ndarray:
-        of_label = noise[split][masks.prompt_ids - split_range(here.study, split)[0]]
+        of_label = noise[split][np.searchsorted(split_ids(here.study, split), masks.prompt_ids)]
         return of_label.reshape(len(of_label), -1).astype(float)
 
     return noise_neighbours(learnt, tested, rows("dictionary", learnt), rows("layout", tested), cell_pixels)
 
 
 def _around(here: AtSite, noise: dict[str, np.ndarray], split: str) -> Features:
-    size = here.store.shard_size
-    start, stop = split_range(here.study, split)
-    for first in range(0, stop - start, size):
-        of_run = noise[split][first : first + size]
-        yield range(start + first, start + first + len(of_run)), neighbourhoods(of_run)
+    place = 0
+    for first, last in split_runs(here.study, split):
+        of_run = noise[split][place : place + last - first]
+        yield range(first, last), neighbourhoods(of_run)
+        place += last - first
 
 
 def _raw(here: AtSite, split: str) -> Features:

@@ -29,7 +29,7 @@ AS_DRAWN = {"init_cosine": 1.0, "init_nearest": 1.0, "late_gain": None}  # of an
 def held_out_sample(here: AtSite, statistics: Statistics) -> Tensor:
     """Standardised vectors of the dictionary split for the curves of a site's SAEs, float32 [N, D]."""
     latents = here.study.config.sae.expansion[0] * here.channels
-    drawn = torch.from_numpy(drawn_vectors(here, "dictionary", min(PER_LATENT * latents, SAMPLE)))
+    drawn = torch.from_numpy(drawn_vectors(here, "dictionary", min(PER_LATENT * latents, SAMPLE), as_trained=True))
     return (drawn - statistics.mean) * statistics.scale
 
 

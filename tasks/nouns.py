@@ -11,8 +11,8 @@ from concepts.hierarchy import load_hierarchy
 from concepts.layout import Masks
 from concepts.layout_rows import parent_groups, size_groups
 from study.at import AtSite
-from study.paths import split_range
-from study.reading import image_area, prompts_of, study_labels
+from study.paths import split_runs
+from study.reading import image_area, prompts_of_split, study_labels
 from vision.words import mentioned
 
 
@@ -29,13 +29,11 @@ class Split:
         self.undetected: dict[str, list[int]] = {}
         self._whole = image_area(here.study)
         self._found: dict[str, tuple[list[int], list[np.ndarray]]] = {}
-        start, stop = split_range(here.study, split)
-        captions = prompts_of(here.study, start, stop)["caption"].to_pylist()
-        for first in range(start, stop, here.store.shard_size):
-            last = min(first + here.store.shard_size, stop)
+        captions = iter(prompts_of_split(here.study, split)["caption"].to_pylist())
+        for first, last in split_runs(here.study, split):
             areas = here.areas(first, last)
             for prompt_id in range(first, last):
-                named = mentioned(captions[prompt_id - start], labels)
+                named = mentioned(next(captions), labels)
                 self._take(prompt_id, named, areas.get(prompt_id, {}), most)
         self.masks = {label: Masks(np.array(ids), np.stack(areas)) for label, (ids, areas) in self._found.items()}
 

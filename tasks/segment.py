@@ -14,7 +14,7 @@ import numpy as np
 from concepts.overlap import cell_areas
 from study.errors import StudyError
 from study.models import backend_of
-from study.paths import shard_name, split_range
+from study.paths import in_split, planned_prompts, shard_name
 from study.publish import publish, read_shards
 from study.reading import images_of, label_masks, prompts_of
 from study.store import store_of
@@ -32,8 +32,8 @@ T = TypeVar("T")
 def segmented_ids(study: Study, shard: int) -> list[int]:
     """Prompt ids of a shard that belong to a split whose images are segmented."""
     size = study.config.prompts.shard_size
-    ranges = [split_range(study, split) for split in SEGMENTED_SPLITS]
-    return [i for i in range(shard * size, (shard + 1) * size) if any(low <= i < high for low, high in ranges)]
+    ids = range(shard * size, min((shard + 1) * size, planned_prompts(study)))
+    return [i for i in ids if any(in_split(study, split, i) for split in SEGMENTED_SPLITS)]
 
 
 def tag_shard(study: Study, shard: int) -> dict[str, Any]:

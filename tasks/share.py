@@ -25,6 +25,7 @@ from study.study import Study
 from tasks import train as alone
 from tasks.artifacts import train_artifacts
 from tasks.learning import curve_rows, held_out_sample, learning_columns
+from tasks.refresh import drop_outdated, start_of, trained_on
 from tasks.train import (
     discard,
     files_below,
@@ -47,7 +48,10 @@ def train_shared(study: Study, block: str, conditioning: str, on_progress: Progr
     known = list(zip(sites, statistics, strict=True))
     samples = [held_out_sample(here, scaled) for here, scaled in known]
     seed, device = study.config.seed, sites[0].device
-    result = train(data, study.config.sae, members, seed, paths, on_progress, device, samples)
+    drop_outdated(study, paths, data.digest())
+    folders = {m: study.at(sites[0].site, m.k).folder_of(SHARED, m.seed) for m in members}
+    start = start_of(study, "share", [series_name(block, conditioning)], folders, statistics[0])
+    result = train(data, study.config.sae, members, seed, paths, on_progress, device, samples, start)
     rows: list[dict[str, Any]] = []
     curves: list[dict[str, Any]] = []
     for number, (here, scaled) in enumerate(known):
@@ -83,7 +87,7 @@ def _publish(study: Study, block: str, conditioning: str, tables: dict[str, list
     dictionaries = [study.at((block, t, conditioning), k) for t in study.config.sites.times for k in study.config.sae.k]
     folders = [shared_folder(study, block, conditioning), *(here.folder_of(SHARED) for here in dictionaries)]
     files = [path for folder in folders for path in files_below(folder)]
-    publish(study, "share", series_name(block, conditioning), tables, files=files)
+    publish(study, "share", series_name(block, conditioning), tables, trained_on(study, "share"), files)
 
 
 def shared_paths(study: Study, block: str, conditioning: str, members: list[Member]) -> RunPaths:

@@ -22,9 +22,8 @@ from concepts.onset_grid import onset_windows
 from concepts.strengths import best_window
 from storage.tables import read_table
 from study.models import backend_of
-from study.paths import split_range
 from study.publish import publish
-from study.reading import prompts_of
+from study.reading import prompts_of_split
 from study.study import Study
 from study.units import PlannedEdit, strengths_of, targets_of
 from tasks.calibrate import of_target
@@ -83,7 +82,7 @@ def fitting_cases(study: Study, kind: str) -> Iterator[tuple[str, Case]]:
     whose object the judge does not see there is left out, of both kinds.
     """
     objects, looks = study.config.interventions.objects, looks_of(study)
-    for row in (row for split in SPLITS for row in prompts_of(study, *split_range(study, split)).to_pylist()):
+    for row in (row for split in SPLITS for row in prompts_of_split(study, split).to_pylist()):
         caption = row["caption"]
         named = [label for label in objects if mentions(caption, label)]
         if not named or any(mentions(caption, look) for look in looks):

@@ -8,10 +8,9 @@ import numpy as np
 
 from study.errors import StudyError
 from study.models import backend_of
-from study.paths import split_range
+from study.paths import split_runs
 from study.preconditions import require
 from study.reading import images_of, prompts_of
-from study.store import store_of
 from study.study import Study
 from vision.tag_thresholds import TagThreshold, fit_thresholds, presence_from_captions
 from vision.taggers import ZeroShotTagger
@@ -42,10 +41,8 @@ def calibrate_thresholds(study: Study, output: Path, min_positives: int) -> list
 
 def _scores_and_presence(study: Study, tagger: ZeroShotTagger) -> tuple[np.ndarray, np.ndarray]:
     """Scores float [images, labels] and presence bool [images, labels], a shard of images in memory at a time."""
-    start, stop = split_range(study, "dictionary")
     scores, present = [], []
-    for first in range(start, stop, store_of(study).shard_size):
-        last = min(first + store_of(study).shard_size, stop)
+    for first, last in split_runs(study, "dictionary"):
         images = images_of(study, first, last)
         scores.append(tagger.scorer.probabilities([images[i] for i in range(first, last)], tagger.labels))
         captions = prompts_of(study, first, last)["caption"].to_pylist()

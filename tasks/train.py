@@ -21,21 +21,22 @@ from storage.site import Site
 from storage.vectors import VectorSource
 from study.at import AtSite, Dictionary
 from study.cautions import learning_cautions
-from study.paths import (
-    split_range,
-    unit_name,
-)
+from study.paths import split_ranges, unit_name
 from study.publish import lacking, publish
 from study.saes import SHARED, TRAINED, UNTRAINED
 from study.study import Study
 from tasks.learning import AS_DRAWN, curve_rows, held_out_sample, learning_columns
+from tasks.refresh import drop_outdated, start_of, trained_on
 
 STATISTICS = "statistics.safetensors"
 
 
 def source_of(here: AtSite, split: str, buffer_bytes: int | None = 0) -> VectorSource:
-    """Every spatial position of a split at a site, as vectors [n, d]; without a buffer, to be read once in order."""
-    return VectorSource(here.store, here.site, *split_range(here.study, split), buffer_bytes=buffer_bytes)
+    """Every spatial position of a split at a site, as vectors [n, d]; without a buffer, to be read once in order.
+
+    Of a growing study, what the split had when SAEs were refreshed last.
+    """
+    return VectorSource(here.store, here.site, split_ranges(here.study, split, True), buffer_bytes=buffer_bytes)
 
 
 def training_source(here: AtSite, sharing: int = 1) -> VectorSource:
@@ -66,7 +67,10 @@ def train_site(study: Study, site: Site, on_progress: Progress | None = None) ->
     paths = site_paths(here, members)
     data, seed = Standardised(source, statistics), study.config.seed
     sample = held_out_sample(here, statistics)
-    result = train(data, study.config.sae, members, seed, paths, on_progress, here.device, [sample])
+    drop_outdated(study, paths, data.digest())
+    units = [unit_name(site, k) for k in study.config.sae.k]
+    start = start_of(study, "train", units, {m: here.member_folder(m) for m in members}, statistics)
+    result = train(data, study.config.sae, members, seed, paths, on_progress, here.device, [sample], start)
     saes = {(member.kind, member): sae for member, sae in result.saes.items()}
     saes |= {(UNTRAINED, m): untrained(source.d, m) for m in dictionaries(study, members)}
     for sae in saes.values():
@@ -75,7 +79,9 @@ def train_site(study: Study, site: Site, on_progress: Progress | None = None) ->
     curves = list(curve_rows(result, here.site))
     for k in study.config.sae.k:
         of_k = [[row for row in table if row["k"] == k] for table in (rows, curves)]
-        _publish(study.at(site, k), of_k[0], of_k[1], {"seconds_each": result.seconds_each})
+        _publish(
+            study.at(site, k), of_k[0], of_k[1], {"seconds_each": result.seconds_each, **trained_on(study, "train")}
+        )
     discard(study, paths)
     return {
         "steps": result.steps,

@@ -15,6 +15,7 @@ from typing import Any
 from prefect import Task, task
 from prefect.cache_policies import NO_CACHE
 
+from storage.shown import newest
 from study.stage import Stage
 from study.study import Study
 from study.threads import limited
@@ -65,7 +66,7 @@ def make_units(study: Study, work: Work) -> dict[str, Any]:
         return {"already_done": list(work.units)}
     write_as_asked(study.config)
     began = time.monotonic()
-    with under_way(work.name):
+    with under_way(work.name), newest():
         summary: dict[str, Any] = named(work.stage.work)(study, **work.given)
     log_unit(study, work, time.monotonic() - began, summary)
     return summary

@@ -146,7 +146,7 @@ def test_a_shard_is_on_the_disk_before_it_has_its_name(tmp_path, monkeypatch):
 
 def buffers_of(store, start, stop, prompts, size):
     """A source that mixes within so many prompts, or within so many bytes."""
-    return VectorSource(store, SITE, start, stop, prompts, None if size is None else size * 60)  # 60 bytes a prompt
+    return VectorSource(store, SITE, [(start, stop)], prompts, None if size is None else size * 60)  # 60 bytes a prompt
 
 
 @settings(max_examples=25, deadline=None)
@@ -218,7 +218,7 @@ def test_a_buffer_holds_no_more_than_its_bytes_or_a_shard(shared_store, start, s
 
 def test_a_resumed_reader_does_not_read_what_it_skips(tmp_path, monkeypatch):
     store, _ = filled(tmp_path, prompts=40)
-    source = VectorSource(store, SITE, 0, 40, buffer_prompts=4)
+    source = VectorSource(store, SITE, [(0, 40)], buffer_prompts=4)
     read, original = [], ActivationStore.read
     monkeypatch.setattr(
         ActivationStore, "read", lambda self, site, a, b: read.append((a, b)) or original(self, site, a, b)
@@ -237,4 +237,4 @@ def test_a_value_that_is_not_finite_is_named_by_shard_and_prompt(tmp_path):
     with pytest.raises(
         StorageError, match=r"mid/0.50/cond are not finite for prompt 6 \(shard 1\): run .* --unit collect/000001,"
     ):
-        list(VectorSource(store, SITE, 0, 11).chunks())
+        list(VectorSource(store, SITE, [(0, 11)]).chunks())

@@ -69,6 +69,15 @@ CASES = {
         "labels.keep_iou is 0.3, above labels.assign_iou 0.25",
         ["labels.keep_iou=0.25", "labels.assign_iou=0.25"],
     ),
+    ("sae.refresh", "prompts.split_by"): (
+        ["sae.refresh=retrain"],
+        "with prompts.split_by 'order' a study is of its first captions for good",
+        [
+            "sae.refresh=retrain",
+            "prompts.split_by=caption",
+            "prompts.splits={train: 0.4, dictionary: 0.3, layout: 0.15, style: 0.15}",
+        ],
+    ),
     ("labels.assign_images", "prompts.splits"): (
         ["labels.assign_images=9", "prompts.splits.dictionary=16"],
         "has only 8 images: no concept could get a label",

@@ -21,6 +21,7 @@ from study.errors import StudyError
 from study.hashes import (
     APART,
     FIXED,
+    LATER,
     changed_stages,
     reads,
     refuse_other_versions,
@@ -47,7 +48,7 @@ def leaves(model: type[BaseModel], prefix: str = "") -> list[str]:
     return found
 
 
-LEAVES = [key for key in leaves(StudyConfig) if key.split(".")[0] not in APART]
+LEAVES = [key for key in leaves(StudyConfig) if key.split(".")[0] not in APART and key not in LATER]
 
 
 def changed(key: str, value: Any, config: Any = TINY) -> dict[str, Any]:
@@ -70,6 +71,11 @@ def followers(stages: set[str]) -> set[str]:
         if more == stages:
             return stages
         stages = more
+
+
+@pytest.mark.parametrize("key", LATER)
+def test_how_later_captions_are_followed_undoes_nothing(key):
+    assert key in leaves(StudyConfig) and changed_stages(TINY, changed(key, "something else")) == []
 
 
 @pytest.mark.parametrize("key", LEAVES)
@@ -216,6 +222,9 @@ OTHER = {
     "atlas.looks_per_prompt": 1,
     "interventions.damage": True,
     "atlas": {"prompts": 3},
+    "prompts.split_by": "caption",
+    "sae.refresh": "retrain",
+    "sae.refresh_from": 0.5,
     "sae.controls": ["soft_frozen"],
     "sae.vectors": 5000,
     "sae.axes": "principal",
@@ -223,6 +232,7 @@ OTHER = {
     "sae.adam_betas": [0.8, 0.99],
 }
 ALONE = {  # what a setting that is set asks of others
+    "prompts.split_by": ["prompts.splits={train: 0.4, dictionary: 0.3, layout: 0.15, style: 0.15}"],
     "sae.vectors": ["sae.epochs=1"],
     "interventions.halves": ["sites.conditionings=[cond,uncond]"],
     "interventions.style_cids": ["interventions.transfer_from=0.0"],

@@ -6,7 +6,6 @@ import pytest
 
 from concepts.settings import REGIONS
 from study.config import load_config
-from study.paths import split_range
 from study.study import Study
 from study.units import PlannedEdit
 from tasks import edits
@@ -29,9 +28,9 @@ def prompt_rows(captions):
 def test_spatial_edits_are_made_of_the_splits_prompts_that_name_the_object(study, monkeypatch):
     asked = []
     rows = prompt_rows(["three Trees", "a dog", "a street", "a tree at night"])
-    monkeypatch.setattr(edits, "prompts_of", lambda _, start, stop: asked.append((start, stop)) or Rows(rows))
+    monkeypatch.setattr(edits, "prompts_of_split", lambda _, split: asked.append(split) or Rows(rows))
     found = cases_of(study, "spatial", "tree", "dictionary", 2)
-    assert asked == [split_range(study, "dictionary")] == [(16, 32)]
+    assert asked == ["dictionary"]
     assert [(case.prompt_id, case.region) for case in found] == list(itertools.product((0, 3), REGIONS))
     assert {case.seed for case in found} == {0, 30}
     assert len(cases_of(study, "spatial", "tree", "dictionary", 1)) == 4
@@ -46,7 +45,7 @@ def test_global_edits_are_made_where_no_look_is_asked_for(study, monkeypatch):
          "seed": i}
         for i, c in enumerate(captions)
     ]  # fmt: skip
-    monkeypatch.setattr(edits, "prompts_of", lambda *_: Rows(rows))
+    monkeypatch.setattr(edits, "prompts_of_split", lambda *_: Rows(rows))
     assert set(looks_of(study)) == {"night", "sketch", "painting", "sepia", "mosaic", "sunset", "overcast"}
     found = cases_of(study, "global", "night", "style", 10)
     assert [case.caption for case in found] == [captions[i] for i in (0, 4, 5)]

@@ -43,13 +43,14 @@ def here(monkeypatch):
         return {i: {label: np.array(area) for label, area in of.items()} for i, of in found.items()}
 
     captions = SimpleNamespace
-    monkeypatch.setattr(tasks.nouns, "split_range", lambda _study, split: (0, 6) if split == "dictionary" else (6, 10))
+    runs = {"dictionary": [(0, 4), (4, 6)], "layout": [(6, 10)]}
+    monkeypatch.setattr(tasks.nouns, "split_runs", lambda _study, split: runs[split])
     monkeypatch.setattr(tasks.nouns, "image_area", lambda _study: PIXELS)
     monkeypatch.setattr(tasks.nouns, "study_labels", lambda _study: LABELS)
     monkeypatch.setattr(
         tasks.nouns,
-        "prompts_of",
-        lambda _study, start, stop: {"caption": captions(to_pylist=lambda: every[start:stop])},
+        "prompts_of_split",
+        lambda _study, split: {"caption": captions(to_pylist=lambda: every[runs[split][0][0] : runs[split][-1][1]])},
     )
     return SimpleNamespace(study=study, grid=GRID, store=SimpleNamespace(shard_size=4), areas=areas)
 

@@ -55,7 +55,7 @@ def arrange(monkeypatch, captions, places):
         def to_pylist(self):
             return self.rows
 
-    monkeypatch.setattr(temporal, "prompts_of", lambda *_: Table(next(halves)))
+    monkeypatch.setattr(temporal, "prompts_of_split", lambda *_: Table(next(halves)))
     monkeypatch.setattr(temporal, "backend_of", lambda _: Backend())
     monkeypatch.setattr(temporal, "looks_of", lambda _: Judge.looks)
 
