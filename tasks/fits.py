@@ -25,7 +25,7 @@ class OncePerSite(Generic[Fit]):
         self._fit, self._lock, self._kept = fit, threading.Lock(), dict[tuple[Any, ...], Fit]()
 
     def __call__(self, here: AtSite) -> Fit:
-        """The fit of a site of the study as it was collected, made if it is not known."""
+        """The fit of a site to the train split that its SAEs are of, made if it is not known."""
         key = (here.study.root, here.study.hash_of("train"), here.study.config.seed, here.site)
         with self._lock:
             if key not in self._kept:
