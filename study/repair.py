@@ -7,7 +7,7 @@ made again and damaged rows of ``runs``; files in the way of ours are moved asid
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -75,7 +75,7 @@ def plan_repair(root: str | Path, units: list[str] | None = None) -> Plan:
     asked = [_unit(name, report.links) for name in units or []]
     damaged = set(asked) | {unit for damage in report.damage for unit in damage.units if not _is_metadata(damage)}
     plan.metadata = any(_is_metadata(damage) for damage in report.damage)
-    plan.prompts = _vouched_prompts(root, report) if PLAN in damaged else None
+    plan.prompts = _vouched_prompts(root, report) if PLAN in damaged and not _grows(report) else None
     if plan.metadata or plan.prompts is not None:
         plan.lines.append("activations.zarr: its metadata are written anew, its shards stay as they are")
     if plan.prompts is not None:
@@ -136,6 +136,11 @@ def _is_metadata(damage: Damage) -> bool:
     )
 
 
+def _grows(report: Report) -> bool:
+    """Whether it is a study that grows: planning writes its lost records again, and none names its store's metadata."""
+    return report.study is not None and report.study.config.prompts.grows
+
+
 def _vouched_prompts(root: Path, report: Report) -> pa.Table | None:
     """The prompts of the plan's part, if they are those that the records of shards name; else None.
 
@@ -154,7 +159,10 @@ def _vouched_prompts(root: Path, report: Report) -> pa.Table | None:
 def _facts(root: Path, report: Report) -> StoreFacts:
     """What the store is: as the plan's record says; without one, as the metadata do where whole, or the model."""
     if "store" in (told := report.records.get(PLAN, {})):
-        return StoreFacts.of(told["store"])
+        facts = StoreFacts.of(told["store"])
+        if report.study is None or not _grows(report):
+            return facts
+        return replace(facts, n_prompts=planned_prompts(report.study))
     try:
         return read_documents(root)[0]
     except Exception:
@@ -171,6 +179,8 @@ def _rewrite_store(root: Path, plan: Plan) -> None:
 
     facts = _facts(root, plan.report)
     rewrite_metadata(root, facts)
+    if _grows(plan.report):
+        return
     files = {path.relative_to(root).as_posix(): digest_of(path) for path in document_files(root, facts)}
     record = read_record(root, *PLAN)
     if record is None and plan.prompts is None:

@@ -213,6 +213,19 @@ def test_a_growths_lost_record_is_written_again(nights, tmp_path):
     assert verify(root) == [] and table_hashes(root) == table_hashes(folder / "2")
 
 
+def test_a_grown_stores_metadata_are_written_again_and_it_goes_on_growing(nights, tmp_path):
+    source, folder, _ = nights
+    root = shutil.copytree(folder / "1", tmp_path / "study")
+    wanted = (root / "activations.zarr/zarr.json").read_bytes()
+    (root / "activations.zarr/zarr.json").write_text("{")
+    assert verify(root)
+    repair(root, plan_repair(root))
+    assert verify(root) == [] and (root / "activations.zarr/zarr.json").read_bytes() == wanted
+    make(root, config(source, *REFRESHED), "collect")
+    assert verify(root) == []
+    assert ActivationStore.open(root).facts == ActivationStore.open(folder / "2").facts
+
+
 @pytest.mark.parametrize("mode", ["never", "continue"])
 def test_saes_stay_or_go_on_as_they_are_told(nights, tmp_path, mode):
     source, folder, _ = nights
