@@ -128,7 +128,7 @@ def test_faults_are_a_command_of_their_own_which_ci_runs_with_all_that_they_need
     assert commands.index("make test-faults") == commands.index("make test") + 1
     jobs = yaml.safe_load((ROOT / ".github" / "workflows" / "ci.yml").read_text())["jobs"]
     steps = [step.get("run", "") for step in jobs["faults"]["steps"]]
-    assert steps[-1] == "make test-faults" and steps[-2].endswith("install --yes postgresql redis-server faketime")
+    assert steps[-1] == "make test-faults" and steps[-2].endswith("install --yes postgresql redis-server")
     for page in ("README.md", "CONTRIBUTING.md"):
         assert "`make test-faults`" in (ROOT / page).read_text()
 
