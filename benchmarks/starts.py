@@ -20,7 +20,7 @@ CLI = "import sys; from flows.cli import main; sys.exit(main({arguments!r}))"
 FLOW = (
     "from flows.cli import QUIET; import os; os.environ.update(QUIET)\n"
     "from flows.server import prefect_server; from flows.whole import study_flow; from tasks import figures\n"
-    "from study.config import load_config; from study.study import open_existing\n"
+    "from study.config import load_config; from study.opening import open_existing\n"
     "with prefect_server():\n    study_flow({config!r}, {root!r})\n"
     "figures.draw_all(open_existing({root!r}, load_config({config!r})))"
 )

@@ -15,15 +15,20 @@ from flows.arguments import USER_ERROR
 from flows.bars import progress_bars
 from flows.commands import STAGES, parser
 from flows.environment import variables_kept
+from flows.lightness import start_lightly
 from flows.locales import ensure_utf8, print_in_any_encoding, refuse_torn
 from flows.sentences import sentence_of
 from study.stages import stages_of
 
-DAMAGED, INTERRUPTED = 1, 130
+INTERRUPTED = 130
+READING = ("status", "verify", "query")  # they answer within a second
+# Commands of modules of their own, which are imported by who gives one.
 ELSEWHERE = {
     "edit": ("flows.editing", "edit"),
     "setup": ("flows.setting_up", "run"),
-}  # commands of modules of their own
+    **{name: ("flows.reading", name) for name in READING},
+    **{name: ("flows.changing", name) for name in ("revise", "repair", "card", "thresholds")},
+}
 SERVE_GRACE = 4.0  # seconds in which an interrupted `serve` pauses its schedules
 # Set before Prefect is imported: quiet by default, and nothing leaves the machine.
 QUIET = {
@@ -48,6 +53,8 @@ def main(arguments: list[str] | None = None) -> int:
     """
     if arguments is None:
         ensure_utf8()
+        if sys.argv[1:2] and sys.argv[1] in READING:
+            start_lightly()
         code = _main(sys.argv[1:])
         gc.freeze()  # Python would look for garbage once more at its end: two seconds among torch and Prefect
         return code
@@ -99,14 +106,7 @@ def _dispatch(options: argparse.Namespace) -> int:
         return int(getattr(importlib.import_module(module), function)(options))
     commands: dict[str, Callable[[argparse.Namespace], int]] = {
         "bench": _bench,
-        "revise": _revise,
-        "thresholds": _thresholds,
-        "card": _card,
-        "status": _status,
-        "verify": _verify,
-        "repair": _repair,
         "check": _check,
-        "query": _query,
         "serve": _serve,
         "server": _server,
     }
@@ -210,164 +210,6 @@ def _bench(options: argparse.Namespace) -> int:
     sys.stdout.buffer.write(render(pa.Table.from_pylist(bench_summary(study)), "table"))
     sys.stdout.buffer.flush()
     return 0
-
-
-def _revise(options: argparse.Namespace) -> int:
-    from storage.lock import writing
-    from study.config import load_config
-
-    config = load_config(options.config, options.set)
-    from study.revise import plan_revision
-
-    plan_revision(options.root, config)  # what cannot be revised is told before a folder is locked
-    if options.dry_run:
-        return _revise_now(options, config)
-    with writing(options.root, "concepts revise", options.wait):
-        return _revise_now(options, config)
-
-
-def _revise_now(options: argparse.Namespace, config: Any) -> int:
-    from storage.study import shown
-    from study.revise import plan_revision, revise
-
-    revision = plan_revision(options.root, config)
-    if not revision.needed:
-        print(f"{options.root} has these settings already: nothing to revise")
-        return 0
-    for key, change in revision.settings.items():
-        print(shown({key: change}))
-    for name, (old, now) in revision.versions.items():
-        print(f"{name}: version {old} -> {now}")
-    for stage in revision.stages:
-        print(f"  {stage.stage:<10} {stage.done:>6} of {stage.units} units to be redone")
-    if revision.removed:
-        print(f"{len(revision.removed)} files or folders that the new settings have no place for are removed")
-    if options.dry_run:
-        print("nothing was changed")
-        return 0
-    revise(revision)
-    print(f"study.yaml holds the new settings: `concepts run {options.config} --root {options.root}` redoes the rest")
-    return 0
-
-
-def _thresholds(options: argparse.Namespace) -> int:
-    from study.config import load_config
-
-    config = load_config(options.config, options.set)
-    from study.opening import open_existing
-    from tasks.thresholds import calibrate_thresholds
-
-    study = open_existing(options.root, config)
-    thresholds = calibrate_thresholds(study, options.out, options.min_positives)
-    own = [one for one in thresholds if one.threshold is not None]
-    print(f"{options.out}: {len(own)} of {len(thresholds)} labels have a threshold of their own")
-    return 0
-
-
-def _card(options: argparse.Namespace) -> int:
-    from storage.lock import writing
-    from storage.study import read_study
-    from tasks.pages import draw_cards
-
-    read_study(options.dir)  # nothing is locked where there is no study
-    with writing(options.dir, "concepts card", options.wait):
-        for path in draw_cards(options.dir, options.site, options.cid, options.k):
-            print(path)
-    return 0
-
-
-def _status(options: argparse.Namespace) -> int:
-    from rich.filesize import decimal
-
-    from storage.text import printable
-    from study.status import status
-
-    overview = status(options.dir)
-    print(printable(f"study {overview['name']} in {options.dir} (configuration {overview['config_hash']})"))
-    for stage, done in overview["done"].items():
-        total = overview["expected"][stage]
-        state = "done" if done >= total else f"{total - done} missing"
-        print(f"  {stage:<10} {done:>6} / {total:<6} {state}")
-    store = overview["activations"]
-    print(f"activations: {store['sites']} sites, {store['shards']} shards, {decimal(store['bytes'])}{_problem(store)}")
-    print(f"SAEs: {overview['saes']}; figures: {len(overview['figures'])}")
-    for table, facts in overview["tables"].items():
-        size = f"{facts['rows']:>9} rows  {decimal(facts['bytes']):>10}  {facts['parts']} parts"
-        print(f"  {table:<17} {size}{_problem(facts)}")
-    for caution in overview["cautions"]:
-        print(printable(f"caution: {caution}"))
-    return 0
-
-
-def _problem(facts: dict[str, Any]) -> str:
-    from storage.text import printable
-
-    return f"  {printable(facts['problem'])}" if "problem" in facts else ""
-
-
-def _verify(options: argparse.Namespace) -> int:
-    from study.verify import inspect_study
-
-    report = inspect_study(options.dir)
-    for damage in report.damage:
-        print(damage)
-    for name in report.foreign:
-        print(f"{name} is foreign: no unit of this study writes it, and nothing reads it")
-    if report.left_over:
-        print(f"{len(report.left_over)} files that no record names (of unfinished units, or of an earlier version)")
-    if options.hashes and not report.damage:
-        from storage.inspect import table_hashes
-
-        for table, digest in table_hashes(options.dir).items():
-            print(f"{table:<17} {digest}")
-    if report.damage:
-        print(f"{len(report.damage)} problems: `concepts repair {options.dir}` forgets what has to be made again")
-        return DAMAGED
-    print("everything recorded is whole")
-    return 0
-
-
-def _repair(options: argparse.Namespace) -> int:
-    from storage.lock import writing
-    from study.repair import plan_repair, repair
-
-    plan = plan_repair(options.dir, options.unit)  # what cannot be repaired is told before a folder is locked
-    if not options.dry_run:
-        with writing(options.dir, "concepts repair", options.wait):
-            plan = plan_repair(options.dir, options.unit)
-            repair(options.dir, plan)
-    for line in plan.told():
-        print(line)
-    if options.dry_run:
-        print("nothing was changed")
-    elif plan.forgotten:
-        print(f"`concepts run` with the study's configuration and --root {options.dir} makes them again")
-    return 0
-
-
-def _query(options: argparse.Namespace) -> int:
-    from storage.errors import StorageError
-    from storage.query import query, rendered
-
-    terminal = sys.stdout.isatty()
-    if options.format == "parquet" and terminal:
-        raise StorageError("--format parquet writes bytes, not text: send them to a file, as in `... > answer.parquet`")
-    answer = query(options.dir, options.sql, options.format, _note)
-    for piece in rendered(answer, options.format):
-        sys.stdout.buffer.write(_for_terminal(piece) if terminal else piece)
-    sys.stdout.buffer.flush()
-    return 0
-
-
-def _note(message: str) -> None:
-    print(f"concepts: {message}", file=sys.stderr)
-
-
-def _for_terminal(text: bytes) -> bytes:
-    """Lines as they can be shown: a caption in a CSV may hold what a terminal obeys."""
-    from storage.text import printable
-
-    return "\n".join(map(printable, text.decode().split("\n"))).encode()
 
 
 def _serve(options: argparse.Namespace) -> int:

@@ -46,7 +46,7 @@ class ActivationStore:
         self.path, self.facts, self._documents = path, facts, arrays
         self.n_prompts, self.shard_size = facts.n_prompts, facts.shard_size
         self.sites: list[Site] = list(facts.shapes)
-        self.n_shards = -(-self.n_prompts // self.shard_size)
+        self.n_shards = facts.n_shards
 
     @classmethod
     def create(

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
-from storage.activations import ActivationStore
 from storage.content import content_hash
 from storage.errors import StorageError
+from storage.records import whole_records
 from storage.schemas import SCHEMAS
-from storage.store_metadata import NoStoreError, store_path
-from storage.tables import count_rows, parts
+from storage.sizes import bytes_of_store
+from storage.store_metadata import NoStoreError, read_documents, store_path
+from storage.tables import OfStage, named_parts, parts, rows_of
 from storage.vouch import REMEDY
 
 PARQUET_END = b"PAR1"
@@ -25,19 +27,20 @@ def facts(root: str | Path) -> dict[str, Any]:
     What cannot be told of a damaged folder has a ``problem`` in its place; ``concepts verify`` looks closer.
     """
     root = Path(root)
+    of_stage = functools.cache(functools.partial(whole_records, root))  # a stage writes several tables
     return {
-        "tables": {table: _table_facts(root, table) for table in SCHEMAS},
+        "tables": {table: _table_facts(root, table, of_stage) for table in SCHEMAS},
         "activations": _store_facts(root),
         "saes": len(list((root / "saes").rglob("k*/sae_weights.safetensors"))) if (root / "saes").exists() else 0,
         "figures": sorted(p.name for p in (root / "figures").glob("*.png")),
     }
 
 
-def _table_facts(root: Path, table: str) -> dict[str, Any]:
+def _table_facts(root: Path, table: str, of_stage: OfStage) -> dict[str, Any]:
     """Rows as the records tell them, parts and their bytes; ``problem`` says what is amiss, as far as a look tells."""
     try:
-        files = parts(root, table)
-        rows = count_rows(root, table)
+        files = named_parts(root, table, of_stage)
+        rows = rows_of(files)
     except StorageError as error:
         return {"rows": 0, "parts": 0, "bytes": 0, "problem": str(error)}
     except (pa.ArrowInvalid, OSError, AttributeError, KeyError, TypeError):  # of a folder before records had digests
@@ -69,13 +72,13 @@ def _looks_whole(file: Path) -> bool:
 
 def _store_facts(root: Path) -> dict[str, Any]:
     try:
-        store = ActivationStore.open(root)
+        store, _ = read_documents(root)  # and no ActivationStore: it would import Zarr
     except NoStoreError:
         return {"sites": 0, "shards": 0, "bytes": 0}
     except StorageError as error:
         return {"sites": 0, "shards": 0, "bytes": 0, "problem": str(error)}
-    size = sum(_size(f) for f in store_path(root).rglob("*") if f.is_file())
-    return {"sites": len(store.sites), "shards": store.n_shards, "prompts": store.n_prompts, "bytes": size}
+    size = bytes_of_store(store_path(root), [site.path for site in store.shapes])
+    return {"sites": len(store.shapes), "shards": store.n_shards, "prompts": store.n_prompts, "bytes": size}
 
 
 def table_hashes(root: str | Path) -> dict[str, str]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +17,17 @@ from storage.errors import StorageError
 from storage.formats import FIRST, KEY, RECORD, NewerFormat, format_of
 from storage.vouch import REMEDY, Stamp, digest_of_bytes, stamp_of
 
-SELF, NAME = "sha256", "unit"
+SELF, NAME, SUFFIX = "sha256", "unit", ".json"
 
 
 def record_path(root: str | Path, stage: str, unit: str) -> Path:
     """Path of a unit's record; ``unit`` may contain slashes."""
-    return Path(root) / "done" / stage / f"{unit}.json"
+    return Path(_file(root, stage, unit))
+
+
+def _file(root: str | Path, stage: str, unit: str) -> str:
+    """The same without a Path, which takes as long to make as the record to read: a study may have 10,000 shards."""
+    return os.path.join(root, "done", stage, unit + SUFFIX)  # noqa: PTH118
 
 
 def write_record(root: str | Path, stage: str, unit: str, payload: dict[str, Any], config_hash: str) -> None:
@@ -39,9 +45,9 @@ def read_record(root: str | Path, stage: str, unit: str) -> dict[str, Any] | Non
 
     Raises ``NewerFormat`` for a record that a newer version of the code has written.
     """
-    path = record_path(root, stage, unit)
+    path = _file(root, stage, unit)
     try:
-        record = _parsed(str(path), stamp_of(path))
+        record = _parsed(path, stamp_of(path))
     except NewerFormat:
         raise
     except (OSError, ValueError):
@@ -60,18 +66,32 @@ def _parsed(path: str, stamp: Stamp) -> dict[str, Any]:
 
     Raises ``OSError`` or ``ValueError`` if it is not whole, ``NewerFormat`` if a newer version has written it.
     """
-    data = Path(path).read_bytes()
+    with open(path, "rb") as file:  # noqa: PTH123 - as in ``_file``
+        data = file.read()
     record = json.loads(data)
     if not isinstance(record, dict):
         raise ValueError("no mapping")
     if SELF in record or NAME in record:  # the first format had neither
-        rest = {key: value for key, value in record.items() if key != SELF}
-        if record.get(SELF) != digest_of_bytes(_text(rest)) or data != _text(record):
+        if not _is_sealed(data, record):
             raise ValueError("its checksum is not its own")
         format_of(record.get(KEY), RECORD, path)
     elif format_of(record.get(KEY), RECORD, path) > FIRST:
         raise ValueError("it lacks its checksum")
     return record
+
+
+def _is_sealed(data: bytes, record: dict[str, Any]) -> bool:
+    """Whether a record's digest is that of all the rest, written as we write it.
+
+    Taken out as a line, the digest leaves the bytes that it was taken of, and need not be written again to be known:
+    of 10,000 records that is most of the time. Where the line is not found, they are written again.
+    """
+    line = f'\n "{SELF}": "{record.get(SELF)}",'.encode()
+    before, found, after = data.partition(line)
+    if found and digest_of_bytes(before + after) == record[SELF]:
+        return True
+    rest = {key: value for key, value in record.items() if key != SELF}
+    return record.get(SELF) == digest_of_bytes(_text(rest)) and data == _text(record)
 
 
 def _text(facts: dict[str, Any]) -> bytes:
@@ -96,9 +116,13 @@ def missing(root: str | Path, stage: str, units: list[str], *hashes: str) -> lis
 
 def records(root: str | Path, stage: str) -> list[str]:
     """Names of the units of a stage that have a record, sorted; files that another program hid are none."""
-    folder = Path(root) / "done" / stage
-    files = (p for p in folder.rglob("*.json") if not p.name.startswith("."))
-    return sorted(str(p.relative_to(folder).with_suffix("")) for p in files)
+    folder = str(Path(root) / "done" / stage)
+    return sorted(
+        os.path.join(parent, name)[len(folder) + 1 : -len(SUFFIX)]  # noqa: PTH118 - a Path for each takes ten times as long
+        for parent, _, names in os.walk(folder)
+        for name in names
+        if name.endswith(SUFFIX) and not name.startswith(".")
+    )
 
 
 def whole_records(root: str | Path, stage: str) -> dict[str, dict[str, Any]]:
@@ -108,15 +132,15 @@ def whole_records(root: str | Path, stage: str) -> dict[str, dict[str, Any]]:
     """
     whole: dict[str, dict[str, Any]] = {}
     for unit in records(root, stage):
-        path = record_path(root, stage, unit)
+        path = _file(root, stage, unit)
         try:
-            record = _parsed(str(path), stamp_of(path))
+            record = _parsed(path, stamp_of(path))
         except FileNotFoundError:  # forgotten meanwhile: about to be written anew
             continue
         except NewerFormat:
             raise
         except (OSError, ValueError) as error:
-            raise StorageError(f"{path} is damaged ({error}): {REMEDY}") from error
+            raise StorageError(f"{Path(path)} is damaged ({error}): {REMEDY}") from error
         if record.get(NAME, f"{stage}/{unit}") == f"{stage}/{unit}":
             whole[unit] = record
     return whole

@@ -56,6 +56,11 @@ class StoreFacts:
             shapes[Site(block, float(t), conditioning)] = int(rows), int(columns), int(channels)
         return cls(shapes, int(attributes["n_prompts"]), int(attributes["shard_size"]))
 
+    @property
+    def n_shards(self) -> int:
+        """Shards at each site; the last may be short."""
+        return -(-self.n_prompts // self.shard_size)
+
     def attributes(self) -> Document:
         """As they are stored, with the format's version."""
         sites = [[block, t, conditioning, list(shape)] for (block, t, conditioning), shape in self.shapes.items()]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 import hashlib
 import json
 from collections.abc import Callable, Mapping
@@ -77,7 +78,7 @@ def read_study(root: str | Path) -> dict[str, Any]:
     path = Path(root) / "study.yaml"
     try:
         data = path.read_bytes()
-        content = yaml.safe_load(data.decode())
+        content = copy.deepcopy(_parsed(data))
     except (FileNotFoundError, NotADirectoryError) as error:
         raise StorageError(f"{root} is not a study folder (no study.yaml): give the --root of a run") from error
     except OSError as error:
@@ -93,6 +94,12 @@ def read_study(root: str | Path) -> dict[str, Any]:
         raise StorageError(f"{path} is damaged (no 'config'): {DAMAGED}")
     content.pop(SEAL, None)
     return content
+
+
+@functools.lru_cache(maxsize=8)
+def _parsed(data: bytes) -> Any:
+    """What the bytes of a ``study.yaml`` say: a command asks a dozen times, and YAML is read slowly."""
+    return yaml.safe_load(data.decode())
 
 
 def kept_copy(root: str | Path) -> bytes | None:

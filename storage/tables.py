@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from storage.shown import limits_of, shown_tables
 from storage.vouch import check, digest_of_bytes
 
 Filters = list[tuple[str, str, Any]]
+OfStage = Callable[[str], dict[str, dict[str, Any]]]
 
 ROW_GROUP_ROWS = 32_768  # measured by benchmarks/queries.py: half costs scans more, four times as many label look-ups
 DICTIONARY_BYTES = 8 * 2**20  # the captions of a row group: beyond the default of 1 MB they would be left plain
@@ -137,24 +138,25 @@ def _refuse_duplicates(table: str, data: pa.Table) -> None:
         raise StorageError(f"table {table!r}: two rows share one key ({', '.join(KEYS[table])})")
 
 
-def named_parts(root: str | Path, table: str) -> dict[Path, dict[str, Any]]:
+def named_parts(root: str | Path, table: str, of_stage: OfStage | None = None) -> dict[Path, dict[str, Any]]:
     """The part files that completion records name, sorted, with what the record says: ``part``, ``rows``, ``sha256``.
 
-    Of a study that grows, those of the growth that is shown (``storage.shown``).
+    Of a study that grows, those of the growth that is shown (``storage.shown``). ``of_stage`` gives a stage's records to
+    who asks for several tables, as ``whole_records`` would each time.
 
     Raises ``StorageError`` for a damaged record: without it rows would be lacking and nothing would say so; and
     ``NewerFormat`` for a part that a newer version of the code has written.
     """
-    named, limits = {}, limits_of(root)
+    named, limits, folder = {}, limits_of(root), Path(root) / "tables" / table
     for stage in WRITERS[table]:
-        for record in whole_records(root, stage).values():
+        for record in (of_stage(stage) if of_stage else whole_records(root, stage)).values():
             if facts := shown_tables(record, limits.get(stage)).get(table):
-                path = part_path(root, table, facts["part"])
+                path = folder / f"{facts['part']}.parquet"
                 format_of(facts.get(KEY), TABLE, path)
                 named[path] = facts
     if table == "runs" and not named:
         named = {path: {} for path in unrecorded_runs(root)}
-    return dict(sorted(named.items()))
+    return dict(sorted(named.items(), key=lambda item: item[0].name))
 
 
 def unrecorded_runs(root: str | Path) -> list[Path]:
@@ -245,5 +247,9 @@ def read_table(
 
 def count_rows(root: str | Path, table: str) -> int:
     """Number of rows, as the records say; of parts from before records had it, as their footers do."""
-    named = named_parts(root, table)
+    return rows_of(named_parts(root, table))
+
+
+def rows_of(named: Mapping[Path, Mapping[str, Any]]) -> int:
+    """Number of rows of parts, given with what their records say."""
     return sum(facts["rows"] if "rows" in facts else pq.read_metadata(f).num_rows for f, facts in named.items())

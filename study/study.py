@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, overload
 
 from storage.site import Site
 from study.config import StudyConfig
-from study.hashes import stage_hash
+from study.hashes import stage_hashes
 
 if TYPE_CHECKING:
     from study.at import AtSite, Dictionary
@@ -36,7 +37,11 @@ class Study:
         """Hash of all that a stage's results follow from; its completion records carry it."""
         from study.grown import with_data  # reads of the stages' units, which read of studies
 
-        return with_data(self, stage, stage_hash(self.identity, stage))
+        return with_data(self, stage, self._hashes[stage])
+
+    @cached_property
+    def _hashes(self) -> dict[str, str]:
+        return stage_hashes(self.identity)
 
     @overload
     def at(self, site: tuple[str, float, str], k: None = None) -> AtSite: ...

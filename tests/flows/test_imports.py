@@ -41,3 +41,19 @@ def test_at_its_end_a_command_is_not_looked_through(tmp_path):
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 2 and "is not a study folder" in done.stderr
     assert done.stdout.splitlines()[-1] == "True True"
+
+
+LIGHT = """
+import sys
+import pyarrow as pa
+from flows.lightness import start_lightly
+start_lightly()
+column = pa.array([1, 2])
+assert "pandas" not in sys.modules
+print(list(pa.table({"a": column}).to_pandas().a), pa.array(sys.modules["pandas"].Series([1.0, None])).null_count)
+"""
+
+
+def test_arrow_that_was_told_of_no_pandas_still_makes_data_frames():
+    done = subprocess.run([sys.executable, "-c", LIGHT], cwd=ROOT, capture_output=True, text=True)
+    assert done.stdout.split("\n")[0] == "[1, 2] 1", done.stderr

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from flows import cli
+from flows import reading
 from flows.cli import main
 from flows.schedule import study_schedule
 from flows.sentences import sentence_of
@@ -124,7 +124,7 @@ def test_the_machines_limits_are_one_sentence(said, monkeypatch, name):
     def fail(options):
         raise error
 
-    monkeypatch.setattr(cli, "_status", fail)
+    monkeypatch.setattr(reading, "status", fail)
     assert says in said("status", "anywhere")
 
 

@@ -81,3 +81,29 @@ def test_units_of_former_settings_do_not_stand_for_missing_ones(copy):
     shutil.copy(copy / "done/intervene/spatial-tree-early.json", copy / "done/intervene/spatial-cat-early.json")
     forget_record(copy, "intervene", "spatial-tree-early")
     assert done_units(study, "intervene") is None
+
+
+ASKS = {
+    "help": ["--help"],
+    "status": ["status", "STUDY"],
+    "query": ["query", "STUDY", "select label, count(*) from segments group by label"],
+    "verify": ["verify", "STUDY"],
+}
+ENDS = """
+import atexit, sys
+atexit.register(lambda: print(sorted({heavy!r} & set(sys.modules)), file=sys.stderr))
+from flows.cli import main
+sys.exit(main())
+"""
+
+
+@pytest.mark.parametrize("asked", ASKS)
+def test_who_only_asks_waits_for_nothing_heavy(tiny_study, asked):
+    """As the command is started: pandas is what Arrow imports by itself, Zarr what opening a store would."""
+    arguments = [str(tiny_study) if word == "STUDY" else word for word in ASKS[asked]]
+    code = ENDS.format(heavy=HEAVY | {"pandas", "duckdb", "study.config"} - NEEDED.get(asked, set()))
+    done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, cwd=ROOT)
+    assert (done.returncode, done.stderr.splitlines()[-1]) == (0, "[]"), done.stderr
+
+
+NEEDED = {"status": {"study.config"}, "query": {"duckdb"}, "verify": {"study.config"}}
