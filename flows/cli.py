@@ -18,6 +18,7 @@ from flows.environment import variables_kept
 from flows.lightness import start_lightly
 from flows.locales import ensure_utf8, print_in_any_encoding, refuse_torn
 from flows.sentences import sentence_of
+from flows.spellings import present
 from study.stages import stages_of
 
 INTERRUPTED = 130
@@ -64,6 +65,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _main(arguments: list[str]) -> int:
     print_in_any_encoding()
+    arguments, notices = present(arguments)
     options = parser().parse_args(arguments)
     if not getattr(options, "verbose", False):
         for name, value in QUIET.items():
@@ -73,6 +75,8 @@ def _main(arguments: list[str]) -> int:
     try:
         with ended_by_signals(SERVE_GRACE if options.command == "serve" else 0.0):
             refuse_torn(arguments)
+            for notice in notices:
+                print(f"concepts: {notice}", file=sys.stderr)
             code = _dispatch(options)
             sys.stdout.flush()  # here, where a full disk behind it can be told in a sentence
             return code

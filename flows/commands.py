@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
 
@@ -51,19 +52,19 @@ def parser() -> argparse.ArgumentParser:
         "--min-positives", type=int, default=20, help="labels in fewer captions keep the global threshold"
     )
     card = commands.add_parser("card", help="draw a concept's card, or ten worth a look, into figures/cards/")
-    card.add_argument("dir", type=Path)
+    _add_folder(card)
     card.add_argument("site", nargs="?", metavar="BLOCK/T/COND", help="as in mid/0.00/cond; none: ten cards")
     card.add_argument("cid", nargs="?", type=int, help="the concept's number")
     card.add_argument("--k", type=int, help="needed where a site has SAEs of several k")
     _add_wait(card)
     _add_edit(commands.add_parser("edit", help="edit one image by concepts: before, after, a control, and a row"))
     status = commands.add_parser("status", help="what is done and missing, counts, sizes")
-    status.add_argument("dir", type=Path)
+    _add_folder(status)
     verify = commands.add_parser("verify", help="check every shard, weight file and table")
-    verify.add_argument("dir", type=Path)
+    _add_folder(verify)
     verify.add_argument("--hashes", action="store_true", help="also print each table's content hash")
     repair = commands.add_parser("repair", help="forget damaged units and what followed, for `concepts run` to redo")
-    repair.add_argument("dir", type=Path)
+    _add_folder(repair)
     repair.add_argument("--dry-run", action="store_true", help="only say what would be forgotten")
     repair.add_argument("--unit", action="append", default=[], metavar="STAGE/UNIT", help="forget this one, too")
     _add_wait(repair)
@@ -74,7 +75,7 @@ def parser() -> argparse.ArgumentParser:
         "FROM, WITH, VALUES, PIVOT, DESCRIBE, SHOW, SUMMARIZE, or EXPLAIN and one of them; no other file is read and "
         "none is written. docs/queries.md tells what each type becomes in each format.",
     )
-    query.add_argument("dir", type=Path)
+    _add_folder(query)
     query.add_argument("sql", help='as in "select label, count(*) n from segments group by label"')
     query.add_argument(
         "--format",
@@ -83,8 +84,8 @@ def parser() -> argparse.ArgumentParser:
         help="table is for reading and cuts long text; the others hold values whole (parquet: into a file or a pipe)",
     )
     serve = commands.add_parser("serve", help="serve scheduled deployments against a Prefect server")
-    serve.add_argument("--config", type=Path, default=Path("configs/mini.yaml"))
-    serve.add_argument("--root", type=_root, default=Path("runs/mini"))
+    serve.add_argument("config", type=Path, help="the study's YAML file")
+    serve.add_argument("--root", type=_root, required=True, help="the study folder")
     serve.add_argument("--cron", default="0 3 * * *", help="schedule of the whole study")
     serve.add_argument("--timezone", default="UTC", help="of the schedule, as in Europe/Berlin; UTC unless given")
     server = commands.add_parser(
@@ -102,7 +103,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def _add_edit(edit: argparse.ArgumentParser) -> None:
-    edit.add_argument("dir", type=_root)
+    _add_folder(edit, _root)
     edit.add_argument("--prompt", help="caption of the image")
     edit.add_argument(
         "--concept",
@@ -170,6 +171,11 @@ def _add_study(command: argparse.ArgumentParser) -> None:
     """What every command takes that reads a configuration."""
     _add_settings(command)
     command.add_argument("--root", type=_root, required=True, help="the study folder")
+
+
+def _add_folder(command: argparse.ArgumentParser, kind: Callable[[str], Path] = Path) -> None:
+    """What every command takes that needs the study's folder alone."""
+    command.add_argument("dir", type=kind, help="the study folder; --root DIR says the same")
 
 
 def _add_settings(command: argparse.ArgumentParser) -> None:

@@ -89,12 +89,12 @@ CRONS = {
 
 @pytest.mark.parametrize("cron", CRONS)
 def test_a_schedule_that_never_comes_is_refused(said, cron):
-    assert CRONS[cron] in said("serve", "--config", TINY, "--cron", cron)
+    assert CRONS[cron] in said("serve", TINY, "--root", "x", "--cron", cron)
 
 
 def test_a_schedule_has_a_time_zone_that_exists(said):
     for zone in ("Mars/Base", "", "../../etc/passwd"):
-        assert "is no time zone" in said("serve", "--config", TINY, "--timezone", zone)
+        assert "is no time zone" in said("serve", TINY, "--root", "x", "--timezone", zone)
     schedule = study_schedule("0 3 * * *", "Europe/Berlin")
     (study, *_) = deployments(TINY, "root", schedule)
     assert [(s.schedule.cron, s.schedule.timezone) for s in study.schedules] == [("0 3 * * *", "Europe/Berlin")]

@@ -154,7 +154,7 @@ def test_serve_without_a_server_has_its_own_and_an_interruption_leaves_nothing_b
     url, log = f"http://127.0.0.1:{port}/api", (tmp_path / "serve.log").open("w")
     config = tmp_path / "small.yaml"
     config.write_text(json.dumps(load_config(ROOT / "configs" / "tiny.yaml", SMALL).model_dump(mode="json")))
-    flags = ["--config", str(config), "--root", str(root), "--cron", "0 4 * * *"]
+    flags = [str(config), "--root", str(root), "--cron", "0 4 * * *"]
     serve = subprocess.Popen(
         [sys.executable, "-P", "-m", "flows.cli", "serve", *flags, "--port", str(port)],
         cwd=here,

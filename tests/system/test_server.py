@@ -183,7 +183,7 @@ def test_a_server_that_wants_a_password_answers_who_sends_it_and_nobody_else(hom
         listening = [one.laddr.ip for one in server.net_connections("tcp") if one.status == psutil.CONN_LISTEN]
         assert listening == ["127.0.0.1"]  # with UI and schedules, too
         assert httpx.post(f"{url}/flows/filter", json={}, trust_env=False, timeout=60).status_code == 401
-        assert main(["serve", "--config", str(ROOT / "configs" / "tiny.yaml")]) == 2
+        assert main(["serve", str(ROOT / "configs" / "tiny.yaml"), "--root", "nowhere"]) == 2
         said = capsys.readouterr().err
         assert said.startswith(
             f"concepts: the Prefect server {url} wants a password (401): set PREFECT_API_AUTH_STRING"

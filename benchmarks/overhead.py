@@ -1,0 +1,126 @@
+"""What orchestration costs: ``concepts run`` against the same units of work as plain function calls, without Prefect.
+
+    python -m benchmarks.overhead configs/tiny.yaml --rounds 3          # a minute or two a round
+    python -m benchmarks.overhead configs/mini.yaml --rounds 1
+
+Both are whole processes that fill a folder of their own, in turns, with as many threads as ``run.max_workers`` says; at
+the end every table but ``runs`` has the same content hash. The plain one makes no flow run, no server, no artifacts, no
+page and no log. Seconds by the clock, and of the processor with all that a process starts, its server included: on a
+busy machine the second is the better guide. Overhead is the ratio less one.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+
+REPO = Path(__file__).resolve().parent.parent
+
+
+def run_plainly(config_path: Path, root: Path) -> None:
+    """Make every unit of a study, a stage after the other, by calling its function."""
+    _draw_no_artifacts()
+    from study.config import load_config
+    from study.imports import import_work
+    from study.models import release_models
+    from study.opening import open_or_create
+    from study.stages import COMMANDS, stages_of
+    from study.threads import limited
+    from study.undone import undone
+    from tasks.units import Work, named, works_of
+
+    study = open_or_create(root, load_config(config_path))
+    import_work(stages_of("run"))
+
+    @limited
+    def make(study: object, work: Work) -> None:
+        named(work.stage.work)(study, **work.given)
+
+    with ThreadPoolExecutor(study.config.run.max_workers) as pool:
+        for command in COMMANDS:
+            for stage in stages_of(command):
+                works = [work for work in works_of(study, stage) if undone(study, stage, work.units)]
+                list(pool.map(lambda work: make(study, work), works))
+            release_models()
+
+
+def _draw_no_artifacts() -> None:
+    """They need a server: before the modules that make them are imported, nothing takes the place of making them."""
+    from prefect import artifacts
+
+    for name in dir(artifacts):
+        if name.startswith(("create_", "update_")):
+            setattr(artifacts, name, lambda *_args, **_named: None)
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Seconds of a process by the clock, and of the processor with all that it started."""
+
+    clock: float
+    processor: float
+
+
+def cost_of(arguments: list[str]) -> Cost:
+    """What a Python process takes. Raises ``CalledProcessError`` if it fails."""
+    before, began = _children(), time.perf_counter()
+    environment = {**os.environ, "PYTHONPATH": str(REPO), "HF_HUB_OFFLINE": "1"}
+    environment.pop("PREFECT_API_URL", None)  # a server of the command's own is part of its cost
+    subprocess.run([sys.executable, *arguments], cwd=REPO, env=environment, check=True, stdout=subprocess.DEVNULL)
+    return Cost(time.perf_counter() - began, _children() - before)
+
+
+def _children() -> float:
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
+
+
+def compare(config: Path, scratch: Path) -> tuple[Cost, Cost]:
+    """One round: plain calls, then the command. Raises ``AssertionError`` if their tables differ."""
+    from storage.inspect import table_hashes
+
+    plain, orchestrated = scratch / "plain", scratch / "orchestrated"
+    costs = (
+        cost_of(["-m", "benchmarks.overhead", str(config), "--plainly-into", str(plain)]),
+        cost_of(["-m", "flows.cli", "run", str(config), "--root", str(orchestrated)]),
+    )
+    assert table_hashes(plain) == table_hashes(orchestrated)
+    return costs
+
+
+def main() -> None:
+    """Print each round and the medians."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("config", type=Path)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--plainly-into", type=Path, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.plainly_into:
+        run_plainly(options.config, options.plainly_into)
+        return
+    rounds = []
+    for _ in range(options.rounds):
+        with tempfile.TemporaryDirectory(prefix="overhead-") as scratch:
+            rounds.append(compare(options.config.resolve(), Path(scratch)))
+        _tell("round", [rounds[-1]])
+    _tell(f"median of {len(rounds)}", rounds)
+
+
+def _tell(what: str, rounds: list[tuple[Cost, Cost]]) -> None:
+    for kind in ("clock", "processor"):
+        plain, orchestrated = (median(getattr(costs[at], kind) for costs in rounds) for at in (0, 1))
+        overhead = orchestrated / plain - 1
+        print(f"{what}, {kind:<9}: {plain:7.2f} s plainly, {orchestrated:7.2f} s run: {overhead:+.1%}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
