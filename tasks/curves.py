@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from prefect import get_run_logger
 from prefect.artifacts import create_markdown_artifact
 
 from sae.checkpoint import Logs
@@ -17,6 +16,7 @@ from study.errors import StudyError
 from study.study import Study
 from tasks import share, train
 from tasks.keys import artifact_key
+from tasks.logs import run_logger
 
 PERIOD_S = 15.0  # each version of an artifact is a row in the server's database
 SHOWN_ROWS = 12
@@ -25,17 +25,18 @@ BARS = "▁▂▃▄▅▆▇█"
 
 def train_site(study: Study, site: Site) -> dict[str, Any]:
     """Train and evaluate every SAE of a site, its curve in Prefect's UI and its cautions in the run's log."""
-    return _warned(train.train_site(study, site, LiveCurves(study, site.path)))
+    return _warned(study, "train", train.train_site(study, site, LiveCurves(study, site.path)))
 
 
 def train_shared(study: Study, block: str, conditioning: str) -> dict[str, Any]:
     """Train and evaluate the SAEs of all times of a block together, likewise."""
-    return _warned(share.train_shared(study, block, conditioning, LiveCurves(study, f"{block}/shared/{conditioning}")))
+    curves = LiveCurves(study, f"{block}/shared/{conditioning}")
+    return _warned(study, "share", share.train_shared(study, block, conditioning, curves))
 
 
-def _warned(summary: dict[str, Any]) -> dict[str, Any]:
+def _warned(study: Study, stage: str, summary: dict[str, Any]) -> dict[str, Any]:
     for caution in summary["cautions"]:
-        get_run_logger().warning(caution)
+        run_logger(study, stage).warning(caution)
     return summary
 
 

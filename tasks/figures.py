@@ -7,8 +7,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from prefect import get_run_logger
-
 from storage.errors import AtlasError
 from storage.records import read_record
 from study.errors import StudyError
@@ -17,6 +15,7 @@ from study.publish import publish
 from study.study import Study
 from study.units import DRAW_UNIT, FIGURE_STAGE
 from tasks.draw import FIGURES, NothingToShow
+from tasks.logs import run_logger
 
 
 @dataclass
@@ -47,7 +46,7 @@ def draw_figures(study: Study) -> dict[str, Any]:
     """Draw every picture, and record that all of them were. Raises ``StudyError`` for those that could not be drawn."""
     drawn = draw_all(study)
     for name, error in drawn.failed.items():
-        get_run_logger().error("figure %s could not be drawn", name, exc_info=error)
+        run_logger(study, "draw").error("figure %s could not be drawn", name, exc_info=error)
     refuse_failed(drawn)
     names = [path.stem for path in drawn.files]
     publish(study, "draw", DRAW_UNIT, {}, extra={"figures": names, "left_out": drawn.left_out})

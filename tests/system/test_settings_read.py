@@ -94,7 +94,7 @@ def seen(tiny_study, tmp_path_factory) -> dict[str, set[str]]:
     found = {}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(curves, "create_markdown_artifact", lambda *_, **__: None)
-        patch.setattr(curves, "get_run_logger", lambda: logging.getLogger("cautions"))  # there is no run
+        patch.setattr(curves, "run_logger", lambda *_: logging.getLogger("cautions"))
         for stage in stages_of("run"):
             models.release_models()
             models._backend.cache_clear()

@@ -286,7 +286,7 @@ def test_the_curve_of_the_sae_of_all_times_is_a_mean(made, monkeypatch):
 def test_cautions_are_warnings_of_the_run(made, monkeypatch):
     told = []
     monkeypatch.setattr(curves, "create_markdown_artifact", lambda *_, **__: None)
-    monkeypatch.setattr(curves, "get_run_logger", lambda: SimpleNamespace(warning=told.append))
+    monkeypatch.setattr(curves, "run_logger", lambda _study, stage: SimpleNamespace(warning=told.append))
     assert curves.train_site(made, made.at(SITE).site)["cautions"] == told
     curves.train_shared(made, "mid", "cond")
     assert any("shared" in line for line in told)
