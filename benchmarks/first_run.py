@@ -46,7 +46,7 @@ def main() -> None:
             ready = datetime.now(UTC)
             run = _first_finished(url)
         finally:
-            served.send_signal(signal.SIGINT)
+            served.send_signal(signal.SIGTERM)
             served.communicate(timeout=60)
     _tell(began, ready, run)
 

@@ -1,4 +1,4 @@
-"""A study that is copied while it grows, records first, and put back elsewhere, is whole and goes on to the same end."""
+"""A study that is copied while it grows, records first, and put back elsewhere, is whole and goes on to its end."""
 
 import shutil
 
