@@ -141,8 +141,8 @@ def _refuse_duplicates(table: str, data: pa.Table) -> None:
 def named_parts(root: str | Path, table: str, of_stage: OfStage | None = None) -> dict[Path, dict[str, Any]]:
     """The part files that completion records name, sorted, with what the record says: ``part``, ``rows``, ``sha256``.
 
-    Of a study that grows, those of the growth that is shown (``storage.shown``). ``of_stage`` gives a stage's records to
-    who asks for several tables, as ``whole_records`` would each time.
+    Of a study that grows, those of the growth that is shown (``storage.shown``). ``of_stage`` gives a stage's records
+    to who asks for several tables, as ``whole_records`` would each time.
 
     Raises ``StorageError`` for a damaged record: without it rows would be lacking and nothing would say so; and
     ``NewerFormat`` for a part that a newer version of the code has written.
