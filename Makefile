@@ -54,10 +54,12 @@ lint: .venv/ready
 	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/ci.yml
 	$(BIN)/check-jsonschema --builtin-schema vendor.citation-file-format CITATION.cff
 
-# The commit is recorded in every study that the containers make, and its files belong to who runs this.
+# The commit is recorded in every study that the containers make, and its files belong to who runs this; as root, to
+# ATLAS_UID and ATLAS_GID of .env.
 compose:
-	mkdir -p data runs
-	GIT_SHA=$$(git rev-parse HEAD) ATLAS_UID=$$(id -u) ATLAS_GID=$$(id -g) docker compose up --build --detach --wait
+	mkdir -p data models runs
+	@if [ "$$(id -u)" != 0 ]; then export ATLAS_UID=$$(id -u) ATLAS_GID=$$(id -g); fi; \
+	GIT_SHA=$$(git rev-parse HEAD) docker compose up --build --detach --wait
 
 .venv/ready: pyproject.toml constraints.txt
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or later is needed: install it, or run make PYTHON=/path/to/python3"; exit 1; }
