@@ -117,12 +117,12 @@ def _answer(source: Source, sql: str, text: bool) -> pa.Table:
 def _named_tables(sql: str) -> list[str]:
     """The tables whose names are words of the statement, or that a view there is of.
 
-    All where it names none, or asks what there is.
+    All where it asks what there is.
     """
     words = set(re.findall(r"\w+", sql.lower()))
     words |= {table for name, view in VIEWS.items() if name in words for table in view.of}
     named = [table for table in SCHEMAS if table in words]
-    return list(SCHEMAS) if not named or CATALOGUE.search(sql) else named
+    return list(SCHEMAS) if CATALOGUE.search(sql) else named
 
 
 def _run(source: Source, sql: str, tables: list[str], text: bool, alike: bool) -> pa.Table:
