@@ -122,7 +122,8 @@ def _named_tables(sql: str) -> list[str]:
     words = set(re.findall(r"\w+", sql.lower()))
     words |= {table for name, view in VIEWS.items() if name in words for table in view.of}
     named = [table for table in SCHEMAS if table in words]
-    return list(SCHEMAS) if CATALOGUE.search(sql) else named
+    listing = CATALOGUE.search(sql) or (not named and words & {"describe", "desc"})
+    return list(SCHEMAS) if listing else named
 
 
 def _run(source: Source, sql: str, tables: list[str], text: bool, alike: bool) -> pa.Table:

@@ -80,7 +80,14 @@ def test_a_pivot_finds_its_columns_in_the_data(study):
     assert query(study, f"from ({sql})").num_rows == 1
 
 
-DESCRIBING = ["describe tags", "show tables", "summarize tags", "explain from tags", "explain analyze from tags"]
+DESCRIBING = [
+    "describe",
+    "describe tags",
+    "show tables",
+    "summarize tags",
+    "explain from tags",
+    "explain analyze from tags",
+]
 
 
 @pytest.mark.parametrize("sql", [*DESCRIBING, " /* why */ explain (format json) from tags"])

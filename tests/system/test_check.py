@@ -9,6 +9,7 @@ from study.config import load_config
 from study.inputs import check_inputs
 from study.outlook import edits_of, kept_images, outlook
 from tests.paths import ROOT
+from tests.system.conftest import SMALL, given
 
 TINY = ROOT / "configs" / "tiny.yaml"
 pytestmark = pytest.mark.system
@@ -55,7 +56,8 @@ def test_what_would_stop_a_study_is_told(launch, setting, says):
 
 
 def test_a_new_study_tells_first_what_it_will_do(launch, tmp_path):
-    done = launch("collect", "configs/tiny.yaml", "--root", str(tmp_path / "study"))
-    assert done.returncode == 0 and done.stdout.startswith("study tiny\ncollect      56 prompts")
-    again = launch("collect", "configs/tiny.yaml", "--root", str(tmp_path / "study"))
+    arguments = ("collect", "configs/tiny.yaml", "--root", str(tmp_path / "study"), *given(*SMALL))
+    done = launch(*arguments)
+    assert done.returncode == 0 and done.stdout.startswith("study tiny\ncollect      40 prompts")
+    again = launch(*arguments)
     assert again.returncode == 0 and "nothing to do" in again.stdout and "study tiny" not in again.stdout

@@ -230,8 +230,6 @@ def test_a_port_that_is_taken_is_one_sentence(home):
 
 
 def test_a_database_of_a_newer_prefect_is_one_sentence(home):
-    with own_server():
-        pass
     import sqlite3
 
     with sqlite3.connect(home / "prefect.db") as database:
