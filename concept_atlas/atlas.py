@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -14,13 +14,15 @@ from concept_atlas.edited import Edited
 from concept_atlas.html import facts_table
 from concept_atlas.site import KINDS, Codes, SiteView
 from storage.query import query
-from storage.schemas import SCHEMAS
+from storage.schemas import SCHEMAS, WRITERS
 from storage.site import Site
-from storage.tables import count_rows, read_table
+from storage.tables import Filters, count_rows, read_table, table_folder
 from study.errors import StudyError
 from study.opening import recorded_study, study_with_models
 from study.reading import images_of, label_masks, prompts_of, refuse_unknown_prompt
 from study.saes import TRAINED
+from study.stages import STAGES, stages_of
+from study.status import done_units, expected_units
 from study.study import Study
 
 if TYPE_CHECKING:
@@ -33,6 +35,27 @@ FORMS = ("arrow", "pandas", "polars")
 def open(root: str | Path) -> Atlas:  # as in gzip.open
     """The study in a folder. Raises ``StorageError`` for a folder that holds none."""
     return Atlas(recorded_study(root))
+
+
+def meanings(table: str) -> dict[str, str]:
+    """What each column of a table means, in a sentence. Raises ``StorageError`` for a name that is no table's."""
+    table_folder("", table)
+    return {field.name: field.metadata[b"description"].decode() for field in SCHEMAS[table]}
+
+
+def writer_of(table: str) -> str:
+    """The command that writes a table, as in ``label``. Raises ``StorageError`` for a name that is no table's."""
+    table_folder("", table)
+    return STAGES[WRITERS[table][0]].command
+
+
+class Progress(NamedTuple):
+    """How many of a stage's units are done, and the command that does the others."""
+
+    stage: str
+    command: str
+    done: int
+    units: int
 
 
 class Atlas:
@@ -61,6 +84,42 @@ class Atlas:
         except ImportError as error:
             raise StudyError(f"{to} is not installed: `pip install {to}`") from error
         return answer
+
+    def rows(
+        self, table: str, columns: Sequence[str] | None = None, where: Mapping[str, Any] | None = None
+    ) -> pa.Table:
+        """The rows of a table, sorted by its key, whose columns have the values that ``where`` names: one, or a list.
+
+        Quicker than a query, which opens a database. Raises ``StorageError`` for a name that is no table's or a table
+        that is damaged, ``StudyError`` for a column that the table lacks.
+        """
+        table_folder(self.root, table)
+        known = SCHEMAS[table].names
+        if odd := [name for name in (*(columns or ()), *(where or ())) if name not in known]:
+            raise StudyError(f"table {table} has no column {odd[0]!r}: it has {', '.join(known)}")
+        filters: Filters = [
+            (name, "in" if isinstance(value, Collection) and not isinstance(value, str | bytes) else "==", value)
+            for name, value in (where or {}).items()
+        ]
+        return read_table(self.root, table, None if columns is None else list(columns), filters or None)
+
+    @property
+    def progress(self) -> list[Progress]:
+        """Each stage of `concepts run`, in order, and how many of its units are done under the present settings."""
+        expected = expected_units(self.root)
+        done = done_units(self._study, list(expected))
+        return [Progress(s.name, s.command, done[s.name], expected[s.name]) for s in stages_of("run")]
+
+    @property
+    def stamp(self) -> tuple[int, ...]:
+        """Times of change of the settings and of each stage's records: the same while nothing was written."""
+        places = [self.root / "study.yaml", *sorted((self.root / "done").glob("*"))]
+        return tuple(place.stat().st_mtime_ns for place in places)
+
+    @property
+    def ks(self) -> list[int]:
+        """How many latents the dictionaries keep on at each position: one of each at every site."""
+        return list(self._study.config.sae.k)
 
     @property
     def sites(self) -> list[Site]:
@@ -185,18 +244,21 @@ class Atlas:
     def __repr__(self) -> str:
         return f"<Atlas of study {self.name!r} in {self.root}: {len(self.sites)} sites>"
 
-    def _repr_html_(self) -> str:
+    @property
+    def facts(self) -> dict[str, str]:
+        """What the study is of, in words: its folder, model, prompts of each split, sites and k."""
         config = self._study.config
-        splits = ", ".join(f"{name} {size:,}" for name, size in config.prompts.splits.items())
-        facts: dict[str, Any] = {
-            "folder": self.root,
+        return {
+            "folder": str(self.root),
             "model": config.model.path.rstrip("/").rsplit("/", 1)[-1],
-            "prompts": splits,
+            "prompts": ", ".join(f"{name} {size:,}" for name, size in config.prompts.splits.items()),
             "sites": ", ".join(site.path for site in self.sites),
             "k": ", ".join(map(str, config.sae.k)),
-            "labels": ", ".join(sorted(set(self._labels()))) or "not labelled yet",
         }
-        return facts_table(f"Study {self.name}", facts)
+
+    def _repr_html_(self) -> str:
+        labels = ", ".join(sorted(set(self._labels()))) or "not labelled yet"
+        return facts_table(f"Study {self.name}", {**self.facts, "labels": labels})
 
     def _labels(self) -> list[str]:
         filters = [("kind", "==", "trained"), ("assigned", "==", True)]

@@ -118,6 +118,11 @@ class SiteView:
         shape = (rows, columns, values.shape[-1])
         return Codes(values[0].reshape(shape), latents[0].reshape(shape))
 
+    @cached_property
+    def vectors(self) -> np.ndarray:
+        """float32 [concepts, channels]: each concept's direction in the residual update, of unit length."""
+        return np.asarray(self.sae.concept_vectors().cpu().numpy())
+
     def metrics(self) -> pa.Table:
         """The rows of ``sae_metrics`` of this site and k: the dictionary, its further seeds and its controls."""
         return read_table(self._study.root, "sae_metrics", filters=self._filters)
@@ -215,7 +220,13 @@ class Concept:
     @property
     def vector(self) -> np.ndarray:
         """float32 [channels]: its direction in the residual update, of unit length."""
-        return np.asarray(self._view.sae.concept_vectors()[self.cid].cpu().numpy())
+        return np.asarray(self._view.vectors[self.cid])
+
+    def nearest(self, n: int = 8) -> list[tuple[int, float]]:
+        """The ``n`` other concepts of its site whose vectors have the largest cosine with its own, and that cosine."""
+        cosines = self._view.vectors @ self.vector
+        others = [int(cid) for cid in np.argsort(-cosines, kind="stable") if cid != self.cid]
+        return [(cid, float(cosines[cid])) for cid in others[:n]]
 
     def card(self) -> Image.Image:
         """Its card, as ``concepts card`` draws it; nothing is written into the study."""

@@ -15,6 +15,7 @@ from study.grown import grown_hashes, growth_sentences
 from study.hashes import stage_hashes
 from study.opening import recorded_study
 from study.stages import stages_of
+from study.study import Study
 
 
 def status(root: str | Path) -> dict[str, Any]:
@@ -26,16 +27,21 @@ def status(root: str | Path) -> dict[str, Any]:
     study = read_study(root)
     expected = expected_units(root)  # first: it tells of a damaged configuration
     recorded = recorded_study(root)
-    hashes = grown_hashes(recorded, stage_hashes(study["config"], study.get("stages", {})))
-    config = recorded.config
     return {
         "config_hash": study["config_hash"],
         "name": study["config"].get("name"),
-        "done": {stage: _done(root, stage, hashes[stage], study["config_hash"]) for stage in expected},
+        "done": done_units(recorded, list(expected)),
         "expected": expected,
         **inspect.facts(root),
-        "cautions": [*growth_sentences(recorded, expected), *study_cautions(root, config)],
+        "cautions": [*growth_sentences(recorded, expected), *study_cautions(root, recorded.config)],
     }
+
+
+def done_units(study: Study, stages: list[str]) -> dict[str, int]:
+    """How many units of each stage are done under the study's settings, by the versions of stages that it records."""
+    known = read_study(study.root)
+    hashes = grown_hashes(study, stage_hashes(known["config"], known.get("stages", {})))
+    return {stage: _done(study.root, stage, hashes[stage], known["config_hash"]) for stage in stages}
 
 
 def _done(root: str | Path, stage: str, digest: str, config_hash: str) -> int:

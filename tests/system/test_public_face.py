@@ -22,6 +22,7 @@ from storage.errors import StorageError
 from storage.images import decode_png
 from storage.query import query
 from study.errors import StudyError
+from study.status import status
 from tests.paths import ROOT
 from vision.rle import decode
 from vision.types import Backend
@@ -204,12 +205,36 @@ def test_plug_ins_implement_the_types_that_the_pipeline_asks_for():
     assert concept_atlas.AtlasError is types.AtlasError and issubclass(StudyError, types.AtlasError)
 
 
+def test_rows_of_given_values_are_those_of_a_query(atlas, busiest):
+    given = {"block": "mid", "t": 0.0, "kind": ["trained", "shared"], "cid": busiest}
+    known = atlas.query(f"from concept_labels where block = 'mid' and t = 0 and kind in ('trained', 'shared') "
+                        f"and cid = {busiest} order by conditioning, k, kind, label").to_pylist()  # fmt: skip
+    found = atlas.rows("concept_labels", None, given)
+    assert known and sorted(found.to_pylist(), key=str) == sorted(known, key=str)
+    assert atlas.rows("concept_labels", ["label"], given).column_names == ["label"]
+
+
+def test_nearest_concepts_are_those_of_the_largest_cosine(view, busiest, tiny_study):
+    vectors = load_sae(tiny_study / "saes" / "mid" / "0.00" / "cond" / "k4").concept_vectors().numpy().astype(float)
+    cosines = vectors @ vectors[busiest] / np.linalg.norm(vectors, axis=1) / np.linalg.norm(vectors[busiest])
+    cosines[busiest] = -2
+    found = view.concept(busiest).nearest(3)
+    assert [cid for cid, _ in found] == np.argsort(-cosines)[:3].tolist()
+    assert [cosine for _, cosine in found] == pytest.approx(np.sort(cosines)[::-1][:3].tolist(), abs=1e-5)
+
+
+def test_progress_is_what_status_counts(atlas, tiny_study):
+    told = status(tiny_study)
+    assert {p.stage: p.done for p in atlas.progress} == told["done"]
+    assert {p.stage: p.units for p in atlas.progress} == told["expected"]
+
+
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory):
     """Python of an environment that has the wheel and, besides, what it depends on; not the checkout."""
     place = tmp_path_factory.mktemp("wheel")
     source = place / "source"
-    rooms = [*ROOMS, "concept_atlas", "miniature"]
+    rooms = [*ROOMS, "concept_atlas", "explorer", "miniature"]
     source.mkdir()
     for name in (*rooms, "pyproject.toml", "README.md", "LICENSE"):  # a build leaves its traces beside the source
         subprocess.run(["cp", "-r", str(ROOT / name), str(source / name)], check=True)
