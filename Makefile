@@ -2,7 +2,7 @@
 PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
 BIN := .venv/bin
-ROOMS := concept_atlas flows tasks study storage diffusion sae vision concepts figures miniature
+ROOMS := concept_atlas flows explorer tasks study storage diffusion sae vision concepts figures miniature
 
 LONGER := tests/benchmarks/test_full_size.py tests/diffusion/test_folders.py tests/flows/test_environment.py \
 	tests/flows/test_interrupts.py tests/miniature/test_world.py tests/sae/test_step.py tests/sae/test_training.py \

@@ -27,6 +27,7 @@ READING = ("status", "verify", "query")  # they answer within a second
 ELSEWHERE = {
     "edit": ("flows.editing", "edit"),
     "setup": ("flows.setting_up", "run"),
+    "explore": ("flows.exploring", "run"),
     **{name: ("flows.reading", name) for name in READING},
     **{name: ("flows.changing", name) for name in ("revise", "repair", "card", "thresholds")},
 }

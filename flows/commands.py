@@ -83,6 +83,10 @@ def parser() -> argparse.ArgumentParser:
         default="table",
         help="table is for reading and cuts long text; the others hold values whole (parquet: into a file or a pipe)",
     )
+    explore = commands.add_parser("explore", help="look at a study in a browser: labels, concepts, images; read only")
+    _add_folder(explore)
+    explore.add_argument("--port", type=_port, default=8600, help="of this machine; 0 takes any that is free")
+    explore.add_argument("--open", action="store_true", help="open the first page in a browser")
     serve = commands.add_parser("serve", help="serve scheduled deployments against a Prefect server")
     serve.add_argument("config", type=Path, help="the study's YAML file")
     serve.add_argument("--root", type=_root, required=True, help="the study folder")

@@ -26,7 +26,7 @@ HOLDS = {
     "storage": "all bytes: activations, tables, records, digests, queries",
     "miniature": "a small model of a drawn world",
 }
-RULE = "A room imports from the floors below it, and from no room of its own floor."
+RULE = "A room imports from the floors below it, none of its own; flows start the explorer, which asks concept_atlas."
 WIDTH, LEFT, RIGHT, FLOOR, GAP, TOP = 1000, 46, 190, 84, 12, 30
 STYLE = """text { font-family: Helvetica, Arial, sans-serif; fill: #222 }
 .room { fill: #f3f6fa; stroke: #4a6a8a; stroke-width: 1.3 }

@@ -20,6 +20,7 @@ ASCII = {"LANG": "C", "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "
 PACKAGES = (
     "concept_atlas",
     "flows",
+    "explorer",
     "tasks",
     "storage",
     "diffusion",

@@ -1,0 +1,84 @@
+"""How long the explorer takes for its pages: the server's time for each kind, of a study that is there.
+
+    python -m benchmarks.explorer runs/mini              # the demo's study
+    python -m benchmarks.explorer runs/mini --pages 20   # fewer of each kind
+
+Pages are asked one after the other, in this process, without a network. Of labels, concepts, images and codes as many
+different ones as ``--pages``, drawn with a fixed seed and each asked once, so that none has been read before; of the
+first page and of searches the same one or few. The first answer of each kind, which also imports what it needs, is
+told apart. Columns: milliseconds in the median, at the 95th percentile, at most; kilobytes in the median.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import time
+from pathlib import Path
+
+import numpy as np
+from starlette.testclient import TestClient
+
+from explorer.addresses import label_url
+from explorer.app import application
+from explorer.missing import every_dictionary, known_labels
+from explorer.source import Source
+
+WORDS = ("tree", "boat", "water", "night", "177", "a cat")
+
+
+def addresses(source: Source, pages: int) -> dict[str, list[str]]:
+    """Kind of page -> addresses to ask."""
+    rng = np.random.default_rng(0)
+    dictionaries = every_dictionary(source)
+    images = source.arrow("images", ["prompt_id"])["prompt_id"].to_pylist()
+    concepts, codes = [], []
+    for _ in range(pages):
+        at = dictionaries[rng.integers(len(dictionaries))]
+        there = source.arrow("concepts", ["cid"], **at.columns)["cid"].to_pylist()
+        concepts.append(at.url(int(rng.choice(there))))
+        codes.append(f"/image/{rng.choice(images)}/codes/{at.path}")
+    shown = [int(one) for one in rng.choice(images, min(pages, len(images)), replace=False)]
+    return {
+        "the study": ["/"] * pages,
+        "label": [label_url(label) for label in known_labels(source)][:pages],
+        "concept": concepts,
+        "image": [f"/image/{one}" for one in shown],
+        "picture": [f"/image/{one}/picture" for one in shown],
+        "codes": codes,
+        "search": [f"/search?q={word}" for word in WORDS],
+    }
+
+
+def timed(client: TestClient, asked: list[str]) -> tuple[list[float], list[int]]:
+    """Milliseconds and bytes of each answer. Raises ``RuntimeError`` for one that is no page."""
+    times, sizes = [], []
+    for address in asked:
+        begun = time.perf_counter()
+        answer = client.get(address)
+        times.append(1000 * (time.perf_counter() - begun))
+        sizes.append(len(answer.content))
+        if answer.status_code != 200:
+            raise RuntimeError(f"{address}: {answer.status_code}")
+    return times, sizes
+
+
+def main() -> None:
+    """Print a line for each kind of page."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("root", type=Path)
+    parser.add_argument("--pages", type=int, default=100)
+    options = parser.parse_args()
+    asked = addresses(Source(options.root), options.pages)
+    client = TestClient(application(Source(options.root)), base_url="http://localhost")
+    print(f"{'page':<10} {'n':>4} {'first':>8} {'median':>8} {'p95':>8} {'max':>8} {'kB':>6}")
+    for kind, of in asked.items():
+        times, sizes = timed(client, of)
+        rest = sorted(times[1:])
+        p95 = rest[min(int(0.95 * len(rest)), len(rest) - 1)]
+        cells = [times[0], statistics.median(rest), p95, rest[-1], statistics.median(sizes) / 1000]
+        print(f"{kind:<10} {len(of):>4} " + " ".join(f"{value:>8.0f}" for value in cells[:4]) + f" {cells[4]:>6.0f}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,125 @@
+"""The application: addresses to pages. Everything is read; what an address names is looked up, never opened."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from fastapi import FastAPI, Response
+from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from explorer.concept_page import concept_page
+from explorer.finding import LONGEST, found
+from explorer.guard import Guard
+from explorer.home import home
+from explorer.image_page import codes, image_page, picture
+from explorer.label_page import label_page
+from explorer.missing import Missing
+from explorer.source import FAULTS, Source
+from explorer.words import FILTERS
+
+HERE = Path(__file__).parent
+TYPES = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
+ENCODERS = 2  # images whose codes are computed at once
+
+
+def application(source: Source) -> Guard:
+    """The pages over a study, behind their guard."""
+    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
+    pages = Pages(source)
+    one_at_a_time = threading.Semaphore(ENCODERS)
+    files = {path.name: path.read_bytes() for path in sorted((HERE / "static").iterdir())}
+
+    @app.get("/")
+    def first(k: str = "") -> Response:
+        return pages.html("home.html", lambda: home(source, k))
+
+    @app.get("/search")
+    def search(q: str = "") -> Response:
+        return pages.html("search.html", lambda: found(source, q))
+
+    @app.get("/label/{label:path}")
+    def label_(label: str, k: str = "") -> Response:
+        return pages.html("label.html", lambda: label_page(source, label, k))
+
+    @app.get("/image/{number}")
+    def image_(number: str) -> Response:
+        return pages.html("image.html", lambda: image_page(source, number))
+
+    @app.get("/image/{number}/picture")
+    def picture_(number: str) -> Response:
+        return pages.answer(lambda: Response(picture(source, number), media_type="image/png"))
+
+    @app.get("/image/{number}/codes/{block}/{t}/{conditioning}/{k}")
+    def codes_(number: str, block: str, t: str, conditioning: str, k: str) -> Response:
+        with one_at_a_time:
+            return pages.json(lambda: codes(source, number, block, t, conditioning, k.removeprefix("k")))
+
+    @app.get("/static/{name}")
+    def static(name: str) -> Response:
+        if name not in files:
+            return PlainTextResponse("There is no such file.\n", 404)
+        return Response(files[name], media_type=TYPES[Path(name).suffix])
+
+    @app.get("/{block}/{t}/{conditioning}/{k}/{cid}")
+    def concept_(block: str, t: str, conditioning: str, k: str, cid: str) -> Response:
+        return pages.html(
+            "concept.html", lambda: concept_page(source, block, t, conditioning, k.removeprefix("k"), cid)
+        )
+
+    @app.get("/{rest:path}")
+    def nothing(rest: str) -> Response:
+        return pages.html("home.html", lambda: _raise(Missing("There is no such page.", (("the study", "/"),))))
+
+    return Guard(app)
+
+
+def _raise(error: Exception) -> dict[str, Any]:
+    raise error
+
+
+class Pages:
+    """Turns what a page shows into a response, and what goes wrong into a page that says so."""
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+        self._templates = Environment(
+            loader=FileSystemLoader(HERE / "templates"),
+            autoescape=True,
+            undefined=StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+        )
+        self._templates.filters.update(FILTERS)
+
+    def html(self, template: str, ask: Callable[[], dict[str, Any]]) -> Response:
+        """A page of a template; of what is missing, one that names the nearest."""
+        return self.answer(lambda: self._page(template, 200, ask()))
+
+    def answer(self, ask: Callable[[], Response]) -> Response:
+        """The response; asked once more where a table was replaced while it was read."""
+        try:
+            return self._again(ask)
+        except Missing as missing:
+            return self._page("missing.html", 404, {"said": missing.said, "nearest": missing.nearest})
+        except FAULTS as error:
+            return self._page("missing.html", 503, {"said": str(error), "nearest": (("the study", "/"),)})
+
+    def json(self, ask: Callable[[], dict[str, Any]]) -> Response:
+        """Data for a page's script; of what is missing or damaged, the sentence that says so."""
+        try:
+            return JSONResponse(self._again(ask))
+        except Missing as missing:
+            return JSONResponse({"said": missing.said}, 404)
+        except FAULTS as error:
+            return JSONResponse({"said": str(error)}, 503)
+
+    def _again(self, ask: Callable[[], Any]) -> Any:
+        return self._source.again(lambda: (self._source.refreshed(), ask())[1])
+
+    def _page(self, template: str, status: int, shown: dict[str, Any]) -> Response:
+        common = {"study": self._source.atlas.name, "longest": LONGEST, "question": ""}
+        return HTMLResponse(self._templates.get_template(template).render({**common, **shown}), status)

@@ -1,0 +1,100 @@
+"""A concept's page: what it is called and on what evidence, its images, its partners through time, its neighbours."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import concept_atlas
+from explorer.addresses import At
+from explorer.figure import Row
+from explorer.missing import cid_of, concepts_of, site_of
+from explorer.source import Source
+from explorer.through_time import through_time
+
+NEAREST, FOLLOWED = 8, 4  # concepts; images that the strip through time shows
+FACTS = (
+    *("n_images", "density", "act_mean", "act_max", "coverage", "context_free_score", "position_selectivity"),
+    *("colour_selectivity", "init_cosine", "stability", "cohesion", "parent"),
+)
+LABEL_COLUMNS = (
+    *("assigned", "iou_selection", "iou_heldout", "iou", "ceiling", "precision", "recall", "lift", "q_value"),
+    *("n_co", "paper_assigned"),
+)
+ERRORS = {"iou": "iou_se", "iou_heldout": "iou_heldout_se"}  # column -> its standard error
+SHOWN_LABELS = 12
+
+
+def concept_page(source: Source, block: str, t: str, conditioning: str, k: str, text: str) -> dict[str, Any]:
+    """What the template shows. Raises ``Missing`` for a dictionary or a concept that the study does not have."""
+    at = site_of(source, block, t, conditioning, k)
+    cid = cid_of(source, at, text)
+    (facts,) = source.rows("concepts", [*FACTS, "top_label", "alive"], **at.columns, cid=cid)
+    labels = source.rows("concept_labels", **at.columns, kind="trained", cid=cid)
+    labels.sort(key=lambda row: (not row["assigned"], -row["iou_selection"], row["label"]))
+    bins, problem = source.tried(lambda: examples(source, at, cid), list[dict[str, Any]]())
+    nearest, alone = source.tried(lambda: _nearest(source, at, cid), list[Row]())
+    strongest = [shown["prompt_id"] for shown in bins[0]["shown"][:FOLLOWED]] if bins else []
+    return {
+        "at": at,
+        "cid": cid,
+        "facts": facts,
+        "fact_names": FACTS,
+        "meanings": concept_atlas.meanings("concepts"),
+        "labels": labels[:SHOWN_LABELS],
+        "more_labels": max(len(labels) - SHOWN_LABELS, 0),
+        "label_columns": LABEL_COLUMNS,
+        "errors": ERRORS,
+        "label_meanings": concept_atlas.meanings("concept_labels"),
+        "bins": bins,
+        "bins_problem": problem,
+        "strips": through_time(source, at, cid),
+        "match_meanings": concept_atlas.meanings("concept_matches"),
+        "strongest": strongest,
+        "nearest": nearest,
+        "nearest_problem": alone,
+        "neighbours": neighbours(source, at, cid),
+    }
+
+
+def examples(source: Source, at: At, cid: int) -> list[dict[str, Any]]:
+    """The images kept of each bin of the concept's activation, strongest bin first, with their maps."""
+    rows = source.rows("concept_examples", **at.columns, cid=cid)
+    captions = captions_of(source)
+    bins: dict[int, list[dict[str, Any]]] = {}
+    for row in rows:
+        height, width = row["grid"]
+        values = [0.0] * (height * width)
+        for cell, value in zip(row["map_indices"], row["map_values"], strict=True):
+            values[cell] = value
+        shown = {
+            "prompt_id": row["prompt_id"],
+            "caption": captions.get(row["prompt_id"], ""),
+            "act_max": row["act_max"],
+            "grid": f"{height} {width}",
+            "activations": " ".join(f"{value:g}" if value == 0 else repr(value) for value in values),
+        }
+        bins.setdefault(row["bin"], []).append(shown)
+    return [{"bin": number, "shown": shown} for number, shown in sorted(bins.items())]
+
+
+def captions_of(source: Source) -> dict[int, str]:
+    """Prompt id -> caption."""
+
+    def read() -> dict[int, str]:
+        prompts = source.arrow("prompts", ["prompt_id", "caption"])
+        return dict(zip(prompts["prompt_id"].to_pylist(), prompts["caption"].to_pylist(), strict=True))
+
+    return source.kept("captions", read)
+
+
+def _nearest(source: Source, at: At, cid: int) -> list[Row]:
+    """The concepts of the dictionary whose vectors point most alike."""
+    known = concepts_of(source, at)
+    found = source.view(at.block, at.t, at.conditioning, at.k).concept(cid).nearest(NEAREST)
+    return [{"cid": other, "cosine": cosine, "label": known[other][0], "url": at.url(other)} for other, cosine in found]
+
+
+def neighbours(source: Source, at: At, cid: int) -> list[tuple[str, str]]:
+    """The concepts of the numbers before and after, as (name, address)."""
+    there = concepts_of(source, at)
+    return [(str(other), at.url(other)) for other in (cid - 1, cid + 1) if other in there]

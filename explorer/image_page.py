@@ -1,0 +1,87 @@
+"""An image's page: the picture, its segments, and the codes behind every place of it at every site."""
+
+from __future__ import annotations
+
+from itertools import groupby
+from typing import Any
+
+import numpy as np
+
+from explorer.addresses import label_url
+from explorer.missing import Missing, concepts_of, every_dictionary, image_of, number_of, site_of
+from explorer.source import Source
+
+PICTURE_BYTES = 16 * 2**20
+
+
+def image_page(source: Source, text: str) -> dict[str, Any]:
+    """What the template shows. Raises ``Missing`` for an image that the study does not have."""
+    row = image_of(source, text)
+    prompt_id = int(str(row["prompt_id"]))
+    kept = bool(source.rows("images", ["prompt_id"], prompt_id=prompt_id))
+    segments, problem = source.tried(lambda: _segments(source, prompt_id), list[dict[str, Any]]())
+    return {
+        "row": row,
+        "prompt_id": prompt_id,
+        "kept": kept,
+        "segments": segments,
+        "segments_problem": problem,
+        "dictionaries": every_dictionary(source),
+        "times": sorted({site.t for site in source.atlas.sites}, reverse=True),
+        "places": list(dict.fromkeys((at.block, at.conditioning, at.k) for at in every_dictionary(source))),
+        "neighbours": _neighbours(source, prompt_id),
+    }
+
+
+def _segments(source: Source, prompt_id: int) -> list[dict[str, Any]]:
+    """Each label's mask, all its segments together, as run lengths over rows, beginning with the pixels outside."""
+    found = []
+    for label, mask in sorted(source.atlas.segments(prompt_id).items()):
+        runs = [(value, sum(1 for _ in run)) for value, run in groupby(mask.ravel().tolist())]
+        lengths = ([0] if runs and runs[0][0] else []) + [length for _, length in runs]
+        found.append(
+            {
+                "label": label,
+                "url": label_url(label),
+                "size": f"{mask.shape[0]} {mask.shape[1]}",
+                "runs": " ".join(map(str, lengths)),
+                "share": float(np.mean(mask)),
+            }
+        )
+    return found
+
+
+def picture(source: Source, text: str) -> bytes:
+    """The image as it is stored, PNG. Raises ``Missing`` where none was kept."""
+    prompt_id = number_of(text, "an image")
+    rows = source.rows("images", ["image"], prompt_id=prompt_id)
+    if not rows or len(rows[0]["image"]) > PICTURE_BYTES:
+        raise Missing(f"The image of prompt {prompt_id} was not kept.")
+    return bytes(rows[0]["image"])
+
+
+def codes(source: Source, text: str, block: str, t: str, conditioning: str, k: str) -> dict[str, Any]:
+    """Which concepts are on in each cell of an image at a site, strongest first, their labels and largest activations.
+
+    ``cells``: for each cell, row by row, pairs of CID and activation. Raises ``Missing`` for what is not there.
+    """
+    at = site_of(source, block, t, conditioning, k)
+    prompt_id = int(str(image_of(source, text)["prompt_id"]))
+    found = source.view(at.block, at.t, at.conditioning, at.k).codes(prompt_id)
+    height, width, per_cell = found.cids.shape
+    values, cids = found.values.reshape(-1, per_cell), found.cids.reshape(-1, per_cell)
+    cells = []
+    for row, numbers in zip(values.tolist(), cids.tolist(), strict=True):
+        on = [(cid, value) for cid, value in zip(numbers, row, strict=True) if value > 0]
+        cells.append(sorted(on, key=lambda pair: (-pair[1], pair[0])))
+    named = {cid for cell in cells for cid, _ in cell}
+    facts = {cid: known for cid, known in concepts_of(source, at).items() if cid in named}
+    return {"path": at.path, "grid": [height, width], "cells": cells, "concepts": facts}
+
+
+def _neighbours(source: Source, prompt_id: int) -> list[tuple[str, str]]:
+    """The images of the numbers before and after that were kept, as (name, address)."""
+    kept = source.arrow("images", ["prompt_id"])["prompt_id"].to_pylist()
+    before = [other for other in kept if other < prompt_id][-1:]
+    after = [other for other in kept if other > prompt_id][:1]
+    return [(str(other), f"/image/{other}") for other in (*before, *after)]

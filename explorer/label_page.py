@@ -1,0 +1,97 @@
+"""A label's page: how well it is carried through time, by which concepts, its layouts, its edits, its images."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import concept_atlas
+from explorer.addresses import at_of
+from explorer.figure import Figure, Row, figure, over_time
+from explorer.home import edit_figure
+from explorer.missing import label_of
+from explorer.source import Source
+
+BEST, IMAGES = 3, 24
+Z95 = 1.959964  # of a normal distribution: half of a 95 % interval, in standard errors
+KINDS = ("trained", "shared", "untrained", "shuffled_positions")
+COLUMNS = ("iou_selection", "iou_heldout", "ceiling", "precision", "recall", "lift", "q_value", "assigned")
+READ = ("block", "t", "conditioning", "k", "kind", "cid", "iou_heldout_se", *COLUMNS)
+
+
+def label_page(source: Source, text: str, asked_k: str) -> dict[str, Any]:
+    """What the template shows. Raises ``Missing`` for a label that the study does not have."""
+    label = label_of(source, text)
+    ks = source.atlas.ks
+    k = int(asked_k) if asked_k in map(str, ks) else ks[0]
+    evidence = source.rows("concept_labels", list(READ), label=label, k=k, kind=list(KINDS))
+    images = sorted({row["prompt_id"] for row in source.rows("segments", ["prompt_id"], label=label)})
+    return {
+        "label": label,
+        "k": k,
+        "ks": ks,
+        "figures": [
+            source.tried(lambda: _carried(source, evidence), None),
+            source.tried(lambda: _layouts(source, label, k), None),
+            source.tried(lambda: _edits(source, label), None),
+        ],
+        "sites": _best(source, evidence),
+        "columns": COLUMNS,
+        "meanings": concept_atlas.meanings("concept_labels"),
+        "n_images": len(images),
+        "images": images[:IMAGES],
+    }
+
+
+def _carried(source: Source, evidence: list[Row]) -> Figure:
+    """Held-out IoU of the concept that was best on the other half, for each kind of dictionary."""
+    best: dict[tuple[Any, ...], Row] = {}
+    for row in evidence:
+        key = (row["block"], row["t"], row["conditioning"], row["kind"])
+        if key not in best or row["iou_selection"] > best[key]["iou_selection"]:
+            best[key] = row
+    rows = [{**row, **_interval(row)} for row in best.values()]
+    panels, axis = over_time(source, rows, KINDS, lambda row: str(row["kind"]), ("iou_heldout", "low", "high"))
+    told = (
+        "IoU with the label of the concept that is best on one half of the images, on the other half, "
+        "with 95 % intervals; a control is left out where it finds nothing."
+    )
+    return figure("Carried over time", told, "concept_labels", "held-out IoU", panels, axis)
+
+
+def _interval(row: Row) -> dict[str, float | None]:
+    iou, error = row["iou_heldout"], row["iou_heldout_se"]
+    if iou is None or error is None:
+        return {"low": None, "high": None}
+    return {"low": max(iou - Z95 * error, 0.0), "high": min(iou + Z95 * error, 1.0)}
+
+
+def _layouts(source: Source, label: str, k: int) -> Figure:
+    names = ("posterior", "concepts", "position", "raw")
+    rows = source.rows("layout_scores", label=label, k=k, kind="trained", method=list(names))
+    panels, axis = over_time(source, rows, names, lambda row: str(row["method"]), ("iou", "iou_ci_low", "iou_ci_high"))
+    told = "IoU of the label's predicted mask with that of the finished image, with 95 % intervals."
+    return figure("Layouts predicted", told, "layout_scores", "IoU of layouts", panels, axis)
+
+
+def _edits(source: Source, label: str) -> Figure | None:
+    """Edits towards the label, where the study makes any."""
+    if not source.rows("intervention_effects", ["target"], target=label):
+        return None
+    return edit_figure(source, label, "Edits", "Share of cases, not fulfilled before, in which an edit brings it; ")
+
+
+def _best(source: Source, evidence: list[Row]) -> list[dict[str, Any]]:
+    """The best concepts of each site's own dictionary, by the half that chooses."""
+    sites = []
+    for site in source.atlas.sites:
+        here = [
+            row
+            for row in evidence
+            if row["kind"] == "trained"
+            and (row["block"], row["t"], row["conditioning"]) == (site.block, site.t, site.conditioning)
+        ]
+        rows = sorted(here, key=lambda row: (-row["iou_selection"], row["cid"]))[:BEST]
+        if rows:
+            at = at_of(rows[0])
+            sites.append({"path": at.path, "rows": [{**row, "url": at.url(row["cid"])} for row in rows]})
+    return sites

@@ -1,0 +1,110 @@
+"""Addresses of what does not exist, and what is nearest to them."""
+
+from __future__ import annotations
+
+import difflib
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from explorer.addresses import At, label_url
+from explorer.source import Source
+
+NEAREST = 5
+
+
+@dataclass
+class Missing(Exception):
+    """A page that is not there: a sentence, and links (name, address) to the nearest that are."""
+
+    said: str
+    nearest: tuple[tuple[str, str], ...] = ()
+
+
+def close(word: str, known: Iterable[str], cutoff: float = 0.3) -> list[str]:
+    """Of known words those that look most like one, best first; without any, the first of all."""
+    words = list(known)
+    return difflib.get_close_matches(word[:100], words, NEAREST, cutoff) or words[:NEAREST]
+
+
+def site_of(source: Source, block: str, t: str, conditioning: str, k: str) -> At:
+    """The dictionary that an address names. Raises ``Missing`` naming the nearest ones."""
+    known = {at.path: at for at in every_dictionary(source)}
+    wanted = f"{block}/{t}/{conditioning}/k{k}"
+    if wanted not in known:
+        near = tuple((path, f"/{path}/0") for path in close(wanted, known))
+        raise Missing(f"This study has no dictionary {wanted}.", near)
+    return known[wanted]
+
+
+def every_dictionary(source: Source) -> list[At]:
+    """One for each site and k, in the order of the configuration."""
+    atlas = source.atlas
+    return [At(site.block, site.t, site.conditioning, k) for site in atlas.sites for k in atlas.ks]
+
+
+def number_of(text: str, what: str) -> int:
+    """A number from an address. Raises ``Missing`` for anything else."""
+    if not (text.isascii() and text.isdigit() and len(text) <= 9):
+        raise Missing(f"{text[:40]} is no number of {what}.")
+    return int(text)
+
+
+def cid_of(source: Source, at: At, text: str) -> int:
+    """The concept that an address names. Raises ``Missing`` naming the nearest ones."""
+    cid = number_of(text, "a concept")
+    there = concepts_of(source, at)
+    if not there:
+        raise Missing(f"{at.path} has no concepts yet: `concepts label` describes them.", (("the study", "/"),))
+    if cid not in there:
+        near = sorted(there, key=lambda known: (abs(known - cid), known))[:NEAREST]
+        links = tuple((f"{at.path}/{known}", at.url(known)) for known in near)
+        raise Missing(f"{at.path} has no concept {cid}: they go from {min(there)} to {max(there)}.", links)
+    return cid
+
+
+def concepts_of(source: Source, at: At) -> dict[int, tuple[str | None, float]]:
+    """CID -> the best label that the concept was given, or None, and its largest activation; of one dictionary."""
+
+    def read() -> dict[int, tuple[str | None, float]]:
+        rows = source.atlas.rows("concepts", ["cid", "top_label", "act_max"], at.columns).to_pylist()
+        return {row["cid"]: (row["top_label"], row["act_max"]) for row in rows}
+
+    return source.kept(f"concepts {at.path}", read)
+
+
+def image_of(source: Source, text: str) -> dict[str, object]:
+    """The row of ``prompts`` that an address names. Raises ``Missing`` naming the nearest images."""
+    prompt_id = number_of(text, "an image")
+    prompts = source.arrow("prompts", ["prompt_id", "caption", "split", "seed"])
+    there = prompts["prompt_id"].to_pylist()
+    if not there:
+        raise Missing("No prompts are drawn yet: `concepts collect` draws them.", (("the study", "/"),))
+    if prompt_id not in set(there):
+        near = sorted(there, key=lambda known: (abs(known - prompt_id), known))[:NEAREST]
+        links = tuple((f"image {known}", f"/image/{known}") for known in near)
+        raise Missing(f"This study has no image {prompt_id}: they go from {min(there)} to {max(there)}.", links)
+    row: dict[str, object] = prompts.slice(there.index(prompt_id), 1).to_pylist()[0]
+    return row
+
+
+def label_of(source: Source, text: str) -> str:
+    """The label that an address names. Raises ``Missing`` naming the nearest ones."""
+    known = known_labels(source)
+    if text not in known:
+        near = tuple((label, label_url(label)) for label in close(text, known))
+        said = "This study has no such label." if known else "No image is labelled yet: `concepts label` does that."
+        raise Missing(said, near or (("the study", "/"),))
+    return text
+
+
+def known_labels(source: Source) -> dict[str, int]:
+    """Every label -> how many images show it, most shown first; last those that are carried and in no segment."""
+    return source.kept("labels", lambda: _labels(source))
+
+
+def _labels(source: Source) -> dict[str, int]:
+    shown = source.arrow("segments", ["prompt_id", "label"]).group_by(["prompt_id", "label"]).aggregate([])
+    counted = dict(sorted(Counter(shown["label"].to_pylist()).items(), key=lambda pair: (-pair[1], pair[0])))
+    carried = source.arrow("concept_labels", ["label"], kind="trained", assigned=True)["label"].to_pylist()
+    return {**counted, **dict.fromkeys(sorted(set(carried) - set(counted)), 0)}

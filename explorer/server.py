@@ -1,0 +1,64 @@
+"""The server of the explorer: on loopback, until it is interrupted."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import webbrowser
+from pathlib import Path
+
+import uvicorn
+
+from concept_atlas import AtlasError
+from explorer.app import application
+from explorer.source import Source
+
+LOOPBACK = "127.0.0.1"
+AT_ONCE = 64  # requests; more are answered 503
+
+
+def explore(root: str | Path, port: int, browse: bool = False) -> None:
+    """Serve the pages over a study folder; ``port`` 0 takes any that is free, ``browse`` opens them in a browser.
+
+    Raises ``AtlasError`` for a folder that holds no study or one of a newer version, and for a port that is taken.
+    """
+    source = Source(root)
+    listener = listening(port)
+    address = f"http://{LOOPBACK}:{listener.getsockname()[1]}/"
+    server = uvicorn.Server(
+        uvicorn.Config(
+            application(source),
+            log_level="critical",
+            access_log=False,
+            lifespan="off",
+            server_header=False,
+            limit_concurrency=AT_ONCE,
+            ws="none",
+        )
+    )
+    print(f"study {source.atlas.name}: {address} (Ctrl-C ends it)", flush=True)
+    threading.Thread(target=ready, daemon=True).start()
+    if browse:
+        webbrowser.open(address)  # the listener takes the browser's call before the server answers it
+    server.run(sockets=[listener])
+
+
+def listening(port: int) -> socket.socket:
+    """A socket that listens on loopback. Raises ``AtlasError`` for a port that cannot be had."""
+    listener = socket.socket()
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((LOOPBACK, port))
+        listener.listen()
+    except OSError as error:
+        listener.close()
+        raise AtlasError(
+            f"port {port} of this machine cannot be had ({error.strerror}): name another with --port (0: any that is "
+            "free)"
+        ) from error
+    return listener
+
+
+def ready() -> None:
+    """Import what computes codes, so that the first page that needs them does not wait for it."""
+    import torch  # noqa: F401

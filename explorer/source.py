@@ -1,0 +1,108 @@
+"""What pages read of a study, kept while nothing new is written: every answer belongs to one state of the folder."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+import pyarrow as pa
+
+import concept_atlas
+from concept_atlas import Atlas, AtlasError, SiteView
+
+T = TypeVar("T")
+U = TypeVar("U")
+KEPT_ANSWERS, KEPT_BYTES = 512, 64 * 2**20  # of tables, as Arrow holds them
+KEPT_VIEWS = 4  # each may hold its dictionary: 52 MB at 5120 concepts of 1280 channels
+FAULTS = (AtlasError, OSError, pa.ArrowException)  # what a table says that is written anew just now, or damaged
+
+
+class Source:
+    """A study folder for many requests at once: several threads may ask."""
+
+    def __init__(self, root: str | Path) -> None:
+        """Raises ``AtlasError`` for a folder that holds no study, or one of a newer version."""
+        self._root = root
+        self._lock = threading.RLock()
+        self._answers: OrderedDict[Hashable, pa.Table] = OrderedDict()
+        self._held = 0  # bytes of these
+        self._views: OrderedDict[Hashable, SiteView] = OrderedDict()
+        self._made: dict[str, Any] = {}
+        self.atlas: Atlas = concept_atlas.open(root)
+        self._stamp = self.atlas.stamp
+
+    def refreshed(self) -> Source:
+        """Itself, without what no longer holds if the folder has changed since the last call."""
+        stamp = self.atlas.stamp
+        with self._lock:
+            if stamp != self._stamp:
+                self.atlas = concept_atlas.open(self._root)  # it may have other settings, or have grown
+                self.forget()
+                self._stamp = stamp
+        return self
+
+    def forget(self) -> None:
+        """Drop everything that is kept."""
+        with self._lock:
+            self._answers.clear()
+            self._held = 0
+            self._views.clear()
+            self._made.clear()
+
+    def rows(self, table: str, columns: list[str] | None = None, **where: Any) -> list[dict[str, Any]]:
+        """The rows of a table that have the given values, as ``Atlas.rows`` has them."""
+        return list(self.arrow(table, columns, **where).to_pylist())
+
+    def arrow(self, table: str, columns: list[str] | None = None, **where: Any) -> pa.Table:
+        """The same as an Arrow table."""
+        key = (table, tuple(columns or ()), tuple(sorted((name, str(value)) for name, value in where.items())))
+        with self._lock:
+            if key in self._answers:
+                self._answers.move_to_end(key)
+                return self._answers[key]
+        answer = self.atlas.rows(table, columns, where)
+        with self._lock:
+            self._held += answer.nbytes - (self._answers[key].nbytes if key in self._answers else 0)
+            self._answers[key] = answer
+            while len(self._answers) > KEPT_ANSWERS or self._held > KEPT_BYTES:
+                self._held -= self._answers.popitem(last=False)[1].nbytes
+        return answer
+
+    def kept(self, name: str, make: Callable[[], T]) -> T:
+        """What ``make`` returns, made once for each state of the folder."""
+        with self._lock:
+            if name in self._made:
+                return cast(T, self._made[name])
+        made = make()
+        with self._lock:
+            self._made[name] = made
+        return made
+
+    def view(self, block: str, t: float, conditioning: str, k: int) -> SiteView:
+        """A site and its dictionary. Raises ``AtlasError`` for one that the study does not have."""
+        key = (block, round(t, 2), conditioning, k)
+        with self._lock:
+            if key not in self._views:
+                self._views[key] = self.atlas.at(block, t, conditioning, k)
+            self._views.move_to_end(key)
+            while len(self._views) > KEPT_VIEWS:
+                self._views.popitem(last=False)
+            return self._views[key]
+
+    def tried(self, ask: Callable[[], T], otherwise: U) -> tuple[T | U, str]:
+        """What ``ask`` returns and no words, or ``otherwise`` and the sentence that says why: asked twice at most."""
+        try:
+            return self.again(ask), ""
+        except AtlasError as error:
+            return otherwise, str(error)
+
+    def again(self, ask: Callable[[], T]) -> T:
+        """What ``ask`` returns; asked once more if a table was replaced while it was read."""
+        try:
+            return ask()
+        except FAULTS:
+            self.forget()
+            return ask()

@@ -1,0 +1,132 @@
+// The image page: segments on and off, a time, and the concepts that fire in the place that is pointed at.
+
+import { codesOf, drawMap, follow, mapOf, mark } from "./maps.js";
+
+const image = document.querySelector("[data-image]");
+const codes = document.querySelector("[data-codes]");
+const place = codes.querySelector("[data-place]");
+const slider = codes.querySelector("[data-slider]");
+const opacity = codes.querySelector("[data-opacity]");
+const said = codes.querySelector("[data-said]");
+const reading = codes.querySelector("[data-reading]");
+const list = codes.querySelector("[data-list]");
+const times = codes.dataset.times.trim().split(" ");
+const here = { codes: null, cell: null, chosen: null, wanted: null };
+
+/** Paint the masks that are switched on. */
+function drawSegments() {
+  const canvas = image.querySelector("[data-segments]");
+  const boxes = [...document.querySelectorAll("[data-segment]")];
+  if (!boxes.length) return;
+  const [rows, columns] = boxes[0].dataset.size.split(" ").map(Number);
+  canvas.width = columns;
+  canvas.height = rows;
+  const picture = new ImageData(columns, rows);
+  boxes.forEach((box) => {
+    if (!box.checked) return;
+    const swatch = getComputedStyle(box.nextElementSibling).backgroundColor; // as in rgb(29, 95, 184)
+    const colour = [...swatch.match(/\d+/g).slice(0, 3).map(Number), 150];
+    let at = 0;
+    box.dataset.runs.split(" ").map(Number).forEach((length, run) => {
+      for (let pixel = at; run % 2 && pixel < at + length; pixel += 1) picture.data.set(colour, 4 * pixel);
+      at += length;
+    });
+  });
+  canvas.getContext("2d").putImageData(picture, 0, 0);
+}
+
+/** The map of the chosen concept, on a scale from 0 to its largest activation anywhere. */
+function drawChosen() {
+  const canvas = image.querySelector("[data-map]");
+  if (!here.codes || here.chosen === null) {
+    canvas.width = 1;
+    return;
+  }
+  const [, top] = here.codes.concepts[here.chosen] ?? [null, 0];
+  drawMap(canvas, here.codes.grid, mapOf(here.codes, here.chosen), top, opacity.value / 100);
+}
+
+/** An element with text, in a table's cell. */
+function cellWith(content) {
+  const cell = document.createElement("td");
+  cell.append(content);
+  return cell;
+}
+
+/** One line of the list: the concept's number, its label, its activation here and its largest anywhere. */
+function lineOf([cid, value]) {
+  const [label, top] = here.codes.concepts[cid] ?? [null, null];
+  const link = document.createElement("a");
+  link.href = `/${here.codes.path}/${cid}`;
+  link.textContent = cid;
+  const row = document.createElement("tr");
+  row.dataset.cid = cid;
+  row.dataset.value = value;
+  row.classList.toggle("assigned", cid === here.chosen);
+  const choose = document.createElement("button");
+  choose.textContent = "map";
+  choose.addEventListener("click", () => { here.chosen = cid; tell(); });
+  const first = cellWith(link);
+  first.append(" ", choose);
+  const name = label === null ? "no label" : document.createElement("a");
+  if (label !== null) {
+    name.href = `/label/${encodeURIComponent(label)}`;
+    name.textContent = label;
+  }
+  row.append(first, cellWith(name), cellWith(value.toPrecision(4)), cellWith(top === null ? "" : top.toPrecision(4)));
+  return row;
+}
+
+/** List what fires in the cell that is pointed at; without a choice of the reader's, the strongest is mapped. */
+function tell() {
+  if (!here.codes || !here.cell) return;
+  const [row, column] = here.cell;
+  const firing = here.codes.cells[row * here.codes.grid[1] + column];
+  mark(image, here.cell, here.codes.grid);
+  reading.textContent = `row ${row}, column ${column}: ${firing.length} concepts fire`;
+  if (here.chosen === null && firing.length) {
+    here.chosen = firing[0][0];
+    list.replaceChildren(...firing.map(lineOf));
+    drawChosen();
+    here.chosen = null;
+    return;
+  }
+  list.replaceChildren(...firing.map(lineOf));
+  drawChosen();
+}
+
+/** Read the codes of the dictionary and time that are chosen. */
+async function load() {
+  const { block, conditioning, k } = place.selectedOptions[0].dataset;
+  const t = times[slider.value];
+  codes.querySelector("[data-time]").textContent = Number(t);
+  const address = `${codes.dataset.codes}/${block}/${t}/${conditioning}/k${k}`;
+  here.chosen = null;
+  here.wanted = address;
+  try {
+    const found = await codesOf(address);
+    if (here.wanted !== address) return; // the slider has moved on
+    said.hidden = true;
+    here.codes = found;
+    const [rows, columns] = found.grid;
+    here.cell = here.cell
+      ? [Math.min(here.cell[0], rows - 1), Math.min(here.cell[1], columns - 1)]
+      : [Math.floor(rows / 2), Math.floor(columns / 2)];
+    tell();
+    codes.dataset.loaded = address;
+  } catch (error) {
+    if (here.wanted !== address) return;
+    here.codes = null;
+    said.hidden = false;
+    said.textContent = error.message;
+    list.replaceChildren();
+    drawChosen();
+  }
+}
+
+document.querySelectorAll("[data-segment]").forEach((box) => box.addEventListener("input", drawSegments));
+place.addEventListener("input", load);
+slider.addEventListener("input", load);
+opacity.addEventListener("input", tell);
+follow(image, () => here.codes?.grid, (cell) => { here.cell = cell; tell(); });
+load();

@@ -1,0 +1,94 @@
+// Maps over images: drawn on a canvas whose pixels are the grid's cells, and read at the pointer or by the keyboard.
+
+const STOPS = [[0.0, [76, 29, 149]], [0.5, [234, 88, 12]], [1.0, [253, 224, 71]]];
+
+/** The colour [r, g, b] of a share of the scale, from 0 to 1. */
+export function colourOf(share) {
+  const upper = STOPS.findIndex(([at]) => at >= share);
+  if (upper <= 0) return STOPS[0][1];
+  const [low, from] = STOPS[upper - 1];
+  const [high, to] = STOPS[upper];
+  const between = (share - low) / (high - low);
+  return from.map((value, i) => Math.round(value + between * (to[i] - value)));
+}
+
+/** Draw values (row by row; 0 is off and stays clear) as colours on a scale from 0 to top. */
+export function drawMap(canvas, [rows, columns], values, top, opacity) {
+  canvas.width = columns;
+  canvas.height = rows;
+  const picture = new ImageData(columns, rows);
+  values.forEach((value, cell) => {
+    if (!(value > 0)) return;
+    const share = top > 0 ? Math.min(value / top, 1) : 1;
+    picture.data.set([...colourOf(share), Math.round(255 * opacity * (0.35 + 0.65 * share))], 4 * cell);
+  });
+  canvas.getContext("2d").putImageData(picture, 0, 0);
+}
+
+/** The cell [row, column] of a grid that a pointer is over, within an element that the grid covers. */
+export function cellAt(element, event, [rows, columns]) {
+  const box = element.getBoundingClientRect();
+  const within = (share, n) => Math.min(Math.max(Math.floor(share * n), 0), n - 1);
+  return [
+    within((event.clientY - box.top) / box.height, rows),
+    within((event.clientX - box.left) / box.width, columns),
+  ];
+}
+
+const MOVES = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] };
+
+/** Call told([row, column]) whenever a cell is pointed at, touched or reached with the arrow keys. */
+export function follow(element, gridOf, told) {
+  let cell = [0, 0];
+  const point = (event) => {
+    const grid = gridOf();
+    if (!grid) return;
+    cell = cellAt(element, event, grid);
+    told(cell);
+  };
+  element.addEventListener("pointermove", point);
+  element.addEventListener("pointerdown", point);
+  element.addEventListener("keydown", (event) => {
+    const move = MOVES[event.key];
+    const grid = gridOf();
+    if (!move || !grid) return;
+    event.preventDefault();
+    cell = cell.map((at, i) => Math.min(Math.max(at + move[i], 0), grid[i] - 1));
+    told(cell);
+  });
+}
+
+/** Mark a cell of an element with a frame of its own. */
+export function mark(element, [row, column], [rows, columns]) {
+  let frame = element.querySelector(".cell");
+  if (!frame) {
+    frame = document.createElement("span");
+    frame.className = "cell";
+    element.append(frame);
+  }
+  frame.style.setProperty("top", `${(100 * row) / rows}%`);
+  frame.style.setProperty("left", `${(100 * column) / columns}%`);
+  frame.style.setProperty("height", `${100 / rows}%`);
+  frame.style.setProperty("width", `${100 / columns}%`);
+}
+
+const asked = new Map();
+
+/** The codes of an image at a site, asked for once. Rejects with the server's own sentence. */
+export function codesOf(address) {
+  if (!asked.has(address)) {
+    const answer = fetch(address).then(async (response) => {
+      const found = await response.json();
+      if (!response.ok) throw new Error(found.said);
+      return found;
+    });
+    asked.set(address, answer);
+    answer.catch(() => asked.delete(address));
+  }
+  return asked.get(address);
+}
+
+/** One concept's map, row by row, from the codes of an image. */
+export function mapOf(codes, cid) {
+  return codes.cells.map((cell) => cell.find(([one]) => one === cid)?.[1] ?? 0);
+}

@@ -1,0 +1,154 @@
+"""The explorer in a real browser: from the search to a concept to an image; what the pointer reads is the table's."""
+
+import json
+import re
+import subprocess
+
+import numpy as np
+import pytest
+
+import concept_atlas
+from tests.paths import ROOT
+from tests.system import browser
+from tests.system.conftest import concepts, environment
+
+pytestmark = [pytest.mark.system, pytest.mark.skipif(browser.PROGRAM is None, reason=browser.ABSENT)]
+
+
+@pytest.fixture(scope="module")
+def address(tiny_study, tmp_path_factory):
+    """Of the explorer over the tiny study, started as a user starts it."""
+    variables = environment(tmp_path_factory.mktemp("prefect"))
+    command = concepts("explore", str(tiny_study), "--port", "0")
+    with subprocess.Popen(command, cwd=ROOT, env=variables, stdout=subprocess.PIPE, text=True) as server:
+        yield re.search(r"(http://127\.0\.0\.1:\d+)/ \(Ctrl-C ends it\)", server.stdout.readline())[1]
+        server.terminate()
+        assert server.wait(30) == 143
+
+
+@pytest.fixture(scope="module")
+def tab(address):
+    with browser.page() as page:
+        yield page
+        assert page.faults == []
+        assert {url.split("/")[2] for url in page.asked if not url.startswith("data:")} == {address.split("/")[2]}
+
+
+@pytest.fixture(scope="module")
+def atlas(tiny_study):
+    return concept_atlas.open(tiny_study)
+
+
+@pytest.fixture(scope="module")
+def best(atlas):
+    """The evidence of the best carried label."""
+    rows = atlas.rows("concept_labels", None, {"kind": "trained", "assigned": True}).to_pylist()
+    return max(rows, key=lambda row: (row["iou_selection"], row["t"], -row["cid"]))
+
+
+# A canvas that nothing was drawn on is 300 pixels wide; a drawn one has a pixel a cell.
+
+
+def concept_address(row):
+    return f"/{row['block']}/{row['t']:.2f}/{row['conditioning']}/k{row['k']}/{row['cid']}"
+
+
+def centre(tab, selector, cell, grid):
+    """Pixels of the window where the middle of a cell is, after scrolling there."""
+    found = f"document.querySelector({json.dumps(selector)})"
+    tab.ask(f"{found}.scrollIntoView({{block: 'center'}})")
+    left, top, width, height = tab.ask(f"(b => [b.left, b.top, b.width, b.height])({found}.getBoundingClientRect())")
+    return left + (cell[1] + 0.5) / grid[1] * width, top + (cell[0] + 0.5) / grid[0] * height
+
+
+def test_from_the_search_to_a_concept_whose_maps_read_as_the_table_does(tab, address, atlas, best):
+    tab.go(f"{address}/")
+    tab.ask("document.querySelector('[name=q]').focus()")
+    tab.write(best["label"])
+    tab.press("Enter")
+    tab.until(f"location.search === '?q={best['label']}' && document.readyState === 'complete'")
+    links = tab.ask("[...document.querySelectorAll('td a')].map(a => a.getAttribute('href'))")
+    assert f"/label/{best['label']}" in links and concept_address(best) in links
+    tab.ask(f"document.querySelector('a[href=\"{concept_address(best)}\"]').click()")
+    tab.until("document.querySelector('.example canvas')?.width < 300 && document.readyState === 'complete'")
+
+    key = {name: best[name] for name in ("block", "t", "conditioning", "k", "cid")}
+    first = atlas.rows("concept_examples", None, {**key, "bin": 0, "rank": 0}).to_pylist()[0]
+    values = np.zeros(first["grid"], np.float32)
+    values.flat[first["map_indices"]] = first["map_values"]
+    strongest = np.unravel_index(values.argmax(), values.shape)
+    for cell in (strongest, np.unravel_index(values.argmin(), values.shape)):
+        tab.move_to(*centre(tab, ".example .map", cell, first["grid"]))
+        read = tab.until(
+            f"document.querySelector('[data-reading]').textContent.startsWith('row {cell[0]}, column {cell[1]}:')"
+            " && document.querySelector('[data-reading]').dataset.value"
+        )
+        assert float(read) == values[cell]
+    opaque = "document.querySelector('.example canvas').getContext('2d').getImageData({1}, {0}, 1, 1).data[3]"
+    on = tab.ask(opaque.format(*strongest))
+    tab.ask("(o => { o.value = 0; o.dispatchEvent(new Event('input')); })(document.querySelector('[data-opacity]'))")
+    assert on > 100 and tab.ask(opaque.format(*strongest)) == 0
+
+
+def test_partners_are_mapped_on_the_same_images(tab, address, atlas, best):
+    tab.go(f"{address}{concept_address(best)}")
+    tab.ask("document.querySelector('.strip').scrollIntoView()")
+    tab.until("document.querySelector('.step.here .map canvas')?.width < 300")
+    given = tab.ask("({...document.querySelector('.step.here .map').dataset})")
+    prompt_id = int(given["codes"].split("/")[2])
+    codes = atlas.codes(prompt_id, best["block"], best["t"], best["conditioning"], best["k"])
+    heat = codes.map(best["cid"])
+    cell = np.unravel_index(heat.argmax(), heat.shape)
+    tab.move_to(*centre(tab, ".step.here .map", cell, heat.shape))
+    read = tab.until("document.querySelector('.step.here .map').dataset.value")
+    assert float(read) == pytest.approx(heat[cell], rel=1e-5)
+
+
+def test_an_image_lists_what_fires_in_the_place_that_the_arrow_keys_reach(tab, address, atlas, best):
+    key = {name: best[name] for name in ("block", "t", "conditioning", "k", "cid")}
+    prompt_id = atlas.rows("concept_examples", ["prompt_id"], {**key, "bin": 0, "rank": 0}).to_pylist()[0]["prompt_id"]
+    tab.go(f"{address}{concept_address(best)}")
+    tab.ask(f"document.querySelector('figcaption a[href=\"/image/{prompt_id}\"]').click()")
+    tab.until("document.querySelector('.codes')?.dataset.loaded?.endsWith('/mid/0.00/cond/k4')")
+    codes = atlas.codes(prompt_id, "mid", 0.0)
+    rows, columns, _ = codes.cids.shape
+    tab.ask("document.querySelector('[data-image]').focus()")
+    tab.press("ArrowDown")
+    tab.press("ArrowRight")
+    tab.until("document.querySelector('[data-reading]').textContent.startsWith('row 1, column 1')")
+    listed = tab.ask(
+        "[...document.querySelectorAll('[data-list] tr')].map(r => [Number(r.dataset.cid), Number(r.dataset.value)])"
+    )
+    known = sorted(
+        zip(codes.values[1, 1].tolist(), codes.cids[1, 1].tolist(), strict=True), key=lambda p: (-p[0], p[1])
+    )
+    assert rows > 1 and columns > 1
+    assert [cid for cid, _ in listed] == [cid for value, cid in known if value > 0]
+    assert [value for _, value in listed] == pytest.approx([value for value, _ in known if value > 0], rel=1e-5)
+    tab.ask("(s => { s.value = 0; s.dispatchEvent(new Event('input')); })(document.querySelector('[data-slider]'))")
+    tab.until("document.querySelector('.codes').dataset.loaded.endsWith('/mid/1.00/cond/k4')")
+
+
+def test_segments_are_switched_on_pixel_by_pixel(tab, address, atlas, best):
+    prompt_id = atlas.rows("segments", ["prompt_id"], {"label": best["label"]})["prompt_id"][0].as_py()
+    tab.go(f"{address}/image/{prompt_id}")
+    label = tab.ask("document.querySelector('.segments a').textContent")
+    tab.ask("document.querySelector('[data-segment]').click()")
+    painted = tab.ask(
+        "(c => { const d = c.getContext('2d').getImageData(0, 0, c.width, c.height).data; "
+        "return [c.height, c.width, ...d.filter((v, i) => i % 4 === 3).map(v => v > 0)]; })"
+        "(document.querySelector('[data-segments]'))"
+        ".toString()"
+    ).split(",")
+    shape = (int(painted[0]), int(painted[1]))
+    assert np.array_equal(np.array(painted[2:], int).reshape(shape), atlas.segments(prompt_id)[label])
+
+
+def test_a_narrow_window_needs_no_scrolling_sideways(tab, address, best):
+    tab.call("Emulation.setDeviceMetricsOverride", width=360, height=700, deviceScaleFactor=1, mobile=False)
+    try:
+        for page in ("/", f"/label/{best['label']}", concept_address(best), "/image/20", "/search?q=tree"):
+            tab.go(f"{address}{page}")
+            assert tab.ask("document.documentElement.scrollWidth") <= 360, page
+    finally:
+        tab.call("Emulation.clearDeviceMetricsOverride")
