@@ -14,6 +14,7 @@ LONGER := tests/benchmarks/test_full_size.py tests/diffusion/test_folders.py tes
 demo: .venv/ready
 	$(BIN)/concepts run configs/mini.yaml --root runs/mini
 	$(BIN)/concepts status runs/mini
+	@echo "look at it in a browser: $(BIN)/concepts explore runs/mini"
 	@echo "pictures: runs/mini/figures    tables: $(BIN)/concepts query runs/mini \"select * from concepts limit 5\""
 
 test: .venv/ready

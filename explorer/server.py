@@ -14,6 +14,7 @@ from explorer.app import application
 from explorer.source import Source
 
 LOOPBACK = "127.0.0.1"
+FIRST_PAGE = 3.0  # seconds in which nothing else is to hold it up
 AT_ONCE = 64  # requests; more are answered 503
 
 
@@ -37,7 +38,9 @@ def explore(root: str | Path, port: int, browse: bool = False) -> None:
         )
     )
     print(f"study {source.atlas.name}: {address} (Ctrl-C ends it)", flush=True)
-    threading.Thread(target=ready, daemon=True).start()
+    warm_up = threading.Timer(FIRST_PAGE, ready)
+    warm_up.daemon = True
+    warm_up.start()
     if browse:
         webbrowser.open(address)  # the listener takes the browser's call before the server answers it
     server.run(sockets=[listener])
