@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 HOSTS = {"localhost", "127.0.0.1", "[::1]"}
-METHODS = {"GET", "HEAD"}
 LONGEST_ADDRESS = 4096  # bytes of path and query together
 HEADERS = {
     "content-security-policy": "default-src 'none'; img-src 'self'; style-src 'self'; script-src 'self'; "
@@ -57,8 +56,8 @@ def _refused(scope: Any) -> tuple[int, str] | None:
     hosts = [value.decode("latin-1") for name, value in scope["headers"] if name == b"host"]
     if len(hosts) != 1 or host_name(hosts[0]) not in HOSTS:
         return 421, "This server answers to localhost alone.\n"
-    if scope["method"] not in METHODS:
-        return 405, "Pages can be read, and nothing else: GET or HEAD.\n"
+    if scope["method"] != "GET":
+        return 405, "Pages can be read, with GET, and nothing else.\n"
     if len(scope.get("raw_path") or b"") + len(scope["query_string"]) > LONGEST_ADDRESS:
         return 414, "The address is too long.\n"
     return None
@@ -67,7 +66,7 @@ def _refused(scope: Any) -> tuple[int, str] | None:
 async def _say(status: int, words: str, send: Any) -> None:
     headers = [(b"content-type", b"text/plain; charset=utf-8"), *_headers()]
     if status == 405:
-        headers.append((b"allow", b"GET, HEAD"))
+        headers.append((b"allow", b"GET"))
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": words.encode()})
 
