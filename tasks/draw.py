@@ -165,15 +165,18 @@ def _followed(
 
 
 def shared_maps(study: Study, block: str, k: int, cids: list[int]) -> dict[int, dict[float, np.ndarray]]:
-    """Maps of a few shared concepts over the dictionary split: cid -> t -> float32 [images, rows, columns]."""
+    """Maps of a few shared concepts over the dictionary split: cid -> t -> float32 [images, rows, columns].
+
+    A concept may be named twice, as the best one of two labels.
+    """
     maps: dict[int, dict[float, np.ndarray]] = {cid: {} for cid in cids}
     for t in study.config.sites.times:
         here = study.at((block, t, "cond"), k)
-        parts: dict[int, list[np.ndarray]] = {cid: [] for cid in cids}
+        parts: dict[int, list[np.ndarray]] = {cid: [] for cid in maps}
         for _ids, values, latents in here.codes(here.sae(SHARED), "dictionary"):
-            for cid in cids:
+            for cid in maps:
                 parts[cid].append(np.where(latents == cid, values, 0.0).sum(-1).reshape(-1, *here.grid))
-        for cid in cids:
+        for cid in maps:
             maps[cid][t] = np.concatenate(parts[cid])
     return maps
 

@@ -4,6 +4,7 @@ import errno
 import hashlib
 import os
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -159,3 +160,20 @@ ODD = {
 @pytest.mark.parametrize("name", ODD)
 def test_odd_data_makes_a_picture(name, tmp_path):
     assert ODD[name](tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_concept_that_is_best_for_two_labels_has_the_maps_of_each_image_once(study, monkeypatch):
+    """Two shards of two images: named twice, a concept had each shard twice, and pictures of others beside it."""
+    values = np.arange(2 * 2 * 4 * 2, dtype=np.float32).reshape(2, 2, 4, 2) + 1  # [shards, images, cells, k]
+    latents = np.broadcast_to(np.array([3, 7]), values.shape)
+    here = SimpleNamespace(
+        grid=(2, 2),
+        sae=lambda kind: None,
+        codes=lambda sae, split: (([0, 1], *shard) for shard in zip(values, latents, strict=True)),
+    )
+    monkeypatch.setattr(Study, "at", lambda self, site, k: here)
+    maps = draw.shared_maps(study, "mid", 2, [7, 3, 7])
+    assert list(maps) == [7, 3]
+    for cid, column in ((3, 0), (7, 1)):
+        for t in study.config.sites.times:
+            assert np.array_equal(maps[cid][t], values[..., column].reshape(4, 2, 2))
