@@ -149,7 +149,7 @@ def _run(options: argparse.Namespace) -> int:
     from tasks.logs import asks_for_json
 
     refuse_taken_port(config.run.metrics_port)
-    with writing(options.root, f"concepts {options.command}", options.wait):
+    with writing(options.root, f"concepts {options.command}", options.wait, share=config.run.share):
         open_or_create(options.root, config)
         return _run_flow(options, bars=not asks_for_json(config))
 

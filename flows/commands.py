@@ -28,6 +28,7 @@ def parser() -> argparse.ArgumentParser:
         command = commands.add_parser(name, help=told)
         _add_study(command)
         _add_wait(command)
+        _add_share(command)
         command.add_argument("--verbose", action="store_true", help="show Prefect's own log")
     bench = commands.add_parser("bench", help=BENCH.help)
     _add_study(bench)
@@ -197,6 +198,16 @@ def _add_wait(command: argparse.ArgumentParser) -> None:
         default=0.0,
         metavar="SECONDS",
         help="while another command writes into the folder, wait for it (at most SECONDS) instead of ending",
+    )
+
+
+def _add_share(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--share",
+        action="append_const",
+        dest="set",
+        const="run.share=true",
+        help="work beside other commands that share the folder, here or on other machines: each takes what nobody has",
     )
 
 

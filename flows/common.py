@@ -28,11 +28,11 @@ from study.opening import for_command, may_write, open_or_create
 from study.preconditions import require_before
 from study.preflight import refuse_beginning
 from study.provenance import git_sha, versions
-from study.publish import forget
 from study.stage import SAME, Command, Stage
 from study.stages import stages_of
 from study.study import Study
 from study.undone import undone
+from tasks.claimed import Sharing
 from tasks.cluster import ClusterLost
 from tasks.logs import write_as_asked
 from tasks.progress import StageProgress
@@ -68,7 +68,8 @@ def opened(config_path: str, root: str, overrides: list[str] | None, command: st
         may_write(root, config)  # else it would be told when the other run has ended
     if not wait:  # one that waits may wait for who has it
         refuse_taken_port(config.run.metrics_port)
-    with writing(root, f"the flow {runtime.flow_run.flow_name}", wait, print):  # which Prefect has in the run's log
+    doing = f"the flow {runtime.flow_run.flow_name}"
+    with writing(root, doing, wait, print, config.run.share):  # Prefect has what is printed in the run's log
         _opened[key] = study = for_command(open_or_create(root, config), command)
         try:
             with newest():
@@ -155,18 +156,16 @@ def _chained(stages: list[Stage]) -> list[list[Stage]]:
 
 
 def run_stages(study: Study, stages: list[Stage], runner: Runner, inputs: dict[str, Any] | None = None) -> int:
-    """Run the units that are to be made, each unit's stages one after the other. Returns how many there were."""
+    """Run the units that are to be made, each unit's stages one after the other. Returns how many were made here."""
     works = {stage.name: works_of(study, stage, inputs) for stage in stages}
     todo = {stage.name: set(undone(study, stage, _units(works[stage.name]))) for stage in stages}
-    for stage in stages:
-        if stage.replaces:
-            # Files are replaced long before the unit is published: a record of before must not vouch for them.
-            for unit in todo[stage.name]:
-                forget(study, stage.name, unit)
     progress = {
         stage.name: StageProgress(stage.name, *_counted(works[stage.name], todo[stage.name]), study.config.name)
         for stage in stages
     }
+
+    if study.config.run.share and any(todo.values()):
+        return _run_shared(study, stages, works, todo, progress, runner)
 
     def run_the_rest(patience: float) -> None:
         rest: dict[str, set[str]] = {}
@@ -177,15 +176,43 @@ def run_stages(study: Study, stages: list[Stage], runner: Runner, inputs: dict[s
             [Step(task_of(w.stage), {"study": study, "work": w}, progress[w.stage.name]) for w in chain]
             for chain in _chains(works, rest)
         ]
-        if all(stage.local for stage in stages):
-            with Runner(study.config.run.model_copy(update={"task_runner": "thread"})) as here:
-                here.run(chains)
-        else:
-            runner.run(chains, patience)
+        with _runner_of(study, stages, runner) as one:
+            one.run(chains, patience)
 
     if any(todo.values()):
         though_the_cluster_goes(run_the_rest)
     return sum(map(len, todo.values()))
+
+
+def _run_shared(
+    study: Study,
+    stages: list[Stage],
+    works: dict[str, list[Work]],
+    todo: dict[str, set[str]],
+    progress: dict[str, StageProgress],
+    runner: Runner,
+) -> int:
+    """Run what other processes leave. Returns how many units were made here."""
+    sharing = Sharing(study, [work for of_stage in works.values() for work in of_stage], todo, progress)
+    made = [0]
+
+    def run_the_rest(patience: float) -> None:
+        with _runner_of(study, stages, runner) as one:
+            made[0] = sharing.run(one, patience)
+
+    with farewell(sharing.give_up):
+        though_the_cluster_goes(run_the_rest)
+    return made[0]
+
+
+@contextmanager
+def _runner_of(study: Study, stages: list[Stage], runner: Runner) -> Iterator[Runner]:
+    """The command's runner; threads of this process where no cluster is to be started for the stages' one unit."""
+    if not all(stage.local for stage in stages):
+        yield runner
+        return
+    with Runner(study.config.run.model_copy(update={"task_runner": "thread"})) as here:
+        yield here
 
 
 def _units(works: list[Work]) -> list[str]:

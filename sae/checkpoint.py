@@ -27,6 +27,7 @@ from sae.errors import SAEError
 from sae.members import Member
 from sae.step import TrainState
 from storage.atomic import write_atomic
+from storage.claims import confirm_present
 
 PARAMETERS = ("W_enc", "W_dec", "b")
 LOG = "log.jsonl"  # in the folder of every SAE that was trained
@@ -69,7 +70,11 @@ def save_checkpoint(
     identity: dict[str, Any],
     axes: Tensor | None = None,
 ) -> None:
-    """Write every SAE's state, commit, then remove what the commit before named."""
+    """Write every SAE's state, commit, then remove what the commit before named.
+
+    Raises ``ClaimLost`` if somebody else has taken the training over, who checkpoints in the same place.
+    """
+    confirm_present()
     step = states[0].step
     digests = {}
     for state in states:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import re
+import secrets
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
@@ -19,8 +20,11 @@ SWEPT = ("done", "tables", "saes", "figures")  # a shard's own folder is swept w
 
 
 def scratch_of(path: Path) -> Path:
-    """The neighbour under whose name a file is written by this process until it is whole."""
-    return path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    """A neighbour under whose name a file is written until it is whole: another each time.
+
+    Processes of two machines that share a folder may have one number.
+    """
+    return path.with_name(f".{path.name}.{secrets.token_hex(4)}.{os.getpid()}.tmp")
 
 
 def sweep(folders: Iterable[Path]) -> None:

@@ -1,8 +1,8 @@
 """Where claims lie, as files: the few operations that a protocol between machines needs, and nothing else.
 
-A claim of a unit is ``<root>/.claims/<stage>/<unit>/<generation>.claim``. An object store would serve as well: ``create``
-is a put on the condition that there is no such object, ``renew`` one on the condition that it is still ours, ``newest`` a
-listing, and ``alone`` is not needed where the record itself is put on a condition.
+A claim of a unit is ``<root>/.claims/<stage>/<unit>/<generation>.claim``. An object store would serve as well:
+``create`` is a put on the condition that there is no such object, ``renew`` one on the condition that it is still ours,
+``newest`` a listing, and ``alone`` is not needed where the record itself is put on a condition.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class ClaimFiles:
     def newest(self, name: str) -> tuple[int, bytes] | None:
         """The latest generation, asked of the folder itself: opened anew, a folder of NFS is asked of the server."""
         try:
-            names = os.listdir(self._folder / name)
+            names = [path.name for path in (self._folder / name).iterdir()]
         except FileNotFoundError:
             return None
         generation = max((int(found[1]) for found in map(GENERATION.fullmatch, names) if found), default=0)

@@ -1,8 +1,9 @@
 """Claims: how several processes, on one machine or on several, share the units of a study without doing one twice.
 
-DESIGN.md of this room tells the protocol and what it promises. In short: a claim is a numbered generation, and a unit is
-its claimant's who made the latest one. The claimant counts up in it as long as it lives. Who sees the same count for a whole
-lease, by its own clock that no one can set, makes the next generation; the one before has lost the unit, and notices.
+DESIGN.md of this room tells the protocol and what it promises. In short: a claim is a numbered generation, and a unit
+is its claimant's who made the latest one. The claimant counts up in it as long as it lives. Who sees the same count for
+a whole lease, by its own clock that no one can set, makes the next generation; the one before has lost the unit and
+notices.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import secrets
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -72,6 +73,7 @@ class Claimant:
         self._lock, self._over = threading.Lock(), threading.Event()
 
     def __enter__(self) -> Self:
+        self._over.clear()
         self._thread = threading.Thread(target=self._keep_renewing, name="claims", daemon=True)
         self._thread.start()
         return self
@@ -194,29 +196,44 @@ def publishing(claim: Claim, is_published: Callable[[], bool], store: ClaimStore
         yield not is_published()
 
 
-_present: ContextVar[Claim | None] = ContextVar("present claim", default=None)
+@dataclass(frozen=True)
+class _Work:
+    claim: Claim
+    lacking: frozenset[tuple[str, str]]
+
+
+_present: ContextVar[_Work | None] = ContextVar("present work", default=None)
 
 
 @contextmanager
-def working_under(claim: Claim | None) -> Iterator[None]:
-    """Have what is published and checkpointed within ask whether the claim still holds; None asks nothing."""
-    before = _present.set(claim)
+def working_under(claim: Claim | None, lacking: Iterable[tuple[str, str]] = ()) -> Iterator[None]:
+    """Have what is published and checkpointed within ask whether the claim still holds; None asks nothing.
+
+    ``lacking``: the units (stage, name) that have no record as the work begins: if one has, somebody has made it since.
+    """
+    before = _present.set(_Work(claim, frozenset(lacking)) if claim else None)
     try:
         yield
     finally:
         _present.reset(before)
 
 
-def present_claim() -> Claim | None:
-    """The claim that the present work is done under."""
-    return _present.get()
-
-
 def confirm_present() -> None:
     """Raise ``ClaimLost`` if the present work's unit is somebody else's by now."""
-    claim = _present.get()
-    if claim is not None:
-        confirm(claim)
+    work = _present.get()
+    if work is not None:
+        confirm(work.claim)
+
+
+@contextmanager
+def publishing_present(unit: tuple[str, str], is_published: Callable[[], bool]) -> Iterator[bool]:
+    """As ``publishing``, for the present work, if that is done under a claim; else yields True."""
+    work = _present.get()
+    if work is None:
+        yield True
+        return
+    with publishing(work.claim, lambda: unit in work.lacking and is_published()) as wanted:
+        yield wanted
 
 
 @contextmanager

@@ -8,7 +8,8 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from storage.records import forget_record, records, write_record
+from storage.claims import publishing_present
+from storage.records import forget_record, is_done, records, write_record
 from storage.tables import store_part, unrecorded_runs
 from storage.vouch import digest_of
 
@@ -31,13 +32,19 @@ def publish_unit(
     ``files`` lie below the root and have been written already. The record carries the SHA-256 of every part and file,
     which readers compare when they open one and ``concepts verify`` compares for all. A record of before goes first: it
     must not vouch for what is half replaced; but for one whose parts are ``still_shown``, and lie elsewhere.
+
+    Of work under a claim, a record that somebody else has written meanwhile stays as it is, with all that it names: others
+    may be reading. Raises ``ClaimLost`` if the claim is lost.
     """
-    if not still_shown:
-        forget_record(root, stage, unit)
-    written = {table: store_part(root, table, part, rows) for table, rows in tables.items()}
-    named = {path.relative_to(root).as_posix(): digest_of(path) for path in sorted(files)}
-    payload = {**(extra or {}), "tables": written, "files": named}
-    write_record(root, stage, unit, payload, config_hash)
+    with publishing_present((stage, unit), lambda: is_done(root, stage, unit, config_hash)) as wanted:
+        if not wanted:
+            return
+        if not still_shown:
+            forget_record(root, stage, unit)
+        written = {table: store_part(root, table, part, rows) for table, rows in tables.items()}
+        named = {path.relative_to(root).as_posix(): digest_of(path) for path in sorted(files)}
+        payload = {**(extra or {}), "tables": written, "files": named}
+        write_record(root, stage, unit, payload, config_hash)
 
 
 def publish_run(root: str | Path, name: str, row: dict[str, Any], extra: Mapping[str, Any] | None = None) -> None:

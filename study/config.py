@@ -98,6 +98,17 @@ class RunSettings(BaseModel):
     dask_address: str | None = Field(
         None, description="Address of a running Dask scheduler; empty starts a local cluster of max_workers processes."
     )
+    share: bool = Field(
+        False,
+        description="Share the study with other processes that do, on this machine or others: each takes the units "
+        "that nobody has. Else a run keeps the folder to itself.",
+    )
+    lease: float = Field(
+        60.0,
+        ge=1.0,
+        description="Seconds without a sign of life after which those who share take a process's units over. It gives "
+        "three signs in that time; longer than it ever stands still (a machine that swaps, a file server that starts).",
+    )
     torch_threads: int | None = Field(
         None,
         ge=1,

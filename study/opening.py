@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from diffusion.errors import DiffusionError
+from storage.claims import one_at_a_time
 from storage.names import refuse_root
 from storage.records import records
 from storage.study import amend_study, check_study, config_hash, create_study, has_study, read_study, with_legacy
@@ -29,10 +30,19 @@ COLLECTING = ("run", "collect")
 def open_or_create(root: str | Path, config: StudyConfig) -> Study:
     """Create the study folder or open the one that is there. The caller holds its lock, for it may be about to be made.
 
+    Those who share a folder come in one at a time.
+
     A setting that came later than the study and that ``config`` does not name has the value the study was made under.
     Raises ``StorageError`` on another configuration or on a store that has lost its metadata, ``StudyError`` on a lost
     store.
     """
+    if not config.run.share:
+        return _open_or_create(root, config)
+    with one_at_a_time(root, "open/study", config.run.lease):
+        return _open_or_create(root, config)
+
+
+def _open_or_create(root: str | Path, config: StudyConfig) -> Study:
     config = with_former_values(root, config)
     settings, contents = _identified(root, config)
     if not check_study(root, settings, revisable, ADDED):

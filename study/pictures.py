@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from storage.atomic import scratch_of, write_atomic
+from storage.claims import confirm_present
 from storage.errors import write_errors_named
 from storage.publish import publish_unit
 from storage.records import forget_record
@@ -23,6 +24,7 @@ def put_picture(root: str | Path, stage: str, path: Path, config_hash: str, draw
             picture = scratch.read_bytes()
         finally:
             scratch.unlink(missing_ok=True)
+    confirm_present()
     forget_record(root, stage, path.stem)
     write_atomic(path, picture)
     publish_unit(root, stage, path.stem, {}, path.stem, config_hash, [path])

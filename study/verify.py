@@ -18,6 +18,7 @@ from typing import Any
 import yaml
 
 from sae.commit import checked_tensors, read_commit
+from storage.claim_files import FOLDER as CLAIMS
 from storage.errors import StorageError
 from storage.formats import NewerFormat
 from storage.lock import NAME as LOCK
@@ -263,7 +264,7 @@ def _look_around(root: Path, vouched: dict[str, Any], report: Report) -> None:
     committed: set[str] = set()
     for path in _files_below(root):
         name = path.relative_to(root).as_posix()
-        if name in vouched or name in ours or name in (STUDY, LOCK):
+        if name in vouched or name in ours or name in (STUDY, LOCK) or name.startswith(f"{CLAIMS}/"):
             continue
         if path.name == CHECKPOINT and name.startswith("saes/"):
             committed |= _check_commit(root, path, report)

@@ -32,7 +32,7 @@ class Watcher:
         """It has ended, well or not."""
 
     def counted(self, progress: StageProgress, made: Any) -> None:
-        """A stage has counted; ``made`` is what the finished piece of work returned, None at the stage's beginning."""
+        """A stage has counted; ``made`` is what the finished piece of work returned, None if this process made none."""
 
     def failed(self, stage: str) -> None:
         """A piece of a stage's work has failed for good."""
@@ -88,9 +88,16 @@ class StageProgress:
 
     def step(self, made: Any = None) -> None:
         """Record one more finished unit, and what its work returned."""
+        self._count({} if made is None else made)
+
+    def see(self) -> None:
+        """Record a unit that another process has made: one less to do, and none that this one has made."""
+        self._count(None)
+
+    def _count(self, made: Any) -> None:
         self.done += 1
         now = self._stepped = time.monotonic()
-        self._tell({} if made is None else made)
+        self._tell(made)
         if now - self._last >= ARTIFACT_PERIOD_S or self.done >= self.total:
             self._last = now
             update_progress_artifact(self._artifact, self._percent(), self._description())  # type: ignore[arg-type]

@@ -80,16 +80,37 @@ class Runner:
         """Run chains, each task after the one before it in its chain. Returns the results, as they came in.
 
         The first failure is raised after what is under way has ended; what it wrote is kept. ``patience`` and what else
-        is raised are ``started_runner``'s; after any failure the task runner is started anew.
+        is raised are ``started``'s.
+        """
+        with self.started(patience) as runner:
+            return _run_on(runner, self.settings, chains)
+
+    def slots(self) -> int:
+        """How many units can be worked on at once: on a running cluster, as many as its workers have threads."""
+        if self._started is None or self.settings.task_runner == "thread" or not self.settings.dask_address:
+            return self.settings.max_workers
+        client: Any = getattr(self._started, "client")  # noqa: B009  Dask's alone has one
+        return max(1, sum(client.nthreads().values()))
+
+    @contextmanager
+    def started(self, patience: float = FIRST_SECONDS) -> Iterator[TaskRunner[Any]]:
+        """The task runner, started if need be; ``patience`` and what is raised are ``started_runner``'s.
+
+        After any failure within it is started anew.
         """
         try:
             if self._started is None:
                 self._started = self._open.enter_context(started_runner(self.settings, patience))
-            return _run_on(self._started, self.settings, chains)
+            yield self._started
         except BaseException:
             ended, self._open, self._started = self._open, ExitStack(), None
             with ended:  # says what a cluster's failure means
                 raise
+
+
+def submitted(runner: TaskRunner[Any], settings: RunSettings, step: Step, before: list[Any]) -> Any:
+    """The future of a step that is to begin when the last of those ``before`` it has ended."""
+    return runner.submit(with_retries(step.task, settings), step.parameters, wait_for=before[-1:])
 
 
 def _run_on(runner: TaskRunner[Any], settings: RunSettings, chains: list[list[Step]]) -> list[Any]:
@@ -100,7 +121,7 @@ def _run_on(runner: TaskRunner[Any], settings: RunSettings, chains: list[list[St
         for chain, before in zip(chains, futures, strict=True):
             if depth < len(chain):
                 step = chain[depth]
-                future = runner.submit(with_retries(step.task, settings), step.parameters, wait_for=before[-1:])
+                future = submitted(runner, settings, step, before)
                 before.append(future)
                 progress_of[id(future)] = step.progress
     results = []
@@ -108,7 +129,7 @@ def _run_on(runner: TaskRunner[Any], settings: RunSettings, chains: list[list[St
         for future in _finished([chain for chain in futures if chain]):
             results.append(future.result())
             progress_of[id(future)].step(results[-1])
-            _release(future)
+            release(future)
     except BaseException:
         _count_failed(futures, progress_of)
         raise
@@ -135,7 +156,7 @@ def _finished(chains: list[list[Any]]) -> Iterator[Any]:
         yield future
 
 
-def _release(future: Any) -> None:
+def release(future: Any) -> None:
     """Let a cluster forget a task that has been counted: what it remembers it does again when a worker dies."""
     release = getattr(future.wrapped_future, "release", None)
     if release is not None:

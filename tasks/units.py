@@ -15,7 +15,9 @@ from typing import Any
 from prefect import Task, task
 from prefect.cache_policies import NO_CACHE
 
+from storage.claims import Claim, confirm_present, holds, working_under
 from storage.shown import newest
+from study.publish import forget, lacking
 from study.stage import Stage
 from study.study import Study
 from study.threads import limited
@@ -27,6 +29,7 @@ from tasks.progress import under_way
 
 be_patient()  # here, because every process that runs a task imports this module
 tell_the_server_alone()
+ALREADY_DONE, TAKEN_OVER = "already_done", "taken_over"  # what work returns that somebody else did
 
 
 @dataclass(frozen=True)
@@ -60,10 +63,27 @@ def named(reference: str) -> Any:
 
 @task(cache_policy=NO_CACHE)
 @limited
-def make_units(study: Study, work: Work) -> dict[str, Any]:
-    """Do a piece of work, or say what is there already."""
-    if not undone(study, work.stage, work.units):
-        return {"already_done": list(work.units)}
+def make_units(study: Study, work: Work, claim: Claim | None = None) -> dict[str, Any]:
+    """Do a piece of work, or say what is there already or, under a claim that was lost, that others do it."""
+    with working_under(claim, [(work.stage.name, unit) for unit in lacking(study, work.stage.name, list(work.units))]):
+        try:
+            confirm_present()
+            return _make_units(study, work)
+        except Exception:  # whoever took it over may have swept what we were writing
+            if claim is None or holds(claim):
+                raise
+            run_logger(study, work.stage.name, work.name).warning(f"{work.name} was taken over by another process")
+            return {TAKEN_OVER: list(work.units)}
+
+
+def _make_units(study: Study, work: Work) -> dict[str, Any]:
+    missing = undone(study, work.stage, work.units)
+    if not missing:
+        return {ALREADY_DONE: list(work.units)}
+    if work.stage.replaces:
+        # Files are replaced long before the unit is published: a record of before must not vouch for them.
+        for unit in missing:
+            forget(study, work.stage.name, unit)
     write_as_asked(study.config)
     began = time.monotonic()
     with under_way(work.name), newest():
