@@ -33,8 +33,8 @@ def publish_unit(
     which readers compare when they open one and ``concepts verify`` compares for all. A record of before goes first: it
     must not vouch for what is half replaced; but for one whose parts are ``still_shown``, and lie elsewhere.
 
-    Of work under a claim, a record that somebody else has written meanwhile stays as it is, with all that it names: others
-    may be reading. Raises ``ClaimLost`` if the claim is lost.
+    Of work under a claim, a record that somebody else has written meanwhile stays as it is, with all that it names:
+    others may be reading. Raises ``ClaimLost`` if the claim is lost.
     """
     with publishing_present((stage, unit), lambda: is_done(root, stage, unit, config_hash)) as wanted:
         if not wanted:
