@@ -82,6 +82,7 @@ def test_a_killed_ones_unit_is_anothers_after_the_lease(forks, small, tmp_path):
 
 
 def test_who_stood_still_notices_and_leaves_the_unit_to_who_has_it(forks, small, tmp_path):
+    hashes = hashes_of(small)
     undo(small, "train", "match", "label", "layout")
     arguments = ["train", CONFIG, "--root", str(small), *SHARED]
     first = begin(forks, tmp_path / "first", *arguments)
@@ -96,7 +97,8 @@ def test_who_stood_still_notices_and_leaves_the_unit_to_who_has_it(forks, small,
     os.killpg(first.pid, signal.SIGCONT)
     ended(first, tmp_path / "first")
     assert published == {unit: record_path(small, "train", unit).stat().st_mtime_ns for unit in published}
-    assert not inspect_study(small).damage
+    ended(begin(forks, tmp_path / "rest", "run", CONFIG, "--root", str(small), *SHARED), tmp_path / "rest")
+    assert hashes_of(small) == hashes and not inspect_study(small).damage
 
 
 def test_who_shares_keeps_out_who_does_not_and_the_other_way_round(launch, small):
