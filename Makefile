@@ -29,7 +29,7 @@ test-fast: .venv/ready
 # What may die under a study, with real servers, workers, databases and disks: one after the other, since each has its own
 # and waits for it. Some need PostgreSQL, Redis or a C compiler, and say how to get them where they are missing.
 test-faults: .venv/ready
-	$(BIN)/python -m pytest -n 0 -m faults --timeout 1200 -rs
+	$(BIN)/python -m pytest -n 0 -m faults --timeout 1200 -rs $(ONLY)
 
 # Lines and branches that the tests run, those of the processes they start included (what is killed leaves no count).
 # First the share of each room, then every file; it takes about twice the time of `make test`.

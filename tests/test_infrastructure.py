@@ -125,7 +125,9 @@ def test_faults_are_a_command_of_their_own_which_ci_runs_with_all_that_they_need
     assert recipes["test"].endswith("-m pytest") and " -n 0 -m faults " in recipes["test-faults"]
     assert "and not faults" in recipes["test-fast"]  # its own -m takes the place of that in addopts
     commands = (ROOT / ".ci" / "run").read_text().splitlines()
-    assert commands.index("make test-faults") == commands.index("make test") + 1
+    once_more = "make test-faults || make test-faults ONLY=--last-failed"
+    assert [line for line in commands if line.startswith("make test")] == ["make test", once_more]
+    assert recipes["test-faults"].endswith(" $(ONLY)")
     jobs = yaml.safe_load((ROOT / ".github" / "workflows" / "ci.yml").read_text())["jobs"]
     steps = [step.get("run", "") for step in jobs["faults"]["steps"]]
     assert steps[-1] == "make test-faults" and steps[-2].endswith("install --yes postgresql redis-server")
