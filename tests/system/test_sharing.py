@@ -18,7 +18,7 @@ from study.verify import inspect_study
 from tests.system import forked
 from tests.system.conftest import SMALL, given
 
-pytestmark = [pytest.mark.system, pytest.mark.slow(60)]
+pytestmark = [pytest.mark.system, pytest.mark.faults, pytest.mark.slow(60)]
 CONFIG = "configs/tiny.yaml"
 SHARED = ["--share", "--set", "run.lease=3", *given(*SMALL)]
 
