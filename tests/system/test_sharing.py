@@ -28,6 +28,16 @@ def begin(forks, folder: Path, *arguments: str):
     return forked.start(forks, arguments, folder)
 
 
+def begin_and_claim(forks, folder: Path, root: Path, *arguments: str):
+    """A command that has just claimed a site to train."""
+    process = begin(forks, folder, *arguments)
+    end = time.monotonic() + 100
+    while not list((root / FOLDER / "train").rglob("*.claim")):
+        assert process.is_alive() and time.monotonic() < end, (folder / "err").read_text()
+        time.sleep(0.005)
+    return process
+
+
 def ended(process, folder: Path) -> str:
     process.join(300)
     assert process.exitcode == 0, (folder / "err").read_text()
@@ -66,11 +76,7 @@ def test_a_killed_ones_unit_is_anothers_after_the_lease(forks, small, tmp_path):
     hashes = hashes_of(small)
     undo(small, "label", "train", "match", "layout")
     arguments = ["train", CONFIG, "--root", str(small), *SHARED]
-    first = begin(forks, tmp_path / "first", *arguments)
-    end = time.monotonic() + 100
-    while not list((small / FOLDER / "train").rglob("*.claim")):
-        assert first.is_alive() and time.monotonic() < end, (tmp_path / "first" / "err").read_text()
-        time.sleep(0.01)
+    first = begin_and_claim(forks, tmp_path / "first", small, *arguments)
     forked.kill(first)
     (claim,) = (small / FOLDER / "train").rglob("*.claim")
     assert json.loads(claim.read_bytes())["pid"] == first.pid
@@ -85,11 +91,7 @@ def test_who_stood_still_notices_and_leaves_the_unit_to_who_has_it(forks, small,
     hashes = hashes_of(small)
     undo(small, "train", "match", "label", "layout")
     arguments = ["train", CONFIG, "--root", str(small), *SHARED]
-    first = begin(forks, tmp_path / "first", *arguments)
-    end = time.monotonic() + 100
-    while not list((small / FOLDER / "train").rglob("*.claim")):
-        assert first.is_alive() and time.monotonic() < end, (tmp_path / "first" / "err").read_text()
-        time.sleep(0.005)
+    first = begin_and_claim(forks, tmp_path / "first", small, *arguments)
     os.killpg(first.pid, signal.SIGSTOP)
     second = begin(forks, tmp_path / "second", *arguments)
     ended(second, tmp_path / "second")
