@@ -107,6 +107,15 @@ def test_a_scheduler_that_is_not_there_is_one_sentence(server):
         nowhere()
 
 
+def cluster_at(port: int) -> list[subprocess.Popen]:
+    """A scheduler on this port and one worker, as processes of their own."""
+    scheduler = ("scheduler", "--host", "127.0.0.1", "--port", str(port), "--dashboard-address", "127.0.0.1:0")
+    worker = ("worker", f"tcp://127.0.0.1:{port}", "--nthreads", "1", "--no-dashboard")
+    commands = ([sys.executable, "-m", "dask", *arguments] for arguments in (scheduler, worker))
+    silent = subprocess.DEVNULL
+    return [subprocess.Popen(command, cwd=ROOT, stdout=silent, stderr=silent) for command in commands]
+
+
 @pytest.mark.faults
 def test_a_stage_outlives_its_clusters_scheduler(server, tmp_path):
     port = free_port()
@@ -116,24 +125,18 @@ def test_a_stage_outlives_its_clusters_scheduler(server, tmp_path):
     study = Study(str(tmp_path), config.model_copy(update={"run": settings}), "hash")
     processes: list[subprocess.Popen] = []
 
-    def start_cluster() -> None:
-        scheduler = ("scheduler", "--host", "127.0.0.1", "--port", str(port), "--dashboard-address", "127.0.0.1:0")
-        for arguments in (scheduler, ("worker", address, "--nthreads", "1", "--no-dashboard")):
-            command = [sys.executable, "-m", "dask", *arguments]
-            processes.append(subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL))
-
     def lose_it_when_half_is_done(stage: str, done: int, total: int) -> None:
         if done >= 10 and len(processes) == 2:
             for process in processes:
                 process.kill()
-            start_cluster()
+            processes.extend(cluster_at(port))
 
     @flow
     def stage() -> int:
         with Runner(settings) as runner:
             return run_stages(study, [stage_of(20)], runner)
 
-    start_cluster()
+    processes.extend(cluster_at(port))
     try:
         with listening(lose_it_when_half_is_done):
             assert stage() == 20

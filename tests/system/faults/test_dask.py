@@ -4,7 +4,6 @@ A scheduler that dies within a stage is in test_cluster.py, a whole study that l
 """
 
 import subprocess
-import sys
 
 import pytest
 from prefect import flow
@@ -28,7 +27,7 @@ from tests.system.faults.conftest import (
     stamps,
     wait_for,
 )
-from tests.system.test_cluster import DASK, server, stage_of  # noqa: F401
+from tests.system.test_cluster import DASK, cluster_at, server, stage_of  # noqa: F401
 from tests.system.test_runners import _workers
 
 pytestmark = [pytest.mark.system, pytest.mark.faults]
@@ -66,25 +65,19 @@ def test_the_next_stage_finds_a_scheduler_that_was_lost_since_the_last_one(serve
     study = Study(str(tmp_path), config.model_copy(update={"run": settings}), "hash")
     processes: list[subprocess.Popen] = []
 
-    def start_cluster() -> None:
-        scheduler = ("scheduler", "--host", "127.0.0.1", "--port", str(port), "--dashboard-address", "127.0.0.1:0")
-        for arguments in (scheduler, ("worker", address, "--nthreads", "1", "--no-dashboard")):
-            command = [sys.executable, "-m", "dask", *arguments]
-            processes.append(subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL))
-
     def lose_it_after_the_first_stage(stage: str, done: int, total: int) -> None:
         if done == total == 3:
             for process in processes:
                 process.kill()
                 process.wait()
-            start_cluster()
+            processes.extend(cluster_at(port))
 
     @flow  # what it refers to is sent to the cluster, so that it knows of no processes
     def stages() -> list[int]:
         with Runner(settings) as runner:
             return [run_stages(study, [stage_of(shards)], runner) for shards in (3, 6)]
 
-    start_cluster()
+    processes.extend(cluster_at(port))
     try:
         with listening(lose_it_after_the_first_stage):
             assert stages() == [3, 3]
