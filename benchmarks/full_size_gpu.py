@@ -40,6 +40,7 @@ BATCH, ROUNDS = 16, 3
 CAPTIONS = [f"a tree and a house , number {i}" for i in range(BATCH)]
 SEEDS = list(range(BATCH))
 LEAST_COSINE = {"float16": 0.9999, "bfloat16": 0.999}  # bfloat16 has 8 bits of mantissa
+LEAST_SHARED = 0.95
 MOST_ROUNDING = 0.05  # float16 has 11 bits, and the block's output is many times its update
 
 
@@ -178,25 +179,42 @@ def vision_models(subject: Subject) -> list[str]:
     problems = []
     image = np.random.default_rng(0).integers(0, 256, (512, 512, 3)).astype(np.uint8)
     options = argparse.Namespace(labels=12, boxes=8, size=512, segmenter="vit-h")
-    for name, build, numbers in (
-        ("Grounding DINO", vision.detector, lambda found: sorted(box.score for box in found)),
-        ("SAM", vision.segmenter, lambda found: [float(segment.mask.mean()) for segment in found]),
+    for name, build, within, numbers in (
+        ("Grounding DINO", vision.detector, 1.0, lambda box: list(box.xyxy)),  # pixels
+        ("SAM", vision.segmenter, 0.01, lambda segment: [float(segment.mask.mean())]),  # share of the image
     ):
         seen = {}
         for device in ("cpu", subject.device):
             torch.manual_seed(0)  # the same random weights
             run = build(options, TransformersSettings(device=device, box_score=0.0, mask_score=0.0, min_area=0.0))
-            seen[device] = np.array(numbers(run([image])[0]))
-        alike = len(seen["cpu"]) == len(seen["cuda"]) and np.allclose(seen["cpu"], seen["cuda"], atol=0.01)
-        if not alike:
-            problems.append(f"{name}: CPU and GPU disagree in float32")
+            seen[device] = [(found.label, numbers(found)) for found in run([image])[0]]
+        alike = shared(seen["cpu"], seen[subject.device], within)
+        if alike < LEAST_SHARED:
+            problems.append(f"{name}: only {100 * alike:.1f} % of what the CPU finds in float32 is found on the GPU")
         torch.manual_seed(0)
         fast = build(
             options, TransformersSettings(device=subject.device, dtype="bfloat16", batch_size=4, mask_score=0.0)
         )
         seconds, _ = timed(lambda run=fast: run([image] * 4), subject.device)
-        print(f"{name}: {seconds / 4:.3f} s an image in bfloat16, four at once; float32 as on the CPU: {alike}")
+        print(f"{name}: {seconds / 4:.3f} s an image in bfloat16, four at once")
+        print(f"  {100 * alike:.1f} % of the {len(seen['cpu'])} things the CPU finds in float32 are found")
     return problems
+
+
+def shared(first: list[tuple[str, list[float]]], second: list[tuple[str, list[float]]], within: float) -> float:
+    """Share of the first's findings that the second has too: the same label, and every number as near as ``within``.
+
+    With random weights thousands of queries score almost alike, and which of them are the best 900 hangs on last bits:
+    a few may differ on any two devices.
+    """
+    there: dict[str, list[list[float]]] = {}
+    for label, numbers in second:
+        there.setdefault(label, []).append(numbers)
+    found = [
+        label in there and bool((np.abs(np.array(there[label]) - numbers).max(1) <= within).any())
+        for label, numbers in first
+    ]
+    return sum(found) / max(len(found), 1)
 
 
 def _sampled(

@@ -32,7 +32,7 @@ from transformers import (
 )
 
 from vision.detectors import GroundingDino
-from vision.loading import Loaded
+from vision.loading import Loaded, resolve_device
 from vision.segmenters import BoxSegmenter, Sam, Sam2
 from vision.settings import TransformersSettings
 from vision.types import Box, Tag
@@ -125,7 +125,7 @@ def _loaded(
 ) -> Loaded:
     parameters = sum(p.numel() for p in model.parameters())
     print(f"{kind}: {parameters / 1e6:.0f} million parameters, {4 * parameters / 1e9:.2f} GB in float32")
-    return Loaded(kind, kind, model.eval().to(settings.device), processor, tokenizer)
+    return Loaded(kind, kind, model.eval().to(resolve_device(settings.device)), processor, tokenizer)
 
 
 def _measure(stage: str, build: Callable[..., Any], options: argparse.Namespace, device: str) -> None:

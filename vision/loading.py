@@ -97,6 +97,7 @@ def resolve_device(name: str) -> torch.device:
             f"vision.transformers.device {name!r} cannot be used on this machine ({reason}): use 'cpu'"
             + (" or 'cuda'" if torch.cuda.is_available() else "")
         ) from error
+    torch.backends.cudnn.allow_tf32 = False  # float32 convolutions in float32, as on a CPU
     return device
 
 

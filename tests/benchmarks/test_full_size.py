@@ -41,6 +41,13 @@ def test_the_edit_as_it_is_holds(subject):
     assert full_size_gpu.edits(subject) == []
 
 
+def test_findings_are_shared_by_label_and_by_every_number():
+    first = [("tree", [1.0, 2.0]), ("tree", [5.0, 5.0]), ("house", [1.0, 2.0]), ("boat", [0.0, 0.0])]
+    second = [("tree", [1.4, 1.6]), ("tree", [5.0, 5.6]), ("house", [1.0, 2.0])]
+    assert full_size_gpu.shared(first, second, 0.5) == 0.5
+    assert full_size_gpu.shared(first, first, 0.0) == 1.0
+
+
 def test_a_tile_is_where_the_plug_in_says(tmp_path, monkeypatch):
     tiles.install(tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))

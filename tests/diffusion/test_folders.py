@@ -327,6 +327,12 @@ def test_a_model_is_outlined_without_its_weights():
         check_model(settings(SD_MINI), FEW, {"mid": "middle"})
 
 
+def test_float32_is_float32_on_a_gpu_too(monkeypatch):
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
+    resolve_device("auto")
+    assert not torch.backends.cudnn.allow_tf32 and not torch.backends.cuda.matmul.allow_tf32
+
+
 @pytest.mark.parametrize("name", ["cuda", "cuda:7", "mps", "meta", "xpu", "gpu", "", "cpu:x"])
 def test_devices_that_are_not_there_are_refused(name):
     if (name == "cuda" and torch.cuda.is_available()) or (name == "mps" and torch.backends.mps.is_available()):

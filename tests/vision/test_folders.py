@@ -96,6 +96,12 @@ def test_a_processor_that_is_missing_is_named(group, clipseg, name):
         Regions(group(judge_clipseg=str(clipseg)), "judge_clipseg")
 
 
+def test_float32_is_float32_on_a_gpu_too(monkeypatch):
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
+    resolve_device("cpu")
+    assert not torch.backends.cudnn.allow_tf32 and not torch.backends.cuda.matmul.allow_tf32
+
+
 @pytest.mark.parametrize("name", ["auto", "cuda:7", "mps", "meta", "gpu"])
 def test_devices_that_are_not_there(settings, name):
     for look in (
