@@ -35,6 +35,20 @@ def spmm(source_ND: Tensor, at_E: Tensor, offsets_R: Tensor, weights_E: Tensor) 
     return embedding_bag(at_E, source_ND, offsets_R, mode="sum", per_sample_weights=weights_E)
 
 
+def sum_groups(numbers_E: Tensor, group_E: Tensor, order_E: Tensor, offsets_M: Tensor) -> Tensor:
+    """The sum of each group's numbers: float [M].
+
+    ``order_E`` sorts the numbers by their group, and ``offsets_M`` says where each group begins in that order.
+
+    On a GPU the sorted order is used: adding by index would take the numbers in any order there, and two runs of one
+    training would part in their last bits.
+    """
+    if by_triton(numbers_E):
+        one = numbers_E.new_ones(1, 1)
+        return spmm_triton(one, torch.zeros_like(order_E), offsets_M, numbers_E[order_E]).squeeze(1)
+    return numbers_E.new_zeros(len(offsets_M)).index_add_(0, group_E, numbers_E)
+
+
 def by_triton(*floats: Tensor) -> bool:
     """Whether the kernels take these: on a GPU, not float64, and without autograd, which they do not record."""
     recorded = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in floats)

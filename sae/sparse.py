@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from sae.primitives import sddmm, spmm
+from sae.primitives import sddmm, spmm, sum_groups
 
 
 class Chosen(NamedTuple):
@@ -104,8 +104,7 @@ class EncodeAt(torch.autograd.Function):
         """Gradients of x, W and b; there are none of the other inputs."""
         x_ND, W_MD, b_SD = ctx.saved_tensors
         chosen, stacked = ctx.chosen, len(b_SD)
-        sums_M = torch.zeros(chosen.n_latents, dtype=g_E.dtype, device=g_E.device)
-        sums_M.index_add_(0, chosen.latents_E, g_E)
+        sums_M = sum_groups(g_E, chosen.latents_E, *ctx.order)
         dW = ctx.order.sum_rows(x_ND, chosen.vectors_E, g_E)
         sums_SM = sums_M.view(stacked, -1)
         dW.view(stacked, -1, dW.shape[1]).baddbmm_(sums_SM[:, :, None], b_SD[:, None, :], alpha=-1)  # no temporary

@@ -17,7 +17,7 @@ import torch
 from sae import kernels, primitives
 from sae.kernels import sddmm_triton, spmm_triton
 from sae.members import Member, Stack
-from sae.primitives import sddmm, spmm
+from sae.primitives import sddmm, spmm, sum_groups
 from sae.settings import SAESettings
 from sae.sparse import ByLatent, DecodeAt, EncodeAt, chosen_from_pairs
 from sae.step import TrainState, train_step
@@ -173,7 +173,29 @@ def check_training_step(device):
             assert (found - expected).abs().max() < 1e-4
 
 
-CHECKS = (check_bags, check_products, check_layouts_in_memory, check_encoding_and_decoding, check_training_step)
+def check_sums_of_groups(device):
+    """Groups of any size, none included, one with more numbers than a program adds."""
+    generator = torch.Generator().manual_seed(3)
+    group = torch.cat([torch.randint(1, 40, (500,), generator=generator), torch.full((700,), 7)])
+    group = group[torch.randperm(len(group), generator=generator)].to(device)
+    numbers = torch.randn(len(group), generator=generator).to(device)
+    order = group.argsort(stable=True)
+    offsets = torch.searchsorted(group[order], torch.arange(42, device=device))
+    with through(True):
+        found = sum_groups(numbers, group, order, offsets)
+    expected = torch.stack([numbers[group == m].double().sum() for m in range(42)])
+    assert expected[0] == expected[41] == 0
+    close(found, expected)
+
+
+CHECKS = (
+    check_bags,
+    check_products,
+    check_layouts_in_memory,
+    check_sums_of_groups,
+    check_encoding_and_decoding,
+    check_training_step,
+)
 
 
 def compile_all():

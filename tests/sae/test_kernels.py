@@ -7,6 +7,7 @@ import sys
 import pytest
 import torch
 
+from benchmarks import step_profile
 from sae import kernels, primitives
 from tests.paths import ROOT
 from tests.sae import kernels_in_interpreter as checks
@@ -76,3 +77,9 @@ def test_on_a_gpu_the_kernels_are_used_and_do_not_wait_for_it():
 def test_a_training_step_on_a_gpu_equals_one_on_the_cpu():
     for found, expected in zip(checks.one_step("cuda"), checks.one_step("cpu"), strict=True):
         assert (found - expected).abs().max() < 1e-4
+
+
+@needs_triton
+@needs_gpu
+def test_equal_steps_on_a_gpu_end_in_equal_bits():
+    assert step_profile.numbers_apart(d=256) == 0
