@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import argparse
 import time
+from functools import partial
 
 import numpy as np
 import torch
@@ -45,8 +46,9 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     options = parser.parse_args()
     directions_FD, chance_F = known_directions(2 * 4 * options.d, options.d)
-    pool_ND = vectors(directions_FD, chance_F, options.pool, seed=1).to(options.device)
-    held_ND = vectors(directions_FD, chance_F, 8192, seed=2).to(options.device)
+    directions_FD = directions_FD.to(options.device)
+    pool_ND = vectors(directions_FD, chance_F, options.pool, seed=1)
+    held_ND = vectors(directions_FD, chance_F, 8192, seed=2)
     mean_D, scale = pool_ND.mean(0), float(pool_ND.var(0).mean().sqrt())
     print("| lr | step | seconds | explained variance | dead | cosine to the start | own nearest | directions found |")
     print("| --- | --- | --- | --- | --- | --- | --- | --- |", flush=True)
@@ -63,21 +65,22 @@ def known_directions(n: int, d: int) -> tuple[Tensor, np.ndarray]:
 
 
 def vectors(directions_FD: Tensor, chance_F: np.ndarray, count: int, seed: int, at_once: int = 4096) -> Tensor:
-    """float32 [count, D]."""
+    """float32 [count, D], drawn where the directions are: another device draws others, of the same distribution."""
     from scipy.stats import norm
 
-    generator = torch.Generator().manual_seed(seed)
+    device = directions_FD.device
+    drawn = partial(torch.randn, generator=torch.Generator(device).manual_seed(seed), device=device)
     features = len(directions_FD)
     loadings_FR = 0.3 * torch.randn(features, RANK, generator=torch.Generator().manual_seed(3)) / RANK**0.5
-    own_F = (1 - loadings_FR.square().sum(1)).sqrt()
-    above_F = torch.from_numpy(norm.isf(chance_F)).float()
+    own_F = (1 - loadings_FR.square().sum(1)).sqrt().to(device)
+    above_F = torch.from_numpy(norm.isf(chance_F)).float().to(device)
+    loadings_FR = loadings_FR.to(device)
     parts = []
     for first in range(0, count, at_once):
         size = min(at_once, count - first)
-        common = torch.randn(size, RANK, generator=generator) @ loadings_FR.T
-        on = common + own_F * torch.randn(size, features, generator=generator) > above_F
-        lengths = on * (1 + 0.1 * torch.randn(size, features, generator=generator))
-        parts.append(lengths @ directions_FD + 0.02 * torch.randn(size, directions_FD.shape[1], generator=generator))
+        on = drawn(size, RANK) @ loadings_FR.T + own_F * drawn(size, features) > above_F
+        lengths = on * (1 + 0.1 * drawn(size, features))
+        parts.append(lengths @ directions_FD + 0.02 * drawn(size, directions_FD.shape[1]))
     return torch.cat(parts)
 
 
@@ -103,9 +106,9 @@ def figures(stack: Stack, held_ND: Tensor, directions_FD: Tensor, chance_F: np.n
     """Explained variance, dead, cosine to the start, own start nearest, directions found."""
     sae = stack.member(0)
     (metrics,) = evaluate_all([sae], [held_ND.cpu().numpy()], str(held_ND.device))
-    rows_MD = sae.concept_vectors().cpu()
-    cosine, nearest = from_start(rows_MD, stack.start.cpu())
-    found_F = ((directions_FD @ rows_MD.T).amax(1) > 0.9).numpy()
+    rows_MD = sae.concept_vectors()
+    cosine, nearest = from_start(rows_MD.cpu(), stack.start.cpu())
+    found_F = ((directions_FD @ rows_MD.to(directions_FD.device).T).amax(1) > 0.9).cpu().numpy()
     parts = (
         f"{100 * metrics.explained_variance:.1f} %",
         f"{100 * metrics.dead_fraction:.1f} %",

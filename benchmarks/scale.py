@@ -5,7 +5,8 @@
     python -m benchmarks.scale --count    # counts the operations of the networks anew, without weights; half a minute
 
 Arithmetic, no measurement: unit costs that were measured elsewhere, with where, times the counts that ``study.outlook``
-gives for ``configs/sd14.yaml``. What nobody of us has measured, a GPU's speed above all, is called an assumption.
+gives for ``configs/sd14.yaml``. A GPU's speeds are an H100's, with random weights; what nobody of us has measured is
+called an assumption.
 """
 
 from __future__ import annotations
@@ -42,19 +43,22 @@ class Cost:
     source: str
 
 
+H100 = "measured on an H100"
 COUNT = "counted: `python -m benchmarks.scale --count`"
 COSTS = {
     "unet": Cost(0.803e12, "0.803 TFLOP", "one pass of the U-Net over one latent", COUNT),
-    "decoder": Cost(2.515e12, "2.515 TFLOP", "decoding one image", COUNT),
-    "sam": Cost(5.961e12, "5.961 TFLOP", "SAM ViT-H's encoder on one image", COUNT),
-    "detector": Cost(
-        (14 + 84) / 84,
-        "98/84",
-        "detector and segmenter, in passes of that encoder",
-        "measured on a CPU: `python -m benchmarks.vision --images 1`, [vision.md](vision.md)",
+    "decoder": Cost(0.019, "19 ms", "decoding one image, 16 at once", f"{H100}: `python -m benchmarks.sampling_gpu`"),
+    "found": Cost(
+        0.089 + 0.082,
+        "0.171 s",
+        "detector and segmenter on one image, bfloat16, four at once",
+        f"{H100}: `python -m benchmarks.full_size --device cuda`",
     ),
     "step": Cost(
-        2.7, "2.7", "a training step, in its encoder products", "measured on a CPU: `python -m benchmarks.sae_step`"
+        4.28e-3 / 4096,
+        "1.04 us",
+        "a training step of one SAE of 5120 concepts, a vector",
+        f"{H100}: `python -m benchmarks.sae_kernels`",
     ),
     "loader": Cost(
         5.17e-6, "5.17 us", "reading one vector to train, one core", "measured: `python -m benchmarks.loader`"
@@ -79,10 +83,10 @@ COSTS = {
         "assumed, as in `python -m benchmarks.queries`, whose tables are made up",
     ),
     "gpu": Cost(
-        0.2 * 989e12,
-        "198 TFLOP/s",
-        "what one GPU does of 16-bit products",
-        "**assumed**: a fifth of the 989 that NVIDIA's data sheet gives an H100 SXM (dense)",
+        227e12,
+        "227 TFLOP/s",
+        "what one GPU does while it samples and records, 16 at once",
+        f"{H100}: `python -m benchmarks.sampling_gpu`",
     ),
     "price": Cost(3.0, "3 USD", "a GPU for an hour, its cores and memory too", "**assumed**: put in your own"),
     "storage": Cost(0.023, "0.023 USD", "a GB kept for a month", "**assumed**: a list price of object storage"),
@@ -128,7 +132,7 @@ def collect(run: Run, gpus: int) -> float:
     """Seconds of sampling: equal shards dealt to the GPUs; of the train split no image is decoded."""
     splits = run.config.prompts.splits
     decoded = 1 - splits["train"] / run.counts.prompts
-    each = image_seconds(run) + decoded * value("decoder") / value("gpu")
+    each = image_seconds(run) + decoded * value("decoder")
     return ceil(run.counts.shards / gpus) * run.config.prompts.shard_size * each
 
 
@@ -136,8 +140,8 @@ def site_seconds(run: Run, block: str) -> float:
     """Seconds to train all SAEs of one site: what is slower, one core that reads the vectors or the GPU's steps."""
     rows, columns, d = SHAPES.shapes[block]
     vectors = run.config.prompts.splits["train"] * rows * columns * run.config.sae.epochs
-    products = sum(2 * d * member.n for member in members_of(run.config.sae, d, run.config.seed))
-    return vectors * max(value("loader"), value("step") * products / value("gpu"))
+    sizes = sum(member.n / 5120 for member in members_of(run.config.sae, d, run.config.seed))
+    return vectors * max(value("loader"), value("step") * sizes)
 
 
 def train(run: Run, gpus: int) -> float:
@@ -149,7 +153,7 @@ def label(run: Run, gpus: int) -> float:
     """Seconds of finding and segmenting, dealt in shards, then of labelling, a dictionary a unit on one core."""
     size = run.config.prompts.shard_size
     shards = ceil(run.counts.segmented / size)
-    found = ceil(shards / gpus) * size * value("sam") * value("detector") / value("gpu")
+    found = ceil(shards / gpus) * size * value("found")
     one = value("labels") * run.config.prompts.splits["dictionary"] / 40_000
     return found + makespan([one] * run.counts.dictionaries, gpus)
 
