@@ -26,8 +26,11 @@ NAMED: dict[str, tuple[float, float, float, float]] = {
     "centre": (0.25, 0.25, 0.75, 0.75),
 }
 GIVEN = (
-    f"one of {', '.join(NAMED)}; box:LEFT,TOP,RIGHT,BOTTOM or polygon:X,Y X,Y X,Y ... in parts of the image; or a PNG"
+    f"one of {', '.join(NAMED)}; box:LEFT,TOP,RIGHT,BOTTOM or polygon:X,Y X,Y X,Y ... in parts of the image; "
+    "cells:ROWSxCOLUMNS:HEX, a bit a cell; or a PNG"
 )
+MOST_CELLS = 64  # each way: finer than the grid of any block that is edited
+CELLS = re.compile(r"(\d{1,3})x(\d{1,3}):([0-9a-f]+)")
 FINER = 8  # samples a pixel, each way, of the edge of a polygon
 
 
@@ -35,8 +38,10 @@ def region_share(region: str, height: int, width: int, feather: float = 0.0) -> 
     """float64 [height, width] in [0, 1]: how much of the region there is at each pixel.
 
     ``region``: a name of ``NAMED``; ``box:left,top,right,bottom`` and ``polygon:x,y x,y x,y ...`` in parts of the width
-    and the height; or the path of an image of that size, white where the edit acts. ``feather``: standard deviation in
-    pixels of the Gaussian that softens the edge. Raises ``ConceptError`` for any other, and for a region that is empty.
+    and the height; ``cells:4x4:8421``, a grid over the image whose cells are on or off, row by row from the highest bit
+    of the hexadecimal number, the last digit filled up with 0; or the path of an image of that size, white where the
+    edit acts. ``feather``: standard deviation in pixels of the Gaussian that softens the edge. Raises ``ConceptError``
+    for any other, and for a region that is empty.
     """
     if not (np.isfinite(feather) and feather >= 0):
         raise ConceptError(f"feather is {feather}: give the width of the soft edge in pixels, 0 or more")
@@ -65,7 +70,29 @@ def _share(region: str, height: int, width: int) -> np.ndarray:
         return _box(top, left, bottom, right, height, width)
     if kind == "polygon" and numbers:
         return _polygon(region, numbers, height, width)
+    if kind == "cells" and numbers:
+        return _cells(region, numbers, height, width)
     return _picture(region, height, width)
+
+
+def _cells(region: str, text: str, height: int, width: int) -> np.ndarray:
+    """Each pixel by how much of it lies in cells that are on."""
+    read = CELLS.fullmatch(text.lower())
+    rows, columns, digits = (int(read[1]), int(read[2]), read[3]) if read else (0, 0, "")
+    if not (0 < rows <= MOST_CELLS and 0 < columns <= MOST_CELLS) or len(digits) != -(-rows * columns // 4):
+        raise ConceptError(
+            f"region {region[:40]!r} cannot be read: cells are ROWSxCOLUMNS:HEX, at most {MOST_CELLS} each way, and a "
+            "digit of HEX says of four cells which are on"
+        )
+    bits = [int(bit) for digit in digits for bit in f"{int(digit, 16):04b}"]
+    on_RC = np.array(bits[: rows * columns], float).reshape(rows, columns)
+    return _covered(height, rows) @ on_RC @ _covered(width, columns).T
+
+
+def _covered(pixels: int, cells: int) -> np.ndarray:
+    """[pixels, cells]: how much of each pixel each of so many equal cells covers."""
+    edges, starts = np.linspace(0, pixels, cells + 1), np.arange(pixels)[:, None]
+    return (np.minimum(starts + 1, edges[1:]) - np.maximum(starts, edges[:-1])).clip(0, 1)
 
 
 def _numbers(region: str, text: str, count: int | None) -> list[float]:

@@ -84,10 +84,11 @@ def parser() -> argparse.ArgumentParser:
         default="table",
         help="table is for reading and cuts long text; the others hold values whole (parquet: into a file or a pipe)",
     )
-    explore = commands.add_parser("explore", help="look at a study in a browser: labels, concepts, images; read only")
+    explore = commands.add_parser("explore", help="look at a study in a browser: labels, concepts, images, edits")
     _add_folder(explore)
     explore.add_argument("--port", type=_port, default=8600, help="of this machine; 0 takes any that is free")
     explore.add_argument("--open", action="store_true", help="open the first page in a browser")
+    _add_models(explore)
     serve = commands.add_parser("serve", help="serve scheduled deployments against a Prefect server")
     serve.add_argument("config", type=Path, help="the study's YAML file")
     serve.add_argument("--root", type=_root, required=True, help="the study folder")
@@ -124,7 +125,8 @@ def _add_edit(edit: argparse.ArgumentParser) -> None:
         help="of add and place: norm in units of the site's RMS residual-update norm; of others, how much (1: all)",
     )
     edit.add_argument(
-        "--region", help="left, top_right, centre, ...; box:L,T,R,B; polygon:X,Y X,Y X,Y; a PNG; none: everywhere"
+        "--region",
+        help="left, top_right, centre, ...; box:L,T,R,B; polygon:X,Y X,Y X,Y; cells:RxC:HEX; a PNG; none: everywhere",
     )
     edit.add_argument("--feather", type=float, help="softness of the region's edge in pixels")
     edit.add_argument("--block", action="append", default=[], help="as in mid; may be repeated")
@@ -150,13 +152,7 @@ def _add_edit(edit: argparse.ArgumentParser) -> None:
     edit.add_argument("--controls", type=int, help="random directions that the edit is held against; 1 unless given")
     edit.add_argument("--no-judge", action="store_true", help="load no judge and score nothing")
     edit.add_argument("--out", metavar="FOLDER", help="where the files go; DIR-edits unless given")
-    edit.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="a.b=value",
-        help="where the study's models lie: model.path=FOLDER",
-    )
+    _add_models(edit)
 
 
 def _version() -> str:
@@ -186,6 +182,17 @@ def _add_folder(command: argparse.ArgumentParser, kind: Callable[[str], Path] = 
 def _add_settings(command: argparse.ArgumentParser) -> None:
     command.add_argument("config", type=Path, help="the study's YAML file")
     command.add_argument("--set", action="append", default=[], metavar="a.b=value", help="override a setting")
+
+
+def _add_models(command: argparse.ArgumentParser) -> None:
+    """What a command takes that samples images for a study whose models may have moved."""
+    command.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="a.b=value",
+        help="where the study's models lie: model.path=FOLDER",
+    )
 
 
 def _add_wait(command: argparse.ArgumentParser) -> None:

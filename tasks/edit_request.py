@@ -53,7 +53,8 @@ class EditPart(BaseModel):
     region: str | None = Field(
         None,
         description="Where: left, top_right, centre, ...; box:LEFT,TOP,RIGHT,BOTTOM or polygon:X,Y X,Y X,Y in parts "
-        "of the image; or the path of a PNG of the image's size, white where the edit acts. Empty: everywhere.",
+        "of the image; cells:ROWSxCOLUMNS:HEX, a bit a cell; or the path of a PNG of the image's size, white where the "
+        "edit acts. Empty: everywhere.",
     )
     feather: float = Field(0.0, ge=0, le=512, description="Softness of the region's edge: a deviation in pixels.")
     block: tuple[str, ...] = Field(

@@ -42,7 +42,11 @@ def _instead(row: dict[str, Any]) -> str:
 
 
 def _where(row: dict[str, Any]) -> str:
-    return row["region"] if row["region"] == EVERYWHERE else f"region {row['region']}"
+    region = row["region"]
+    if region.startswith("cells:"):
+        _, size, digits = region.split(":")
+        return f"{int(digits, 16).bit_count()} painted cells of {size}"
+    return str(region) if region == EVERYWHERE else f"region {region}"
 
 
 def _placed(row: dict[str, Any], name: str) -> str:

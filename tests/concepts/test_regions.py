@@ -59,6 +59,19 @@ def test_a_picture_is_its_grey(tmp_path):
     assert share[2, 5] == 1 and share[0, 0] == pytest.approx(0.2) and share.sum() == pytest.approx(2.2)
 
 
+@given(st.integers(1, 9), st.integers(1, 9), st.sampled_from([(8, 8), (24, 16)]), st.data())
+def test_painted_cells_cover_the_boxes_that_they_are(rows, columns, size, data):
+    on = data.draw(st.lists(st.booleans(), min_size=rows * columns, max_size=rows * columns).filter(any))
+    digits = -(-rows * columns // 4)
+    number = sum(1 << (4 * digits - 1 - i) for i, bit in enumerate(on) if bit)
+    share = region_share(f"cells:{rows}x{columns}:{number:0{digits}x}", *size)
+    boxes = [divmod(i, columns) for i, bit in enumerate(on) if bit]
+    expected = sum(
+        region_share(f"box:{c / columns},{r / rows},{(c + 1) / columns},{(r + 1) / rows}", *size) for r, c in boxes
+    )
+    assert np.allclose(share, expected)
+
+
 def test_a_feather_softens_the_edge_and_keeps_the_middle():
     hard, soft = (region_share("left", 64, 64, feather) for feather in (0, 3))
     assert soft[32, 0] == pytest.approx(1, abs=1e-6) and soft[32, 63] == pytest.approx(0, abs=1e-6)
@@ -83,6 +96,12 @@ def test_cells_have_the_mean_of_their_pixels():
         ("box:0.5,0,0.5,1", "is empty: a box is LEFT,TOP,RIGHT,BOTTOM"),
         ("polygon:0,0 1,1", "is no polygon: give three corners"),
         ("polygon:0,0 1,1 0.5", "is no polygon"),
+        ("cells:2x2", "cannot be read: cells are ROWSxCOLUMNS:HEX"),
+        ("cells:2x2:8421", "cannot be read: cells are"),
+        ("cells:0x4:8", "cannot be read: cells are"),
+        ("cells:99x1:8", "cannot be read: cells are"),
+        ("cells:2x2:x", "cannot be read: cells are"),
+        ("cells:2x2:0", "holds no pixel"),
     ],
 )
 def test_what_cannot_be_read_is_one_sentence(region, said):
