@@ -12,6 +12,7 @@ from PIL import Image
 
 from concept_atlas.edited import Edited
 from concept_atlas.html import facts_table
+from concept_atlas.kept import edits_beside, kept_pictures, kept_rows
 from concept_atlas.site import KINDS, Codes, SiteView
 from storage.query import query
 from storage.schemas import SCHEMAS, WRITERS
@@ -198,16 +199,20 @@ class Atlas:
         judge: bool = True,
         controls: int = 1,
         settings: Sequence[str] = (),
+        keep: bool = False,
     ) -> Edited:
         """One image sampled anew, edited by concepts, and under a control of the same norm: `concepts edit` in Python.
 
         ``concept``: labels or numbers of concepts. Without a ``region`` the edit is global. ``parts``: an edit of
         several, each a mapping of what is otherwise given from ``concept`` to ``quantile``. ``settings`` tell where
-        the study's models are by now, as in ``["model.path=FOLDER"]``. docs/commands.md says what the others mean.
+        the study's models are by now, as in ``["model.path=FOLDER"]``. ``keep``: write it where `concepts edit` does,
+        the study's own name with -edits, beside the study, or take it from there. docs/commands.md says what the others
+        mean.
         Raises an ``AtlasError`` for what cannot be done, before a model is loaded where tables can tell.
         """
+        from tasks.edit_files import edit_into  # imports torch
         from tasks.edit_request import request_of
-        from tasks.one_edit import make_edit  # imports torch
+        from tasks.one_edit import make_edit
 
         request = request_of(
             prompt=prompt,
@@ -227,7 +232,27 @@ class Atlas:
             judge=judge,
             controls=controls,
         )
-        return Edited(make_edit(study_with_models(self.root, settings), request))
+        study = study_with_models(self.root, settings)
+        return Edited(edit_into(study, request, edits_beside(self.root))[0] if keep else make_edit(study, request))
+
+    @property
+    def kept_edits(self) -> list[dict[str, Any]]:
+        """The rows of the edits that were kept beside the study, newest first, without damaged ones."""
+        return kept_rows(self.root)
+
+    def kept_pictures(self, name: str) -> dict[str, bytes]:
+        """The PNGs "before", "after" and "control" of a kept edit. Raises ``StudyError`` where they are not whole."""
+        return kept_pictures(self.root, name)
+
+    @property
+    def windows(self) -> dict[str, tuple[float, float]]:
+        """The windows of the study's settings: name -> (lowest, highest diffusion time)."""
+        return {name: (low, high) for name, (low, high, _) in self._study.config.interventions.windows.items()}
+
+    @property
+    def looks(self) -> tuple[str, ...]:
+        """What the study's judge tells of a whole image, as in night; other labels have a place."""
+        return tuple(self._study.config.interventions.styles)
 
     def detection_and_cause(self, samples: int = 2000) -> pa.Table:
         """Whether the concepts that detect their labels well are those that bring them about, by kind, window and site.

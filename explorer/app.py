@@ -1,21 +1,26 @@
-"""The application: addresses to pages. Everything is read; what an address names is looked up, never opened."""
+"""The application: addresses to pages. What an address names is looked up, never opened; all but an edit is read."""
 
 from __future__ import annotations
 
+import json
+import secrets
 import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from fastapi import FastAPI, Response
+from fastapi import FastAPI, Request, Response
 from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from concept_atlas import AtlasError
 from explorer.concept_page import concept_page
+from explorer.edit_page import edit_form, edited_page, edited_picture, requested
 from explorer.finding import LONGEST, found
 from explorer.guard import Guard
 from explorer.home import home
 from explorer.image_page import codes, image_page, picture
+from explorer.jobs import Jobs
 from explorer.label_page import label_page
 from explorer.missing import Missing
 from explorer.source import FAULTS, Source
@@ -31,6 +36,7 @@ def application(source: Source) -> Guard:
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     pages = Pages(source)
     one_at_a_time = threading.Semaphore(ENCODERS)
+    jobs, token = Jobs(source), secrets.token_urlsafe(16)
     files = {path.name: path.read_bytes() for path in sorted((HERE / "static").iterdir())}
 
     @app.get("/")
@@ -58,6 +64,29 @@ def application(source: Source) -> Guard:
         with one_at_a_time:
             return pages.json(lambda: codes(source, number, block, t, conditioning, k.removeprefix("k")))
 
+    @app.get("/edit")
+    def edit_form_(image: str = "", concept: str = "", block: str = "") -> Response:
+        return pages.html("edit.html", lambda: {**edit_form(source, image, concept, block), "token": token})
+
+    @app.post("/edit")
+    async def edit_(request: Request) -> Response:
+        if not secrets.compare_digest(request.headers.get("x-token", "").encode(), token.encode()):
+            return JSONResponse({"said": "This page is of an earlier start of the explorer: load it again."}, 403)
+        return _submitted(jobs, await request.body())
+
+    @app.get("/edit/job/{number}")
+    def job_(number: str) -> Response:
+        told = jobs.told(number)
+        return JSONResponse(told) if told else JSONResponse({"said": "That edit is not known any more."}, 404)
+
+    @app.get("/edit/{name}")
+    def edited_(name: str) -> Response:
+        return pages.html("edited.html", lambda: edited_page(source, name))
+
+    @app.get("/edit/{name}/{picture}")
+    def edited_picture_(name: str, picture: str) -> Response:
+        return pages.answer(lambda: Response(edited_picture(source, name, picture), media_type="image/png"))
+
     @app.get("/static/{name}")
     def static(name: str) -> Response:
         if name not in files:
@@ -75,6 +104,16 @@ def application(source: Source) -> Guard:
         return pages.html("home.html", lambda: _raise(Missing("There is no such page.", (("the study", "/"),))))
 
     return Guard(app)
+
+
+def _submitted(jobs: Jobs, body: bytes) -> Response:
+    """Put in line what a page asks for; what cannot be one is told at once."""
+    try:
+        return JSONResponse({"job": jobs.submit(requested(json.loads(body)))}, 202)
+    except AtlasError as error:
+        return JSONResponse({"said": str(error)}, 422)
+    except (ValueError, RecursionError):
+        return JSONResponse({"said": "An edit is asked for in JSON."}, 400)
 
 
 def _raise(error: Exception) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What stands before every page: only this machine may ask, nothing is written, nothing comes from elsewhere."""
+"""What stands before every page: only this machine may ask, only an edit is posted, nothing comes from elsewhere."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import Any
 
 HOSTS = {"localhost", "127.0.0.1", "[::1]"}
 LONGEST_ADDRESS = 4096  # bytes of path and query together
+EDITING, LONGEST_REQUEST = "/edit", 16384  # the one address that takes a POST, and its bytes
 HEADERS = {
     "content-security-policy": "default-src 'none'; img-src 'self'; style-src 'self'; script-src 'self'; "
     "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
@@ -56,10 +57,30 @@ def _refused(scope: Any) -> tuple[int, str] | None:
     hosts = [value.decode("latin-1") for name, value in scope["headers"] if name == b"host"]
     if len(hosts) != 1 or host_name(hosts[0]) not in HOSTS:
         return 421, "This server answers to localhost alone.\n"
+    if scope["method"] == "POST" and scope["path"] == EDITING:
+        return _refused_post(scope)
     if scope["method"] != "GET":
         return 405, "Pages can be read, with GET, and nothing else.\n"
     if len(scope.get("raw_path") or b"") + len(scope["query_string"]) > LONGEST_ADDRESS:
         return 414, "The address is too long.\n"
+    return None
+
+
+def _refused_post(scope: Any) -> tuple[int, str] | None:
+    """An edit is asked for by the explorer's own page: in JSON, of a size that is told, from nowhere else.
+
+    A page elsewhere can send neither that type nor the token, which the application compares, without asking first
+    with OPTIONS, and is refused then.
+    """
+    headers = {name: value.decode("latin-1") for name, value in scope["headers"]}
+    if headers.get(b"content-type", "").partition(";")[0].strip() != "application/json":
+        return 415, "An edit is asked for in JSON.\n"
+    origin = headers.get(b"origin", "http://localhost")
+    if host_name(origin.partition("://")[2]) not in HOSTS:
+        return 403, "An edit is asked for by the explorer's own page alone.\n"
+    size = headers.get(b"content-length", "")
+    if not size.isdigit() or len(size) > 9 or int(size) > LONGEST_REQUEST:
+        return 413, "The request is too long.\n"
     return None
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -23,9 +23,12 @@ FAULTS = (AtlasError, OSError, pa.ArrowException)  # what a table says that is w
 class Source:
     """A study folder for many requests at once: several threads may ask."""
 
-    def __init__(self, root: str | Path) -> None:
-        """Raises ``AtlasError`` for a folder that holds no study, or one of a newer version."""
-        self._root = root
+    def __init__(self, root: str | Path, models: Sequence[str] = ()) -> None:
+        """``models``: settings that tell where the study's models are by now.
+
+        Raises ``AtlasError`` for a folder that holds no study, or one of a newer version.
+        """
+        self._root, self.models = root, tuple(models)
         self._lock = threading.RLock()
         self._answers: OrderedDict[Hashable, pa.Table] = OrderedDict()
         self._held = 0  # bytes of these

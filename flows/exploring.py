@@ -9,5 +9,5 @@ def run(options: argparse.Namespace) -> int:
     """Serve them until interrupted. Raises an ``AtlasError`` for a folder without a study, or a port that is taken."""
     from explorer.server import explore
 
-    explore(options.dir, options.port, options.open)
+    explore(options.dir, options.port, options.open, options.set)
     return 0

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import concept_atlas
+from storage.images import decode_png
 from tests.paths import ROOT
 from tests.system import browser
 from tests.system.conftest import concepts, environment
@@ -144,10 +145,53 @@ def test_segments_are_switched_on_pixel_by_pixel(tab, address, atlas, best):
     assert np.array_equal(np.array(painted[2:], int).reshape(shape), atlas.segments(prompt_id)[label])
 
 
+def drag(tab, selector, cells, grid):
+    """Press over the first cell, move over the others, let go over the last."""
+    points = [centre(tab, selector, cell, grid) for cell in cells]
+    for kind, (x, y) in (
+        ("mousePressed", points[0]),
+        *(("mouseMoved", p) for p in points[1:]),
+        ("mouseReleased", points[-1]),
+    ):
+        tab.call("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", buttons=1, clickCount=1)
+
+
+def test_a_painted_edit_is_made_and_has_a_page_that_shows_its_changes(tab, address, atlas, best):
+    tab.go(f"{address}/edit?concept={best['label']}")
+    tab.ask("document.querySelector('[name=prompt]').focus()")
+    tab.write(f"a {best['label']} in the grass")
+    drag(tab, "[data-canvas]", [(0, 0), (0, 1), (0, 2)], (16, 16))
+    tab.ask("document.querySelector('[data-canvas]').focus()")
+    for key in ("ArrowDown", " "):
+        tab.press(key)
+    region = "cells:16x16:e000" + "8000" + "0000" * 14
+    assert tab.ask("document.querySelector('[data-canvas]').dataset.region") == region
+    tab.ask("document.querySelector('[data-region=bottom_left]').click()")
+    assert tab.ask("document.querySelector('[data-canvas]').dataset.region") == "bottom_left"
+    tab.ask("document.querySelector('[value=eraser]').click()")
+    drag(tab, "[data-canvas]", [(15, 0)], (16, 16))
+    tab.ask("document.querySelector('[data-go]').click()")
+    tab.until(
+        "document.querySelectorAll('[data-drawn]').length === 2"
+        " || document.querySelector('[role=alert]')?.hidden === false"
+    )
+    assert tab.ask("document.querySelector('[role=alert]')?.textContent ?? ''") == ""
+    name = tab.ask("location.pathname.split('/').pop()")
+    assert "63 painted cells of 16x16" in tab.ask("document.body.textContent")
+    pictures = {p: decode_png(png).astype(int) for p, png in atlas.kept_pictures(name).items()}
+    change = np.abs(pictures["after"] - pictures["before"]).max(-1)
+    shown = tab.ask(
+        "(c => [...c.getContext('2d').getImageData(0, 0, c.width, c.height).data].filter((v, i) => i % 4 === 0))"
+        "(document.querySelector('[data-difference=after]'))"
+    )
+    assert np.array_equal(np.array(shown).reshape(change.shape), change) and change.any()
+    assert atlas.kept_edits[0]["edit"] == name
+
+
 def test_a_narrow_window_needs_no_scrolling_sideways(tab, address, best):
     tab.call("Emulation.setDeviceMetricsOverride", width=360, height=700, deviceScaleFactor=1, mobile=False)
     try:
-        for page in ("/", f"/label/{best['label']}", concept_address(best), "/image/20", "/search?q=tree"):
+        for page in ("/", f"/label/{best['label']}", concept_address(best), "/image/20", "/search?q=tree", "/edit"):
             tab.go(f"{address}{page}")
             assert tab.ask("document.documentElement.scrollWidth") <= 360, page
     finally:
