@@ -91,10 +91,12 @@ def place_tail(stats: OverlapStats, label: str) -> np.ndarray:
     the images is taken as the gamma distribution of its exact mean and variance: like an overlap it is never negative
     and leans to the right, where a normal tail would promise too much.
     """
-    chance = permuted_overlap(stats, label)
     images = max(int(stats.images[SELECTION]), 1)
     common = stats.on_images[SELECTION, 0] * (int(stats.labels[label].images[SELECTION]) / images)
     tail = np.full(stats.n, np.nan)
+    if not (common >= MIN_COMMON).any():
+        return tail  # a rare label's, for which the moments would be a third of the labelling's work
+    chance = permuted_overlap(stats, label)
     tested = (common >= MIN_COMMON) & (chance.variance > 0)
     mean, variance = chance.mean[tested], chance.variance[tested]
     overlap = pair_sums(stats, label, (SELECTION,))["meeting"][tested]
