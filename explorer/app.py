@@ -7,13 +7,14 @@ import secrets
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import FastAPI, Request, Response
+from fastapi import FastAPI, Query, Request, Response
 from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from concept_atlas import AtlasError
+from explorer.compare_page import compare_page
 from explorer.concept_page import concept_page
 from explorer.edit_page import edit_form, edited_page, edited_picture, requested
 from explorer.finding import LONGEST, found
@@ -22,6 +23,7 @@ from explorer.home import home
 from explorer.image_page import codes, image_page, picture
 from explorer.jobs import Jobs
 from explorer.label_page import label_page
+from explorer.list_page import list_page
 from explorer.missing import Missing
 from explorer.source import FAULTS, Source
 from explorer.words import FILTERS
@@ -63,6 +65,14 @@ def application(source: Source) -> Guard:
     def codes_(number: str, block: str, t: str, conditioning: str, k: str) -> Response:
         with one_at_a_time:
             return pages.json(lambda: codes(source, number, block, t, conditioning, k.removeprefix("k")))
+
+    @app.get("/compare")
+    def compare_(a: str = "", b: str = "") -> Response:
+        return pages.html("compare.html", lambda: compare_page(source, a, b))
+
+    @app.get("/list")
+    def list_(c: Annotated[list[str], Query()] = [], n: Annotated[list[str], Query()] = []) -> Response:  # noqa: B006
+        return pages.html("list.html", lambda: list_page(source, c, n))
 
     @app.get("/edit")
     def edit_form_(image: str = "", concept: str = "", block: str = "") -> Response:

@@ -37,6 +37,17 @@ def site_of(source: Source, block: str, t: str, conditioning: str, k: str) -> At
     return known[wanted]
 
 
+def named(source: Source, text: str) -> tuple[At, int | None]:
+    """A dictionary, as ``mid/0.50/cond/k10``, or a concept, with its number behind it. Raises ``Missing``."""
+    parts = text.strip("/").split("/")
+    if len(parts) not in (4, 5):
+        shown = f"{text[:80]} is neither a dictionary, as mid/0.50/cond/k10, nor a concept, as mid/0.50/cond/k10/7."
+        raise Missing(shown, (("compare", "/compare"),))
+    block, t, conditioning, k = parts[:4]
+    at = site_of(source, block, t, conditioning, k.removeprefix("k"))
+    return at, cid_of(source, at, parts[4]) if len(parts) == 5 else None
+
+
 def every_dictionary(source: Source) -> list[At]:
     """One for each site and k, in the order of the configuration."""
     atlas = source.atlas

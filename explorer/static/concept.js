@@ -32,7 +32,7 @@ function show(map) {
 
 for (const element of document.querySelectorAll(".map[data-values]")) {
   const values = element.dataset.values.split(" ").map(Number);
-  show({ element, grid: element.dataset.grid.split(" ").map(Number), values, top: Number(controls.dataset.top) });
+  show({ element, grid: element.dataset.grid.split(" ").map(Number), values, top: Number(element.closest("[data-top]")?.dataset.top ?? controls.dataset.top) });
 }
 
 for (const control of [opacity, shared]) {

@@ -11,6 +11,10 @@ from explorer.charts import Panel, Point, Series, drawn, time_axis, top_of
 from tests.explorer.conftest import SCRIPT
 
 PAGES = ("/", "/label/tree", "/mid/0.50/cond/k4/0", "/mid/1.00/cond/k4/1", "/image/0", "/search?q=tree", "/search?q=1")
+PAGES += (
+    *("/edit", "/edit?image=0", "/compare", "/compare?a=mid/0.50/cond/k4&b=mid/1.00/cond/k4"),
+    *("/compare?a=mid/0.50/cond/k4/0&b=mid/1.00/cond/k4/1", "/list", "/list?c=mid/0.50/cond/k4/0&n=why"),
+)
 
 
 class Found(HTMLParser):

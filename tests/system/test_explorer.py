@@ -1,5 +1,6 @@
 """The explorer in a real browser: from the search to a concept to an image; what the pointer reads is the table's."""
 
+import csv
 import json
 import re
 import subprocess
@@ -188,10 +189,54 @@ def test_a_painted_edit_is_made_and_has_a_page_that_shows_its_changes(tab, addre
     assert atlas.kept_edits[0]["edit"] == name
 
 
+def test_marked_concepts_are_a_list_that_its_address_carries(tab, address, best):
+    name = concept_address(best).lstrip("/")
+    tab.go(f"{address}/{name}")
+    tab.ask("document.querySelector('[data-mark]').click()")
+    assert tab.ask("document.querySelector('[data-mark]').textContent") == "marked"
+    tab.ask("document.querySelector('a[href=\"/list\"]').click()")
+    tab.until("location.search && document.readyState === 'complete' && !!document.querySelector('tr[data-name]')")
+    assert tab.ask("[...document.querySelectorAll('tr[data-name]')].map(r => r.dataset.name)") == [name]
+    tab.ask("document.querySelector('[data-note]').focus()")
+    tab.write('=1+1 "why"')
+    carried = tab.until("location.search.includes('why') && location.href")
+    tab.ask("document.querySelector('[data-save=csv]').click()")
+    header, line = tab.ask("document.querySelector('[data-lines]').dataset.saved").split("\r\n")
+    assert header == '"concept","label","iou_selection","iou_heldout","note"'
+    read = next(csv.reader([line]))
+    assert read[:2] == [name, best["label"]] and read[4] == '\'=1+1 "why"'  # no spreadsheet takes it for a formula
+    assert float(read[2]) == best["iou_selection"]
+    tab.ask("document.querySelector('[data-save=json]').click()")
+    (kept,) = json.loads(tab.ask("document.querySelector('[data-lines]').dataset.saved"))
+    assert kept["note"] == '=1+1 "why"' and kept["iou_heldout"] == best["iou_heldout"]
+    tab.ask("localStorage.clear()")
+    tab.go(carried)
+    assert tab.ask("document.querySelector('[data-note]').value") == '=1+1 "why"'
+    tab.ask("document.querySelector('[data-drop]').click()")
+    assert tab.ask("location.search") == "" or tab.ask("document.querySelectorAll('tr[data-name]').length") == 0
+
+
+def test_two_concepts_are_compared_on_maps_that_can_be_read(tab, address, best):
+    one = concept_address(best).lstrip("/")
+    tab.go(f"{address}/compare?a={one}&b={one}")
+    tab.until("[...document.querySelectorAll('.example canvas')].every(c => c.width < 300)")
+    first = tab.ask("document.querySelectorAll('.bin')[0].querySelectorAll('canvas').length")
+    assert first > 0 and tab.ask("document.querySelectorAll('.bin')[1].querySelectorAll('canvas').length") == first
+
+
 def test_a_narrow_window_needs_no_scrolling_sideways(tab, address, best):
     tab.call("Emulation.setDeviceMetricsOverride", width=360, height=700, deviceScaleFactor=1, mobile=False)
     try:
-        for page in ("/", f"/label/{best['label']}", concept_address(best), "/image/20", "/search?q=tree", "/edit"):
+        for page in (
+            "/",
+            f"/label/{best['label']}",
+            concept_address(best),
+            "/image/20",
+            "/search?q=tree",
+            "/edit",
+            "/list",
+            "/compare",
+        ):
             tab.go(f"{address}{page}")
             assert tab.ask("document.documentElement.scrollWidth") <= 360, page
     finally:
