@@ -4,7 +4,8 @@ Importing torch, diffusers and Prefect takes six seconds of a processor, and the
 commands. ``multiprocessing``'s fork server imports them once a pytest process; what it forks is else as ``python -m
 flows.cli`` is: it has its own memory, files and signals, reads its arguments and ends with its exit code. It has the
 environment variables of the server's start. What a start of Python itself does (imports in their order, ``-m``, locale,
-Ctrl-C) is tested with real starts, in ``test_runners.py``, ``test_command_line.py`` and ``test_nothing_to_do.py``.
+Ctrl-C) is tested with real starts, in ``test_runners.py``, ``test_command_line.py``, ``test_nothing_to_do.py``,
+``test_operator.py`` and ``test_alone.py``.
 """
 
 from __future__ import annotations
@@ -14,13 +15,14 @@ import importlib.util
 import json
 import multiprocessing
 import os
+import runpy
 import signal
 import socketserver
 import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from multiprocessing.context import ForkServerContext, ForkServerProcess
 from pathlib import Path
@@ -58,7 +60,18 @@ def fork_server(variables: dict[str, str]) -> ForkServerContext:
 
 def start(context: ForkServerContext, arguments: tuple[str, ...], folder: str | Path) -> ForkServerProcess:
     """Start a command in a session of its own; what it says is in the files ``out`` and ``err`` of the folder."""
-    process = context.Process(target=_command, args=(arguments, str(folder)))
+    return _started(context, _command, arguments, folder)
+
+
+def start_engine(context: ForkServerContext, flow_run_id: str, folder: str | Path) -> ForkServerProcess:
+    """Start ``python -m prefect.engine``, by which workers and ``serve`` execute a flow run, as ``start`` does."""
+    return _started(context, _engine, (flow_run_id,), folder)
+
+
+def _started(
+    context: ForkServerContext, act: Callable[[tuple[str, ...]], None], given: tuple[str, ...], folder: str | Path
+) -> ForkServerProcess:
+    process = context.Process(target=_apart, args=(act, given, str(folder)))
     process.start()
     return process
 
@@ -81,21 +94,36 @@ def kill(process: ForkServerProcess) -> None:
     process.join()
 
 
-def _command(arguments: tuple[str, ...], folder: str) -> None:
-    """What the forked process does: as ``python -m flows.cli`` would from the root of the checkout."""
+def _apart(act: Callable[[tuple[str, ...]], None], given: tuple[str, ...], folder: str) -> None:
+    """What the forked process does: as one that is started from the root of the checkout."""
     os.setsid()
     os.chdir(ROOT)
     for descriptor, path in enumerate((os.devnull, f"{folder}/out", f"{folder}/err")):
         os.dup2(os.open(path, os.O_RDWR | os.O_CREAT, 0o600), descriptor)
-    sys.argv = ["concepts", *arguments]
-    from flows.cli import main
-
     try:
-        sys.exit(main())
+        act(given)
     finally:  # as Python does at its end, where ``multiprocessing`` leaves without
         threading._shutdown()
         if "coverage" not in sys.modules:  # its hook there is the other process's; its own comes with the exit
             atexit._run_exitfuncs()
+
+
+def _command(arguments: tuple[str, ...]) -> None:
+    sys.argv = ["concepts", *arguments]
+    from flows.cli import main
+
+    sys.exit(main())
+
+
+def _engine(given: tuple[str, ...]) -> None:
+    os.environ |= {"PREFECT__FLOW_RUN_ID": given[0], "PREFECT_LOGGING_LEVEL": "INFO"}
+    sys.argv = ["engine"]
+    from prefect.context import refresh_global_settings_context
+    from prefect.logging.configuration import setup_logging
+
+    refresh_global_settings_context()  # as what is set before Prefect's import
+    setup_logging(incremental=False)
+    runpy.run_module("prefect.engine", run_name="__main__", alter_sys=True)
 
 
 STUB = """

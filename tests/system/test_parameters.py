@@ -1,7 +1,8 @@
-"""Parameters of deployments: refused before a run exists, or by the run's first act; two runs of one folder wait."""
+"""Parameters of deployments: refused before a run exists, or by the run's first act; two runs of one folder wait.
 
-import subprocess
-import sys
+Flow runs are executed by Prefect's engine in forked processes; ``test_runners.py`` has workers start it.
+"""
+
 import time
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from flows.whole import study_flow
 from storage.lock import writing
 from study.status import expected_units, status
 from tests.paths import ROOT
+from tests.system import forked
 from tests.system.conftest import SMALL
 
 pytestmark = pytest.mark.system
@@ -39,18 +41,6 @@ def deployed(flow, name: str) -> str:
     """The id of a new deployment, made as `concepts serve` makes one."""
     deployment = flow.to_deployment(name, entrypoint_type=EntrypointType.MODULE_PATH)
     return str(deployment.apply())
-
-
-def execute(served, run_id: str) -> subprocess.Popen:
-    """A flow run in a process of its own, as a worker starts one."""
-    return subprocess.Popen(
-        [sys.executable, "-m", "prefect.engine"],
-        cwd=ROOT,
-        env=served | {"PREFECT__FLOW_RUN_ID": run_id, "PYTHONPATH": str(ROOT), "PREFECT_LOGGING_LEVEL": "INFO"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
 
 
 def test_the_server_refuses_what_the_form_does_not_allow_before_a_run_exists(api, tmp_path):
@@ -77,34 +67,40 @@ def test_the_server_refuses_what_the_form_does_not_allow_before_a_run_exists(api
     ],
 )
 def test_what_cannot_work_ends_the_run_with_the_sentence_and_leaves_no_folder(
-    api, served, tmp_path, name, override, said
+    api, forks, tmp_path, name, override, said
 ):
     root = tmp_path / "none"
     flow = {"study": study_flow, **FLOWS}[name]
     given = {"config_path": TINY, "root": str(root), "overrides": [override]}
     _, run = api(f"deployments/{deployed(flow, 'failing')}/create_flow_run", parameters=given)
-    log, _ = execute(served, run["id"]).communicate(timeout=200)
+    process = forked.start_engine(forks, run["id"], tmp_path)
+    process.join(200)
     with get_client(sync_client=True) as client:
         ended = client.read_flow_run(run["id"])
-    assert ended.state.type.value == "FAILED" and said in ended.state.message, log
+    assert ended.state.type.value == "FAILED" and said in ended.state.message, Path(tmp_path, "err").read_text()
     assert not root.exists()
 
 
 @pytest.mark.slow(40)
-def test_two_runs_on_one_folder_wait_for_each_other_whatever_their_deployments(api, served, tmp_path):
+def test_two_runs_on_one_folder_wait_for_each_other_whatever_their_deployments(api, forks, tmp_path):
     """And for a third, which holds it as they begin. The work is done once."""
     root = tmp_path / "shared"
     given = {"config_path": TINY, "root": str(root), "overrides": list(SMALL)}
     deployments = [deployed(FLOWS["collect"], name) for name in ("one", "another")]
     runs = [api(f"deployments/{id_}/create_flow_run", parameters=given)[1]["id"] for id_ in deployments]
     with writing(root, "a third"):
-        processes = [execute(served, run) for run in runs]
+        folders = [tmp_path / run for run in runs]
+        for folder in folders:
+            folder.mkdir()
+        processes = [forked.start_engine(forks, *each) for each in zip(runs, folders, strict=True)]
         end = time.monotonic() + 200
         while len(_waiting(api, runs)) < 2:
-            assert all(p.poll() is None for p in processes) and time.monotonic() < end, _logs(api, runs)
+            assert all(p.is_alive() for p in processes) and time.monotonic() < end, _logs(api, runs)
             time.sleep(0.5)
-    logs = [process.communicate(timeout=400)[0] for process in processes]
-    assert [process.returncode for process in processes] == [0, 0], logs
+    for process in processes:
+        process.join(400)
+    said = [(folder / "err").read_text() for folder in folders]
+    assert [process.exitcode for process in processes] == [0, 0], said
     with get_client(sync_client=True) as client:
         assert [client.read_flow_run(run).state.type.value for run in runs] == ["COMPLETED", "COMPLETED"]
     assert status(root)["done"]["collect"] == expected_units(root)["collect"]
