@@ -1,10 +1,9 @@
 """What a Prefect server does by itself about runs that die: three rules, installed by name, of our deployments alone.
 
-    python -m flows.automations     installs them on the server of PREFECT_API_URL, or brings them up to date
-
-`concepts setup` does so, too, beside more. A run whose process is killed with its worker stays Running for ever.
-Heartbeats tell such runs from living ones (prefect.yaml and `concepts serve` set PREFECT_FLOWS_HEARTBEAT_FREQUENCY);
-one that was killed before it had begun never begins. Crashed runs are started again, a bounded number of times.
+`concepts setup` installs them on the server of PREFECT_API_URL, or brings them up to date. A run whose process is
+killed with its worker stays Running for ever. Heartbeats tell such runs from living ones (prefect.yaml and
+`concepts serve` set PREFECT_FLOWS_HEARTBEAT_FREQUENCY); one that was killed before it had begun never begins. Crashed
+runs are started again, a bounded number of times.
 """
 
 from __future__ import annotations
@@ -150,7 +149,3 @@ def _said(rule: Any) -> dict[str, Any]:
     for key in ("after", "expect", "for_each"):  # sets, which have no order
         said["trigger"][key] = sorted(said["trigger"][key])
     return said
-
-
-if __name__ == "__main__":
-    install()
