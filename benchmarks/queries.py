@@ -2,7 +2,8 @@
 
     python -m benchmarks.queries            # writes some 1 GB below the temporary folder, a few minutes on one core
     python -m benchmarks.queries --small    # seconds
-    python -m benchmarks.queries --keep DIR # keeps the tables in DIR, and uses them if they are there
+    python -m benchmarks.queries --keep DIR # keeps the tables in DIR, and uses them if they are there;
+                                            # `python -m benchmarks.explorer DIR` times the explorer's pages on them
 
 The questions are read from docs/labelling.md. The tables are drawn at random, of the sizes and the sparsity of a full
 study: ten labels a trained and a shared concept, five an untrained one, 384 numbers an embedding, three examples in ten
@@ -31,8 +32,10 @@ from storage.query import query
 from storage.schemas import SCHEMAS, WRITERS
 from storage.study import create_study
 from storage.tables import count_rows, parts
+from study.config import load_config
 
-PAGE = Path(__file__).parents[1] / "docs" / "labelling.md"
+REPO = Path(__file__).parents[1]
+PAGE = REPO / "docs" / "labelling.md"
 QUESTION = re.compile(r"^\*\*(\d+)\. (.+?)\*\*.*?^```sql\n(.+?)^```", re.S | re.M)
 TARGET_MS = 200
 NAMED = ("tree", "house", "boat", "cloud", "sky", "grass", "night")
@@ -196,12 +199,17 @@ def milliseconds(root: Path, sql: str, calls: int = 5) -> tuple[float, float, in
     return 1000 * statistics.median(wall), 1000 * statistics.median(cpu), rows
 
 
+def settings() -> dict[str, Any]:
+    """Those of the paper's protocol, whose sites and k these are: so that the explorer opens the folder, too."""
+    return load_config(REPO / "configs" / "sd14.yaml", ["name=queries"]).model_dump(mode="json")
+
+
 def measure(root: Path, size: Size) -> None:
     """Write the tables if they are not there, then print the times."""
     if not (root / "study.yaml").exists():
         started = time.perf_counter()
         write_tables(root, size)
-        create_study(root, {"name": "queries"}, {})  # last: a folder without it is not whole
+        create_study(root, settings(), {})  # last: a folder without it is not whole
         print(f"written in {time.perf_counter() - started:.0f} s")
     for table in ("concept_labels", "concepts", "concept_examples", "segments", "prompts"):
         files = parts(root, table)

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.compute as pc
+
 import concept_atlas
 from explorer.addresses import At
 from explorer.figure import Row
@@ -59,7 +62,7 @@ def concept_page(source: Source, block: str, t: str, conditioning: str, k: str, 
 def examples(source: Source, at: At, cid: int) -> list[dict[str, Any]]:
     """The images kept of each bin of the concept's activation, strongest bin first, with their maps."""
     rows = source.rows("concept_examples", **at.columns, cid=cid)
-    captions = captions_of(source)
+    captions = captions_of(source, [row["prompt_id"] for row in rows])
     bins: dict[int, list[dict[str, Any]]] = {}
     for row in rows:
         height, width = row["grid"]
@@ -77,14 +80,11 @@ def examples(source: Source, at: At, cid: int) -> list[dict[str, Any]]:
     return [{"bin": number, "shown": shown} for number, shown in sorted(bins.items())]
 
 
-def captions_of(source: Source) -> dict[int, str]:
-    """Prompt id -> caption."""
-
-    def read() -> dict[int, str]:
-        prompts = source.arrow("prompts", ["prompt_id", "caption"])
-        return dict(zip(prompts["prompt_id"].to_pylist(), prompts["caption"].to_pylist(), strict=True))
-
-    return source.kept("captions", read)
+def captions_of(source: Source, prompt_ids: list[int]) -> dict[int, str]:
+    """Prompt id -> caption, of these."""
+    prompts = source.arrow("prompts", ["prompt_id", "caption"])
+    own = prompts.filter(pc.is_in(prompts["prompt_id"], pa.array(prompt_ids, pa.int64())))
+    return dict(zip(own["prompt_id"].to_pylist(), own["caption"].to_pylist(), strict=True))
 
 
 def _nearest(source: Source, at: At, cid: int) -> list[Row]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import difflib
 from typing import Any
 
+import pyarrow.compute as pc
+
 from explorer.addresses import at_of, label_url
 from explorer.concept_page import captions_of
 from explorer.missing import every_dictionary, known_labels
@@ -65,8 +67,8 @@ def _numbered(source: Source, asked: str) -> tuple[list[dict[str, Any]], list[di
         for at in every_dictionary(source)
         if at in bearing and site in ("", at.path)
     ]
-    captions = captions_of(source)
-    images = [_image(number, captions[number], source)] if not site and number in captions else []
+    captions = {} if site else captions_of(source, [number])
+    images = [_image(number, captions[number], source)] if number in captions else []
     return concepts[:CONCEPTS], images
 
 
@@ -75,10 +77,13 @@ def _captioned(source: Source, asked: str) -> list[dict[str, Any]]:
     words = asked.casefold().split()
     if not words:
         return []
-    hits = [(i, text) for i, text in captions_of(source).items() if all(word in text.casefold() for word in words)]
+    prompts = source.arrow("prompts", ["prompt_id", "caption"])
+    for word in words:
+        prompts = prompts.filter(pc.match_substring(prompts["caption"], word, ignore_case=True))
     kept = _kept(source)
-    hits.sort(key=lambda hit: (hit[0] not in kept, hit[0]))
-    return [_image(i, text, source) for i, text in hits[:IMAGES]]
+    found = sorted(prompts["prompt_id"].to_pylist(), key=lambda prompt_id: (prompt_id not in kept, prompt_id))[:IMAGES]
+    captions = captions_of(source, found)
+    return [_image(prompt_id, captions[prompt_id], source) for prompt_id in found]
 
 
 def _image(prompt_id: int, caption: str, source: Source) -> dict[str, Any]:
