@@ -18,7 +18,6 @@ import pytest
 from filelock import FileLock
 
 from flows.server import API
-from tests.paths import ROOT
 from tests.system import forked
 
 
@@ -128,13 +127,12 @@ def launch(forks):
 
 
 @pytest.fixture(scope="session")
-def tiny_study(served, shared):
-    """Made once, by whichever of pytest's processes asks first; the others wait for it. By a real start of Python."""
+def tiny_study(launch, shared):
+    """Made once, by whichever of pytest's processes asks first; the others wait for it."""
     root = shared / "study" / "tiny"
     with FileLock(shared / "study.lock"):
         if not (shared / "study" / "done").exists():
-            command = concepts("run", "configs/tiny.yaml", "--root", str(root))
-            done = subprocess.run(command, cwd=ROOT, env=served, capture_output=True, text=True, timeout=400)
+            done = launch("run", "configs/tiny.yaml", "--root", str(root))
             assert done.returncode == 0, done.stderr
             (shared / "study" / "done").touch()
     return root

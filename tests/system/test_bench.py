@@ -16,6 +16,7 @@ from study.verify import verify
 from tasks.truth import read_truth
 from tests import glossary
 from tests.paths import ROOT
+from tests.system.conftest import SMALL, given
 
 pytestmark = pytest.mark.system
 
@@ -27,13 +28,17 @@ def truth_file(tmp_path_factory):
     return path
 
 
+def of(root) -> list[str]:
+    return [str(ROOT / "configs" / "tiny.yaml"), "--root", str(root), *given(*SMALL)]
+
+
 @pytest.fixture(scope="module")
-def benched(tiny_study, truth_file, launch, tmp_path_factory):
-    """A copy of the tiny study, scored, with its own SAE of one site given once more as a user's."""
-    root = tmp_path_factory.mktemp("bench") / "tiny"
-    shutil.copytree(tiny_study, root)
-    mine = f"mine=up/0.00/cond={root / 'saes' / 'up' / '0.00' / 'cond' / 'k4'}"
-    done = launch("bench", "configs/tiny.yaml", "--root", str(root), "--truth", str(truth_file), "--dictionary", mine)
+def benched(small_study, truth_file, launch, tmp_path_factory):
+    """A copy of the small study, scored, with its own SAE of one site given once more as a user's."""
+    root = tmp_path_factory.mktemp("bench") / "small"
+    shutil.copytree(small_study, root)
+    mine = f"mine=mid/0.00/cond={root / 'saes' / 'mid' / '0.00' / 'cond' / 'k4'}"
+    done = launch("bench", *of(root), "--truth", str(truth_file), "--dictionary", mine)
     assert done.returncode == 0, done.stderr
     assert "trained" in done.stdout and "pca" in done.stdout
     return root
@@ -43,7 +48,7 @@ def benched(tiny_study, truth_file, launch, tmp_path_factory):
 def test_every_method_is_scored_at_every_site_and_the_table_is_whole(benched):
     rows = read_table(benched, "bench").to_pylist()
     sites = {(row["block"], row["t"]) for row in rows}
-    assert sites == {("mid", 1.0), ("mid", 0.0), ("up", 1.0), ("up", 0.0)}
+    assert sites == {("mid", 1.0), ("mid", 0.0)}
     methods = {row["method"] for row in rows}
     assert methods >= {"trained", "shared", *HELD, "untrained", "neurons", "pca", "ica", "nmf", "probe", "mine"}
     for row in rows:
@@ -55,7 +60,7 @@ def test_every_method_is_scored_at_every_site_and_the_table_is_whole(benched):
 
 def test_a_users_folder_of_our_own_sae_gets_our_own_scores(benched):
     rows = read_table(benched, "bench").to_pylist()
-    here = [row for row in rows if (row["block"], row["t"]) == ("up", 0.0)]
+    here = [row for row in rows if (row["block"], row["t"]) == ("mid", 0.0)]
     ours, mine = ([{**row, "method": ""} for row in here if row["method"] == name] for name in ("trained", "mine"))
     assert ours and ours == mine
 
@@ -67,7 +72,7 @@ def test_a_second_run_scores_nothing_and_another_truth_everything(benched, launc
     facts = json.loads(record.read_text())["inputs"]
     other = tmp_path / "other.parquet"
     write_truth(other, 60, default_world())
-    arguments = ("bench", "configs/tiny.yaml", "--root", str(benched), "--truth", str(other))
+    arguments = ("bench", *of(benched), "--truth", str(other))
     assert launch(*arguments).returncode == 0
     changed = {f: f.stat().st_mtime_ns for f in (benched / "tables" / "bench").glob("*")}
     assert changed.keys() == stamps.keys() and all(changed[f] != stamps[f] for f in stamps)
@@ -76,13 +81,13 @@ def test_a_second_run_scores_nothing_and_another_truth_everything(benched, launc
     assert {f: f.stat().st_mtime_ns for f in (benched / "tables" / "bench").glob("*")} == changed
 
 
-def test_mistakes_are_one_sentence(benched, truth_file, tmp_path, capsys):
-    base = ("bench", str(ROOT / "configs" / "tiny.yaml"), "--root", str(benched), "--truth")
+def test_mistakes_are_one_sentence(tiny_study, truth_file, tmp_path, capsys):
+    base = ("bench", str(ROOT / "configs" / "tiny.yaml"), "--root", str(tiny_study), "--truth")
     broken = tmp_path / "broken.parquet"
     broken.write_bytes(truth_file.read_bytes()[:500])
     lacking = tmp_path / "lacking.parquet"
     pq.write_table(pq.read_table(truth_file).drop_columns(["labels"]), lacking)
-    k4 = benched / "saes" / "up" / "0.00" / "cond" / "k4"
+    k4 = tiny_study / "saes" / "up" / "0.00" / "cond" / "k4"
     for arguments, words in (
         (
             (str(tmp_path / "none.parquet"),),
