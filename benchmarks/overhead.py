@@ -45,7 +45,7 @@ def run_plainly(config_path: Path, root: Path) -> None:
     def make(study: object, work: Work) -> None:
         named(work.stage.work)(study, **work.given)
 
-    with ThreadPoolExecutor(study.config.run.max_workers) as pool:
+    with ThreadPoolExecutor(study.config.run.at_once) as pool:
         for command in COMMANDS:
             for stage in stages_of(command):
                 works = [work for work in works_of(study, stage) if undone(study, stage, work.units)]

@@ -23,6 +23,7 @@ from storage.publish import publish_run
 from storage.shown import newest
 from storage.study import has_study
 from study.config import load_config
+from study.contradictions import refuse_contradicting_run
 from study.grown import run_facts, show_grown
 from study.opening import for_command, may_write, open_or_create
 from study.preconditions import require_before
@@ -61,11 +62,16 @@ def opened(config_path: str, root: str, overrides: list[str] | None, command: st
     config = load_config(config_path, overrides or [])
     refuse_root(root)
     write_as_asked(config)
+    refuse_contradicting_run(config)
     wait = math.inf if runtime.deployment.id else 0.0
     if not has_study(root):
         refuse_beginning(root, config, command)
     elif wait:
         may_write(root, config)  # else it would be told when the other run has ended
+    if config.run.devices:
+        from study.devices import refuse_absent  # imports torch
+
+        refuse_absent(config)
     if not wait:  # one that waits may wait for who has it
         refuse_taken_port(config.run.metrics_port)
     doing = f"the flow {runtime.flow_run.flow_name}"

@@ -28,6 +28,7 @@ from study.errors import StudyError
 from study.limits import refuse_unworkable
 from study.mistakes import one_sentence
 from study.settings_file import apply_overrides, read_settings, refuse_impossible
+from study.slots import kind_of
 from vision.errors import VisionError
 from vision.settings import VisionSettings
 from vision.targets import refuse_unreachable
@@ -95,6 +96,12 @@ class RunSettings(BaseModel):
         description="Units in flight at once. 1 suits a GPU; on a CPU, as many as cores with torch_threads 1 wait less "
         "for each other than one unit spread over all cores.",
     )
+    devices: tuple[str, ...] = Field(
+        (),
+        description="torch devices that units run on side by side, as in [cuda:0, cuda:1]: as many at once as are "
+        "named, each on one of its own for sampling, training, vision and edits alike; a device that is named twice "
+        "has two. Empty: model.device.",
+    )
     dask_address: str | None = Field(
         None, description="Address of a running Dask scheduler; empty starts a local cluster of max_workers processes."
     )
@@ -113,7 +120,8 @@ class RunSettings(BaseModel):
         None,
         ge=1,
         description="Threads of one operation of torch or numpy; empty takes what the study was begun with, or torch's "
-        "default (all cores) for a new one. The last bits of results depend on it, so a study keeps its number.",
+        "default for a new one: all cores, divided among the units at once. The last bits of results depend on it, so "
+        "a study keeps its number.",
     )
     compression: Literal["none", "zstd"] = Field(
         "none",
@@ -141,6 +149,23 @@ class RunSettings(BaseModel):
     )
     retries: int = Field(2, ge=0, description="Times a failed task is tried again before the flow fails.")
     retry_delay: float = Field(5.0, ge=0, description="Seconds before the first retry; doubles after each.")
+
+    @property
+    def at_once(self) -> int:
+        """Units in flight at once: on one device each, where devices are named."""
+        return len(self.devices) or self.max_workers
+
+    @model_validator(mode="after")
+    def _devices_are_of_one_kind(self) -> RunSettings:
+        kinds = sorted(set(map(kind_of, self.devices)))
+        if "auto" in kinds:
+            raise ValueError("run.devices names 'auto': name devices, as in [cuda:0, cuda:1], or leave it empty")
+        if len(kinds) > 1:
+            raise ValueError(
+                f"run.devices names {' and '.join(kinds)}, which differ in the last bits: results would depend on "
+                "which unit ran where; name devices of one kind"
+            )
+        return self
 
 
 class StudyConfig(BaseModel):

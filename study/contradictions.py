@@ -14,6 +14,7 @@ from typing import NamedTuple
 from storage.errors import StorageError
 from study.config import StudyConfig
 from study.errors import StudyError
+from study.slots import kind_of
 from vision.settings import TransformersSettings
 
 NOT_KNOWN = sys.maxsize  # how many prompts a split has
@@ -31,6 +32,13 @@ def refuse_contradictions(config: StudyConfig) -> None:
     """Raise ``StudyError`` for the first pair of settings that contradict each other."""
     for pair in PAIRS:
         if (told := pair.told(config)) is not None:
+            raise StudyError(told)
+
+
+def refuse_contradicting_run(config: StudyConfig) -> None:
+    """The same of the pairs that say how a run is executed, which are no part of the study that it goes on with."""
+    for pair in PAIRS:
+        if pair.one.startswith("run.") and (told := pair.told(config)) is not None:
             raise StudyError(told)
 
 
@@ -146,6 +154,46 @@ def _address_without_dask(config: StudyConfig) -> str | None:
     )
 
 
+def _devices_beside_a_model_of_another(config: StudyConfig) -> str | None:
+    return _other_device(config, "model.device", config.model.device, "'auto'")
+
+
+def _devices_beside_vision_of_another(config: StudyConfig) -> str | None:
+    given = _transformers(config)
+    kinds = sorted(set(map(kind_of, config.run.devices)))
+    return _other_device(config, "vision.transformers.device", given.device, repr("".join(kinds))) if given else None
+
+
+def _other_device(config: StudyConfig, name: str, device: str, instead: str) -> str | None:
+    """What is said of a setting that keeps models off the devices that units are to have."""
+    devices = config.run.devices
+    if not devices or device in ("auto", kind_of(devices[0])) or set(devices) == {device}:
+        return None
+    return (
+        f"run.devices is [{', '.join(devices)}], but {name} is {device!r}, which has every unit elsewhere: set it to "
+        f"{instead}, or drop run.devices"
+    )
+
+
+def _devices_beside_other_workers(config: StudyConfig) -> str | None:
+    devices, workers = config.run.devices, config.run.max_workers
+    if not devices or workers in (1, len(devices)):
+        return None
+    return (
+        f"run.max_workers is {workers}, but run.devices names {len(devices)}, and as many units run at once: drop "
+        "run.max_workers, or name a device once for each unit that it is to have at once"
+    )
+
+
+def _devices_beside_a_cluster(config: StudyConfig) -> str | None:
+    if not config.run.devices or not config.run.dask_address:
+        return None
+    return (
+        "run.devices names devices of this machine, but the workers of run.dask_address have their own: start each "
+        "with CUDA_VISIBLE_DEVICES, and drop run.devices"
+    )
+
+
 def _refreshed_though_nothing_comes_in(config: StudyConfig) -> str | None:
     if config.sae.refresh == "never" or config.prompts.grows:
         return None
@@ -216,4 +264,8 @@ PAIRS = (
     Pair("layout.min_images", "layout.fit_images", _fewer_fitted_than_needed),
     Pair("sae.refresh", "prompts.split_by", _refreshed_though_nothing_comes_in),
     Pair("run.dask_address", "run.task_runner", _address_without_dask),
+    Pair("run.devices", "model.device", _devices_beside_a_model_of_another),
+    Pair("run.devices", "vision.transformers.device", _devices_beside_vision_of_another),
+    Pair("run.devices", "run.max_workers", _devices_beside_other_workers),
+    Pair("run.devices", "run.dask_address", _devices_beside_a_cluster),
 )

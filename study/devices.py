@@ -1,4 +1,7 @@
-"""Which device a site's work runs on: one policy for training, encoding, matching and scoring."""
+"""Which device a site's work runs on: one policy for training, encoding, matching and scoring.
+
+A unit that holds a device of ``run.devices`` (``study/slots.py``) has that as its ``model.device``.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,14 @@ import torch
 
 from diffusion.device import resolve_device
 from storage.site import Site
+from study.config import StudyConfig
 from study.study import Study
+
+
+def refuse_absent(config: StudyConfig) -> None:
+    """Raise ``DiffusionError`` for a device of ``run.devices`` that this machine does not have."""
+    for name in dict.fromkeys(config.run.devices):
+        resolve_device(name, "run.devices", auto=False)
 
 
 def device_of(study: Study, site: Site) -> str:

@@ -35,7 +35,7 @@ def prepared_vectors(study: Study, labels: list[str]) -> np.ndarray:
     return centre(vectors) if study.config.labels.centred else unit_rows(vectors)
 
 
-@functools.lru_cache(maxsize=1)
+@functools.lru_cache(maxsize=16)  # one a device
 def _by_text_encoder(settings: ModelSettings, _plan: str, labels: tuple[str, ...]) -> np.ndarray:
     """The encoder is loaded without the rest of the model, and is gone when the labels are embedded."""
     from diffusion.model import embed_labels, load_text_encoder

@@ -21,6 +21,10 @@ if TYPE_CHECKING:
 def check_inputs(config: StudyConfig) -> Facts:
     """What is known of the model. Raises an error of the user's for the first thing that a new study could not use."""
     refuse_contradictions(config)
+    if config.run.devices:
+        from study.devices import refuse_absent  # imports torch
+
+        refuse_absent(config)
     return _check(config.model_dump_json())
 
 

@@ -1,18 +1,19 @@
-"""The heavy models of a process, each loaded once: the diffusion model, lent to one thread at a time, and the backend.
+"""The heavy models of a process: the diffusion model, lent to one thread at a time, and the backend, loaded once each.
 
-What loads a model imports its libraries itself: whether anything is left to do is asked without them.
+On each device of ``run.devices`` there are models of its own. What loads a model imports its libraries itself: whether
+anything is left to do is asked without them.
 """
 
 from __future__ import annotations
 
-import functools
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from diffusion.settings import ModelSettings
 from study.study import Study
+from vision.settings import VisionSettings
 
 if TYPE_CHECKING:
     from diffusion.model import DiffusionModel
@@ -34,7 +35,7 @@ def borrowed_model(study: Study) -> Iterator[DiffusionModel]:
 
     settings = study.config.model
     with _idle_lock:
-        for other in set(_idle) - {settings}:
+        for other in [other for other in _idle if not _but_for_device(other, settings)]:
             del _idle[other]
         ready = _idle.setdefault(settings, [])
         model = ready.pop() if ready else None
@@ -48,26 +49,39 @@ def borrowed_model(study: Study) -> Iterator[DiffusionModel]:
             _idle.setdefault(settings, []).append(model)
 
 
+def _but_for_device(one: ModelSettings, other: ModelSettings) -> bool:
+    return one.model_copy(update={"device": other.device}) == other
+
+
 def release_models() -> None:
     """Give up the diffusion models that nobody uses: training and labelling need their memory."""
     with _idle_lock:
         _idle.clear()
 
 
+_backends: dict[VisionSettings, Backend] = {}
 _backend_lock = threading.Lock()
 
 
-@functools.lru_cache(maxsize=1)
-def _backend(settings: Any) -> Backend:
-    from vision.backend import load_backend
-
-    return load_backend(settings)
-
-
 def backend_of(study: Study) -> Backend:
-    """Tagger, detector, segmenter, judge and second opinion, loaded once per process."""
+    """Tagger, detector, segmenter, judge and second opinion, loaded once per process and device."""
+    settings = study.config.vision
     with _backend_lock:  # two threads that load at once would load twice, and transformers' loading stands no company
-        return _backend(study.config.vision)
+        if settings not in _backends:
+            from vision.backend import load_backend
+
+            for other in [other for other in _backends if _placed(other, settings) != settings]:
+                del _backends[other]
+            _backends[settings] = load_backend(settings)
+        return _backends[settings]
+
+
+def _placed(one: VisionSettings, other: VisionSettings) -> VisionSettings:
+    """The settings with the device of others."""
+    if one.transformers is None or other.transformers is None:
+        return one
+    given = one.transformers.model_copy(update={"device": other.transformers.device})
+    return one.model_copy(update={"transformers": given})
 
 
 def measured_shapes(study: Study) -> dict[str, tuple[int, int, int]]:

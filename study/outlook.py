@@ -136,7 +136,7 @@ def _saes(config: StudyConfig, facts: Facts) -> tuple[int, int, int]:
         size += stacks[-1] + controls * sae_size(d, width)
         count += len(members) + controls
     largest = sorted((stack * (1 + ADAM) for stack in stacks), reverse=True)
-    at_once = largest if config.run.keep_checkpoints else largest[: config.run.max_workers]
+    at_once = largest if config.run.keep_checkpoints else largest[: config.run.at_once]
     return count, size, sum(at_once)
 
 

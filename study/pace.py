@@ -23,6 +23,7 @@ from sae.model import SAE
 from sae.step import TrainState, train_step
 from study.config import StudyConfig
 from study.outlook import cores, edits_of, kept_images, trial_edits_of
+from study.slots import placed
 from study.threads import limit_threads
 from study.units import SEGMENTED_SPLITS
 from vision.backend import load_backend
@@ -53,6 +54,7 @@ class Pace:
 def measure_pace(config: StudyConfig, facts: Facts) -> Pace:
     """Load the models, time a piece of each kind of work, and multiply. Raises what loading raises."""
     limit_threads(config.run.torch_threads)
+    config = placed(config, config.run.devices[0]) if config.run.devices else config
     model, backend = load_model(config.model), load_backend(config.vision)
     step, rest, images = _sampling(config, model)
     an_image = config.sampling.steps * step + rest
@@ -68,11 +70,11 @@ def measure_pace(config: StudyConfig, facts: Facts) -> Pace:
 
 
 def _at_once(config: StudyConfig, model: DiffusionModel) -> float:
-    """Units of work that run beside each other without waiting for a core; on a GPU one does all."""
+    """Units of work that run beside each other without waiting for a core; on GPUs as many as there are of these."""
     if model.device.type != "cpu":
-        return 1.0
-    threads = config.run.torch_threads or cores()
-    return max(1.0, min(config.run.max_workers, cores() / threads))
+        return float(len(set(config.run.devices)) or 1)
+    threads = config.run.torch_threads or max(1, cores() // config.run.at_once)
+    return max(1.0, min(config.run.at_once, cores() / threads))
 
 
 def _sampling(config: StudyConfig, model: DiffusionModel) -> tuple[float, float, list[np.ndarray]]:

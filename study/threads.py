@@ -43,12 +43,12 @@ def with_recorded_threads(root: object, config: StudyConfig, known: dict[str, An
 
 
 def with_own_threads(config: StudyConfig) -> StudyConfig:
-    """The configuration with torch's default where ``run.torch_threads`` is empty: as many as there are cores."""
+    """The configuration with torch's default where ``run.torch_threads`` is empty: a unit's share of all cores."""
     if config.run.torch_threads is not None:
         return config
     import torch
 
-    return _with_threads(config, torch.get_num_threads())
+    return _with_threads(config, max(1, torch.get_num_threads() // config.run.at_once))
 
 
 def _with_threads(config: StudyConfig, threads: int) -> StudyConfig:

@@ -23,7 +23,7 @@ class ClusterLost(StudyError):
 
 @contextmanager
 def dask_runner(settings: RunSettings, patience: float) -> Iterator[TaskRunner[Any]]:
-    """Prefect's runner on ``run.dask_address``, or on a local cluster of ``run.max_workers`` processes.
+    """Prefect's runner on ``run.dask_address``, or on a local cluster of a process for each unit at once.
 
     Raises ``StudyError`` if no scheduler answers within ``patience`` seconds or it has no worker, and ``ClusterLost``
     if the scheduler goes away.
@@ -64,7 +64,7 @@ def dask_runner(settings: RunSettings, patience: float) -> Iterator[TaskRunner[A
 def local_cluster(settings: RunSettings) -> dict[str, Any]:
     """What a local cluster is made of: everything on loopback, every port free, so that two studies never meet."""
     return {
-        "n_workers": settings.max_workers,
+        "n_workers": settings.at_once,
         "threads_per_worker": 1,
         "host": "127.0.0.1",
         "dashboard_address": "127.0.0.1:0",  # Dask's own default is port 8787 of every interface

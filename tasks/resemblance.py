@@ -44,7 +44,7 @@ def resemblances(
     return [{"similarity_rise": r, "lpips": d} for r, d in zip(rises, distances, strict=True)]
 
 
-@functools.lru_cache(maxsize=1)
+@functools.cache  # one a device
 def _perceptual(net: str, device: str) -> Perceptual:
     return Perceptual(net, device)
 

@@ -25,7 +25,7 @@ def started_runner(settings: RunSettings, patience: float = FIRST_SECONDS) -> It
     ``ClusterLost`` if its scheduler goes away while the context is open.
     """
     if settings.task_runner == "thread":
-        with ThreadPoolTaskRunner(max_workers=settings.max_workers) as threads:  # type: ignore[var-annotated]
+        with ThreadPoolTaskRunner(max_workers=settings.at_once) as threads:  # type: ignore[var-annotated]
             yield threads
         return
     from tasks.cluster import dask_runner
@@ -88,7 +88,7 @@ class Runner:
     def slots(self) -> int:
         """How many units can be worked on at once: on a running cluster, as many as its workers have threads."""
         if self._started is None or self.settings.task_runner == "thread" or not self.settings.dask_address:
-            return self.settings.max_workers
+            return self.settings.at_once
         client: Any = getattr(self._started, "client")  # noqa: B009  Dask's alone has one
         return max(1, sum(client.nthreads().values()))
 

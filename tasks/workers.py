@@ -1,7 +1,7 @@
 """Where the workers of a local Dask cluster come from: they are forked from one process, which imports for all of them.
 
 Dask starts each worker as a new Python, which imports torch, diffusers and Prefect for some seconds: each of
-``run.max_workers``, in the cluster of each command, and in the place of each that died. Here it is done once a run.
+them, in the cluster of each command, and in the place of each that died. Here it is done once a run.
 """
 
 from __future__ import annotations

@@ -1,9 +1,11 @@
 """Settings that contradict each other: each pair is told in one sentence, and what only resembles it is not."""
 
+import re
+
 import pytest
 
 from study.config import load_config
-from study.contradictions import PAIRS, refuse_contradictions
+from study.contradictions import PAIRS, refuse_contradicting_run, refuse_contradictions
 from study.errors import StudyError
 from tests.paths import ROOT
 
@@ -98,6 +100,26 @@ CASES = {
         "run.task_runner is 'thread', which uses no cluster",
         ["run.dask_address='tcp://127.0.0.1:8786'", "run.task_runner=dask"],
     ),
+    ("run.devices", "model.device"): (
+        ["run.devices=[cuda:0, cuda:1]", "model.device=cuda:0"],
+        "[cuda:0, cuda:1], but model.device is 'cuda:0', which has every unit elsewhere: set it to 'auto'",
+        ["run.devices=[cuda:0, cuda:0]", "model.device=cuda:0"],
+    ),
+    ("run.devices", "vision.transformers.device"): (
+        [*REAL, "run.devices=[cuda:0, cuda:1]", JUDGED % "tagger: fixed"],
+        "but vision.transformers.device is 'cpu', which has every unit elsewhere: set it to 'cuda'",
+        [*REAL, "run.devices=[cuda:0, cuda:1]", JUDGED % "tagger: fixed, device: cuda"],
+    ),
+    ("run.devices", "run.max_workers"): (
+        ["run.devices=[cpu, cpu]", "run.max_workers=3"],
+        "run.max_workers is 3, but run.devices names 2, and as many units run at once",
+        ["run.devices=[cpu, cpu]", "run.max_workers=1"],
+    ),
+    ("run.devices", "run.dask_address"): (
+        ["run.devices=[cpu, cpu]", "run.dask_address='tcp://127.0.0.1:8786'", "run.task_runner=dask"],
+        "the workers of run.dask_address have their own: start each with CUDA_VISIBLE_DEVICES",
+        ["run.devices=[cpu, cpu]", "run.task_runner=dask"],
+    ),
 }
 
 
@@ -109,6 +131,14 @@ def test_the_pair_is_told_and_its_neighbours_are_not(pair):
     assert says in str(refused.value) and "\n" not in str(refused.value)
     assert pair[0].rsplit(".", 1)[-1] in str(refused.value)
     refuse_contradictions(load_config(TINY, right))
+
+
+def test_of_a_study_that_is_there_what_says_how_it_is_run_is_held_against_itself_alone():
+    refuse_contradicting_run(load_config(TINY, ["labels.keep_iou=0.3", "labels.assign_iou=0.25"]))
+    for pair, (wrong, says, _) in CASES.items():
+        if pair[0].startswith("run."):
+            with pytest.raises(StudyError, match=re.escape(says)):
+                refuse_contradicting_run(load_config(TINY, wrong))
 
 
 def test_every_pair_has_a_case_and_a_line_on_the_page():

@@ -105,6 +105,7 @@ def test_stages_come_after_what_they_read_and_write_every_table():
 
 def test_execution_and_name_undo_nothing():
     assert changed_stages(TINY, changed("run.max_workers", 7)) == []
+    assert changed_stages(TINY, changed("run.devices", ["cuda:0", "cuda:1"])) == []
     assert changed_stages(TINY, changed("name", "other")) == []
 
 

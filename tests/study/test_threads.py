@@ -14,7 +14,7 @@ from study.errors import StudyError
 from study.opening import may_write, open_or_create
 from study.revise import plan_revision, revise
 from study.study import Study
-from study.threads import THREADS, limited
+from study.threads import THREADS, limited, with_own_threads
 from tests.paths import ROOT
 
 
@@ -42,10 +42,17 @@ def test_a_study_begun_with_one_thread_is_not_gone_on_with_with_two(tmp_path):
 
 def test_an_empty_setting_takes_the_studys_number_or_torchs_own(tmp_path):
     torch.set_num_threads(3)
-    study = open_or_create(tmp_path, config("run.torch_threads=null"))
+    study = open_or_create(tmp_path, config("run.torch_threads=null", "run.max_workers=1"))
     assert study.config.run.torch_threads == read_study(tmp_path)[THREADS] == 3
     torch.set_num_threads(2)  # as on another machine
     assert open_or_create(tmp_path, config("run.torch_threads=null")).config.run.torch_threads == 3
+
+
+@pytest.mark.parametrize("at_once", ["max_workers: 3", "devices: [cpu, cpu, cpu]"])
+def test_torchs_own_number_is_divided_among_the_units_at_once(at_once):
+    for cores, each in ((8, 2), (2, 1)):
+        torch.set_num_threads(cores)
+        assert with_own_threads(config(f"run={{{at_once}}}")).run.torch_threads == each
 
 
 @pytest.mark.parametrize(("named", "kept"), [(2, 2), (None, 5)])
@@ -55,7 +62,9 @@ def test_a_study_from_before_takes_the_number_its_configuration_named_or_the_pre
     del known[THREADS], known[KEY]  # of the first format
     (tmp_path / "study.yaml").write_text(yaml.safe_dump(known, sort_keys=False))
     torch.set_num_threads(5)
-    assert open_or_create(tmp_path, config("run.torch_threads=null")).config.run.torch_threads == kept
+    assert (
+        open_or_create(tmp_path, config("run.torch_threads=null", "run.max_workers=1")).config.run.torch_threads == kept
+    )
     assert read_study(tmp_path)[THREADS] == kept
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from prefect import flow
+from prefect import flow, task
 from prefect.settings import PREFECT_HOME, temporary_settings
 
 from flows.common import run_stages
@@ -20,6 +20,7 @@ from study.config import RunSettings, load_config
 from study.errors import StudyError
 from study.paths import shard_name
 from study.publish import publish
+from study.slots import on_a_device
 from study.stage import Stage
 from study.study import Study
 from tasks.progress import StageProgress, listening
@@ -84,10 +85,22 @@ def test_what_a_killed_worker_had_finished_is_not_done_again(server, tmp_path):
     assert len(times) <= shards + 1  # the one that the worker was at
 
 
-def test_a_local_cluster_listens_on_loopback_alone_and_beside_another(server):
+@task
+def device_held(study: Study) -> str:
+    with on_a_device(study) as here:
+        time.sleep(0.3)  # until the other worker is at the other one
+        return here.config.model.device
+
+
+def test_a_local_cluster_listens_on_loopback_alone_and_beside_another_a_device_a_worker(server):
+    config = load_config(ROOT / "configs" / "tiny.yaml", ["run.devices=['cpu:0', 'cpu:1']"])
+    devices = []
+
     @flow
     def listening() -> list:
         with started_runner(DASK) as one, started_runner(DASK) as other:
+            given = [{"study": Study("", config, "")} for _ in range(2)]
+            devices.extend(future.result() for future in [one.submit(device_held, each) for each in given])
             assert one.client.scheduler.address != other.client.scheduler.address
             me = psutil.Process()
             ours = [me, *me.children(recursive=True)]
@@ -95,6 +108,7 @@ def test_a_local_cluster_listens_on_loopback_alone_and_beside_another(server):
 
     found = listening()
     assert len(found) >= 6 and set(found) == {"127.0.0.1"}
+    assert sorted(devices) == ["cpu:0", "cpu:1"]
 
 
 def test_a_scheduler_that_is_not_there_is_one_sentence(server):
