@@ -97,7 +97,7 @@ def seen(tiny_study, tmp_path_factory) -> dict[str, set[str]]:
         patch.setattr(curves, "run_logger", lambda *_: logging.getLogger("cautions"))
         for stage in stages_of("run"):
             models.release_models()
-            models._backend.cache_clear()
+            models._backends.clear()
             controls.classical_fit.forget()
             off_distribution.distribution_of.forget()
             asking = study.config.model_copy(
