@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from diffusion.settings import ModelSettings
+from study.slots import vision_on
 from study.study import Study
 from vision.settings import VisionSettings
 
@@ -70,18 +71,14 @@ def backend_of(study: Study) -> Backend:
         if settings not in _backends:
             from vision.backend import load_backend
 
-            for other in [other for other in _backends if _placed(other, settings) != settings]:
+            for other in [other for other in _backends if not _but_for_its_device(other, settings)]:
                 del _backends[other]
             _backends[settings] = load_backend(settings)
         return _backends[settings]
 
 
-def _placed(one: VisionSettings, other: VisionSettings) -> VisionSettings:
-    """The settings with the device of others."""
-    if one.transformers is None or other.transformers is None:
-        return one
-    given = one.transformers.model_copy(update={"device": other.transformers.device})
-    return one.model_copy(update={"transformers": given})
+def _but_for_its_device(one: VisionSettings, other: VisionSettings) -> bool:
+    return other.transformers is not None and vision_on(one, other.transformers.device) == other
 
 
 def measured_shapes(study: Study) -> dict[str, tuple[int, int, int]]:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from study.config import StudyConfig
     from study.study import Study
+    from vision.settings import VisionSettings
 
 
 def kind_of(device: str) -> str:
@@ -66,11 +67,16 @@ def on_a_device(study: Study) -> Iterator[Study]:
 
 def placed(config: StudyConfig, device: str) -> StudyConfig:
     """The configuration with the diffusion model, the SAEs and the vision models on a device."""
-    model, vision = config.model.model_copy(update={"device": device}), config.vision
-    if vision.transformers is not None:
-        given = vision.transformers.model_copy(update={"device": device})
-        vision = vision.model_copy(update={"transformers": given})
-    return config.model_copy(update={"model": model, "vision": vision})
+    model = config.model.model_copy(update={"device": device})
+    return config.model_copy(update={"model": model, "vision": vision_on(config.vision, device)})
+
+
+def vision_on(vision: VisionSettings, device: str) -> VisionSettings:
+    """The settings with their models on a device; a backend without one stays as it is."""
+    if vision.transformers is None:
+        return vision
+    given = vision.transformers.model_copy(update={"device": device})
+    return vision.model_copy(update={"transformers": given})
 
 
 def own_devices(devices: tuple[str, ...], worker: Any) -> tuple[str, ...]:
