@@ -8,14 +8,12 @@ from __future__ import annotations
 import textwrap
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from matplotlib import colormaps
 from matplotlib.colors import LinearSegmentedColormap
-from matplotlib.figure import Figure
-from matplotlib.patches import Rectangle
 
+from figures.sheet import Sheet
 from figures.style import GREY, in_our_style, save
 
 PICTURE, PAIR_GAP, SLOT_GAP, ROW = 0.92, 0.03, 0.2, 1.26  # inches
@@ -23,7 +21,7 @@ MARGIN, HEADER, PANEL, ROW_LABEL = 0.25, 0.72, 3.75, 1.0
 GRID_TOP = 0.36  # below the header: the grid's own headline
 CAPTION_WIDTH, LABEL_WIDTH, FACT_WIDTH = 35, 19, 26  # characters
 LINE = 0.185
-DIM, FAINT = "#555555", "#e4e7ea"
+DIM = "#555555"
 # Without inferno's black: the weakest activation must show on a dark image.
 HEAT = LinearSegmentedColormap.from_list("heat", colormaps["inferno"](np.linspace(0.3, 1.0, 256)))
 
@@ -74,7 +72,7 @@ def concept_card(card: Card, path: Path) -> Path:
     columns = max((len(examples) for examples in card.bins.values()), default=1)
     rows = sorted(card.bins)
     panel = _panel_height(card)
-    sheet = _Sheet(
+    sheet = Sheet(
         width=MARGIN + PANEL + 0.35 + ROW_LABEL + columns * (2 * PICTURE + PAIR_GAP + SLOT_GAP),
         height=HEADER + max(panel, ROW * len(rows) + GRID_TOP) + MARGIN,
     )
@@ -93,36 +91,7 @@ def concept_card(card: Card, path: Path) -> Path:
     return save(sheet.figure, path)
 
 
-class _Sheet:
-    """A figure addressed in inches from its top left corner."""
-
-    def __init__(self, width: float, height: float) -> None:
-        self.width, self.height = width, height
-        self.figure = Figure(figsize=(width, height))
-        # One frame over the whole card, whose units are inches: an axis for each picture would draw ten times slower.
-        self._frame = self.figure.add_axes((0, 0, 1, 1))
-        self._frame.set(xlim=(0, width), ylim=(height, 0))
-        self._frame.axis("off")
-
-    def picture(self, x: float, y: float, width: float, height: float, picture: np.ndarray, **more: Any) -> None:
-        """An image [H, W, 3] or a scale [H, W] that fills the box, with its top left corner at (x, y)."""
-        extent = (x, x + width, y + height, y)
-        self._frame.imshow(picture, extent=extent, aspect="auto", interpolation="nearest", **more)
-
-    def text(self, x: float, y: float, text: str, size: float = 7.5, **more: Any) -> None:
-        """Text whose top is at y. A caption's dollar signs are no formula."""
-        self._frame.text(x, y, text, fontsize=size, va="top", parse_math=False, **more)
-
-    def line(self, x: float, y: float, width: float, colour: str = FAINT) -> None:
-        """A thin horizontal line."""
-        self._frame.plot([x, x + width], [y, y], lw=0.6, color=colour, solid_capstyle="butt")
-
-    def patch(self, x: float, y: float, width: float, height: float, colour: Any) -> None:
-        """A filled rectangle with a thin edge."""
-        self._frame.add_patch(Rectangle((x, y), width, height, facecolor=colour, edgecolor=GREY, lw=0.5))
-
-
-def _draw_bin(sheet: _Sheet, card: Card, bin_: int, left: float, top: float) -> None:
+def _draw_bin(sheet: Sheet, card: Card, bin_: int, left: float, top: float) -> None:
     """One row: the examples of a quantile bin, each the image and, beside it, the map over it."""
     examples = card.bins[bin_]
     sheet.text(left, top + 0.28, quantile_name(bin_, card.n_bins), weight="bold")
@@ -132,21 +101,21 @@ def _draw_bin(sheet: _Sheet, card: Card, bin_: int, left: float, top: float) -> 
         x = left + ROW_LABEL + slot * (2 * PICTURE + PAIR_GAP + SLOT_GAP)
         height, width = (PICTURE * side / max(example.image.shape[:2]) for side in example.image.shape[:2])
         sheet.picture(x, top, width, height, example.image)
-        sheet.picture(x + PICTURE + PAIR_GAP, top, width, height, overlay(example, card.act_max))
+        sheet.picture(x + PICTURE + PAIR_GAP, top, width, height, overlay(example.image, example.heat, card.act_max))
         sheet.text(x, top + PICTURE + 0.04, caption_lines(example.caption), size=6.3, color="#333333", linespacing=1.1)
 
 
-def overlay(example: MappedImage, act_max: float) -> np.ndarray:
+def overlay(image: np.ndarray, heat: np.ndarray, act_max: float) -> np.ndarray:
     """float [H, W, 3] in [0, 1]: the image, greyed, under the cells where the concept is on (nearest upsampling).
 
     Colours run from just above 0 to ``act_max``, so that pictures of one concept compare.
     """
-    (height, width), (rows, columns) = example.image.shape[:2], example.heat.shape
-    image = example.image.astype(float) / 255
-    base = 0.7 * image.mean(-1, keepdims=True) + 0.3 * image
-    heat = example.heat[np.ix_(np.arange(height) * rows // height, np.arange(width) * columns // width)]
-    coloured = HEAT(np.clip(heat / max(act_max, 1e-12), 0, 1))[..., :3]
-    return np.where((heat > 0)[..., None], 0.28 * base + 0.72 * coloured, base)
+    (height, width), (rows, columns) = image.shape[:2], heat.shape
+    share = image.astype(float) / 255
+    base = 0.7 * share.mean(-1, keepdims=True) + 0.3 * share
+    cells = heat[np.ix_(np.arange(height) * rows // height, np.arange(width) * columns // width)]
+    coloured = HEAT(np.clip(cells / max(act_max, 1e-12), 0, 1))[..., :3]
+    return np.where((cells > 0)[..., None], 0.28 * base + 0.72 * coloured, base)
 
 
 def _panel_height(card: Card) -> float:
@@ -154,14 +123,14 @@ def _panel_height(card: Card) -> float:
     return LINE * (lines + 9) + 1.1
 
 
-def _draw_panel(sheet: _Sheet, card: Card) -> None:
+def _draw_panel(sheet: Sheet, card: Card) -> None:
     y = _draw_labels(sheet, card, HEADER + 0.1)
     y = _draw_facts(sheet, card, y + 0.25)
     if card.bins:
         _draw_scale(sheet, card, y + 0.25)
 
 
-def _draw_labels(sheet: _Sheet, card: Card, y: float) -> float:
+def _draw_labels(sheet: Sheet, card: Card, y: float) -> float:
     """The table of labels; returns where it ends."""
     stops = (("IoU, chosen", 1.78), ("held out ± SE", 2.62), ("q", 3.05), ("ours", 3.35), ("paper", PANEL))
     sheet.text(MARGIN, y, "label", weight="bold")
@@ -189,7 +158,7 @@ def _draw_labels(sheet: _Sheet, card: Card, y: float) -> float:
     return y + LINE
 
 
-def _draw_facts(sheet: _Sheet, card: Card, y: float) -> float:
+def _draw_facts(sheet: Sheet, card: Card, y: float) -> float:
     """Names and values, then the patch of colour; returns where they end."""
     for name, value in card.facts:
         sheet.text(MARGIN, y, name, color=DIM)
@@ -205,7 +174,7 @@ def _draw_facts(sheet: _Sheet, card: Card, y: float) -> float:
     return y
 
 
-def _draw_scale(sheet: _Sheet, card: Card, y: float) -> None:
+def _draw_scale(sheet: Sheet, card: Card, y: float) -> None:
     sheet.text(MARGIN, y, "activation in the maps on the right", color=DIM)
     sheet.picture(MARGIN, y + 0.2, PANEL, 0.1, np.linspace(0, 1, 256)[None], cmap=HEAT)
     sheet.text(MARGIN, y + 0.33, "> 0", size=7)

@@ -1,18 +1,15 @@
-"""The study's pictures. Images are uint8 [H, W, 3]; masks bool [H, W]; heat float [rows, columns]."""
+"""The study's charts: what was measured, over time and with its intervals."""
 
 from __future__ import annotations
 
-import textwrap
 from itertools import product
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from matplotlib import colormaps
 from matplotlib.lines import Line2D
-from matplotlib.patches import Rectangle
 
-from figures.style import BLUE, COLOURS, GREY, RED, bare, in_our_style, panels, save
+from figures.style import BLUE, COLOURS, GREY, RED, in_our_style, panels, save
 
 CONTROLS = {  # of the column ``control``: what it is called, and its colour
     "none": ("by concepts", BLUE),
@@ -22,28 +19,6 @@ CONTROLS = {  # of the column ``control``: what it is called, and its colour
 CONTROL_STYLES = {"frozen": "-.+", "soft_frozen": "-.^", "frozen_encoder": ":d", "untrained": ":x"}
 KIND_STYLES = {"trained": "-o", "shared": "--s", **CONTROL_STYLES}
 LAYOUT_METHODS = ("concepts", "evidence", "posterior", "position", "noise", "raw")  # as many as colours
-
-
-@in_our_style
-def images_and_masks(items: list[dict[str, Any]], path: Path) -> Path:
-    """Rows of {image, caption, masks: label -> mask}: the image above its masks, one colour a label."""
-    labels = sorted({label for item in items for label in item["masks"]})
-    palette = colormaps["tab20"](np.arange(max(len(labels), 1)) % 20)[:, :3]
-    figure, axes = panels(2, len(items), figsize=(1.5 * len(items), 3.9))
-    for column, item in enumerate(items):
-        axes[0, column].imshow(item["image"])
-        bare(axes[0, column], "\n".join(textwrap.wrap(item["caption"], 22)[:3]))
-        canvas = np.ones((*item["image"].shape[:2], 3))
-        # Large masks first, so that small things stay visible.
-        for label, mask in sorted(item["masks"].items(), key=lambda pair: -pair[1].sum()):
-            canvas[mask] = palette[labels.index(label)]
-        axes[1, column].imshow(canvas)
-        bare(axes[1, column])
-    handles = [Rectangle((0, 0), 1, 1, color=palette[i]) for i in range(len(labels))]
-    if labels:
-        figure.legend(handles, labels, loc="lower center", ncol=min(len(labels), 9), frameon=False, fontsize=8)
-    figure.subplots_adjust(bottom=0.14, hspace=0.05)
-    return save(figure, path)
 
 
 @in_our_style
@@ -117,104 +92,6 @@ def learning_curves(rows: list[dict[str, Any]], path: Path) -> Path:
 
 
 @in_our_style
-def concept_cards(cards: list[dict[str, Any]], path: Path, columns: list[str] | None = None) -> Path:
-    """Rows of {title, examples: [(image, heat)]}: images with a concept's map over them, ``columns`` named below.
-
-    Heat is scaled by the row's largest value, so that maps of one concept compare.
-    """
-    width = max(len(card["examples"]) for card in cards)
-    figure, axes = panels(len(cards), width, figsize=(1.25 * width, 1.45 * len(cards)))
-    for row, card in zip(axes, cards, strict=True):
-        top = max(float(heat.max()) for _, heat in card["examples"])
-        for column, axis in enumerate(row):
-            bare(axis)
-            if column < len(card["examples"]):
-                image, heat = card["examples"][column]
-                _overlay(axis, image, heat, top)
-        row[0].set_title(card["title"], fontsize=8, loc="left")
-    for axis, name in zip(axes[-1], columns or [], strict=False):
-        axis.set_xlabel(name, fontsize=7)
-    figure.subplots_adjust(wspace=0.04, hspace=0.32)
-    return save(figure, path)
-
-
-@in_our_style
-def concepts_through_time(items: list[dict[str, Any]], path: Path) -> Path:
-    """One concept a row: for a few images, the image and the concept's map at each time, and its IoU over time.
-
-    Items: {title, times, examples: [(image, {t: heat})], iou: {t: float}}. Heat is scaled by the
-    row's largest value, so that maps of one row compare.
-    """
-    times = items[0]["times"]
-    shown = max(len(item["examples"]) for item in items)
-    columns = shown * (1 + len(times)) + 1
-    ratios = [1.0] * (columns - 1) + [1.7]
-    figure, axes = panels(
-        len(items),
-        columns,
-        figsize=(1.05 * columns + 0.8, 1.35 * len(items)),
-        gridspec_kw={"width_ratios": ratios},
-    )
-    for number, (row, item) in enumerate(zip(axes, items, strict=True)):
-        top = max(float(heat.max()) for _, maps in item["examples"] for heat in maps.values())
-        for axis in row[:-1]:
-            bare(axis)
-        for start, (image, maps) in zip(range(0, columns, 1 + len(times)), item["examples"], strict=False):
-            row[start].imshow(image)
-            for offset, t in enumerate(times, start=1):
-                _overlay(row[start + offset], image, maps[t], top)
-                if number == len(items) - 1:
-                    row[start + offset].set_xlabel(f"t={t:.2f}", fontsize=7)
-        row[0].set_title(item["title"], fontsize=8, loc="left")
-        _iou_over_time(row[-1], item, last=number == len(items) - 1)
-    figure.subplots_adjust(wspace=0.06, hspace=0.32)
-    return save(figure, path)
-
-
-def _iou_over_time(axis: Any, item: dict[str, Any], last: bool) -> None:
-    times = item["times"]
-    axis.plot(times, [item["iou"].get(t, 0.0) for t in times], "-o", ms=3, color=BLUE)
-    axis.invert_xaxis()
-    axis.set_ylim(0, 1)
-    axis.set_yticks([0, 1])
-    axis.yaxis.tick_right()
-    axis.tick_params(labelsize=6)
-    axis.set_xticks(times if last else [])
-    if last:
-        axis.set_xlabel("held-out IoU over t", fontsize=7)
-
-
-def _overlay(axis: Any, image: np.ndarray, heat: np.ndarray, top: float | None = None) -> None:
-    height, width = image.shape[:2]
-    grey = image.mean(-1, keepdims=True).repeat(3, -1) / 255
-    axis.imshow(0.55 * grey + 0.45 * image / 255)
-    scaled = heat / max(float(heat.max()) if top is None else top, 1e-12)
-    axis.imshow(scaled, cmap="inferno", alpha=0.75 * (scaled > 0), extent=(0, width, height, 0), vmin=0, vmax=1)
-
-
-@in_our_style
-def layouts(items: list[dict[str, Any]], path: Path) -> Path:
-    """Columns of {image, label, truth, predictions: t -> bool grid}: predicted masks beside the truth."""
-    times = sorted({t for item in items for t in item["predictions"]}, reverse=True)
-    figure, axes = panels(2 + len(times), len(items), figsize=(1.2 * len(items), 1.3 * (2 + len(times))))
-    for column, item in enumerate(items):
-        axes[0, column].imshow(item["image"])
-        bare(axes[0, column], item["label"])
-        axes[1, column].imshow(item["truth"], cmap="Greys", vmin=0, vmax=1)
-        bare(axes[1, column])
-        for row, t in enumerate(times, start=2):
-            axes[row, column].imshow(item["predictions"][t], cmap="Blues", vmin=0, vmax=1)
-            bare(axes[row, column])
-    for row, name in enumerate(["final image", "its mask", *(f"predicted, t={t:.2f}" for t in times)]):
-        axes[row, 0].set_ylabel(name, fontsize=7.5)
-    for axis in axes[1:].ravel():
-        for spine in axis.spines.values():
-            spine.set_visible(True)
-            spine.set_color(GREY)
-    return save(figure, path)
-
-
-@in_our_style
 def layout_scores(rows: list[dict[str, Any]], path: Path) -> Path:
     """Mean IoU with intervals of {block, conditioning, t, method, iou, iou_ci_low, iou_ci_high} over t.
 
@@ -277,21 +154,3 @@ def _legend(axis: Any, size: float) -> None:
     """Of what is drawn in the axis, if anything is; beside the last panel, where it hides nothing."""
     if axis.get_legend_handles_labels()[0]:
         axis.legend(fontsize=size, frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
-
-
-@in_our_style
-def interventions(items: list[dict[str, Any]], path: Path) -> Path:
-    """Rows of {title, before, edited, control, region (bool mask or None)}."""
-    figure, axes = panels(3, len(items), figsize=(1.35 * len(items), 4.3))
-    for column, item in enumerate(items):
-        for row, key in enumerate(("before", "edited", "control")):
-            axis = axes[row, column]
-            axis.imshow(item[key])
-            bare(axis, item["title"] if row == 0 else "")
-            if item["region"] is not None and row:
-                axis.contour(item["region"], levels=[0.5], colors=[BLUE], linewidths=1.2)
-    for row, name in enumerate(("before", "by concepts", "random direction")):
-        axes[row, 0].set_ylabel(name, fontsize=8)
-    note = "cases picked by their number alone, among those that the image before does not fulfil"
-    figure.text(0.5, 0.03, note, ha="center", fontsize=8)
-    return save(figure, path)

@@ -53,12 +53,3 @@ def save(figure: Figure, path: Path) -> Path:
         warnings.filterwarnings("ignore", "Glyph .* missing")  # a box stands for it
         figure.savefig(path, format="png", dpi=110, bbox_inches="tight", metadata={"Software": None})
     return path
-
-
-def bare(axis: Any, title: str = "") -> None:
-    """An axis for a picture: no ticks, no frame."""
-    axis.set_xticks([])
-    axis.set_yticks([])
-    for spine in axis.spines.values():
-        spine.set_visible(False)
-    axis.set_title(title, fontsize=7.5)

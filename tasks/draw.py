@@ -15,7 +15,7 @@ from concepts.layout import first_images
 from concepts.layout_rows import ALL_LABELS
 from concepts.pictured import best_of_each_label, pictured_edits
 from concepts.scan import example_map
-from figures import damage, draw
+from figures import damage, draw, pictures
 from storage.declaring import SITE_KEY
 from storage.images import decode_png
 from storage.tables import read_table
@@ -52,7 +52,7 @@ def _images(study: Study, path: Path) -> None:
     ]
     if not items:
         raise NothingToShow("the dictionary split has no image")
-    draw.images_and_masks(items, path)
+    pictures.images_and_masks(items, path)
 
 
 def _variance(study: Study, path: Path) -> None:
@@ -107,7 +107,7 @@ def _cards(study: Study, path: Path) -> None:
     cards = [card for card in (_card(study, row) for row in carried[:CARDS]) if card["examples"]]
     if not cards:
         raise NothingToShow("no concept of a cond site carries a label at the last time")
-    draw.concept_cards(cards, path, _deciles(study))
+    pictures.concept_cards(cards, path, _deciles(study))
 
 
 def _deciles(study: Study) -> list[str]:
@@ -144,7 +144,7 @@ def _through_time(study: Study, path: Path) -> None:
         raise NothingToShow(f"no concept of all times carries a label at block {block} at the last time")
     maps = shared_maps(study, block, k, [row["cid"] for row in chosen])
     items = [_followed(study, row, labels.to_pylist(), times, maps[row["cid"]]) for row in chosen]
-    draw.concepts_through_time(items, path)
+    pictures.concepts_through_time(items, path)
 
 
 def _followed(
@@ -212,7 +212,7 @@ def _layouts(study: Study, path: Path) -> None:
     kept = [item for item in items.values() if len(item["predictions"]) == len(study.config.sites.times)]
     if not kept:
         raise NothingToShow(f"no label's layout is predicted at every time of block {block}")
-    draw.layouts(kept[:10], path)
+    pictures.layouts(kept[:10], path)
 
 
 def _thresholds(here: Dictionary) -> dict[str, float]:
@@ -247,7 +247,7 @@ def _interventions(study: Study, path: Path) -> None:
     pairs = pictured_edits(rows, list(study.config.interventions.windows))
     if not pairs:
         raise NothingToShow("no edit that the image before lacks, and its control, are kept in the windows shown")
-    draw.interventions([_case(study, *pair) for pair in pairs[:COLUMNS]], path)
+    pictures.interventions([_case(study, *pair) for pair in pairs[:COLUMNS]], path)
 
 
 def _case(study: Study, edited: dict[str, Any], control: dict[str, Any]) -> dict[str, Any]:

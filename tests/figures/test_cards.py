@@ -73,14 +73,14 @@ def test_the_overlay_colours_exactly_the_cells_that_are_on(seed, rows, columns):
     rng = np.random.default_rng(seed)
     grid = rng.random((rows, columns)) * (rng.random((rows, columns)) < 0.3)
     grey = np.full((56, 64, 3), 128, np.uint8)
-    drawn = overlay(MappedImage(grey, grid, ""), 1.0)
+    drawn = overlay(grey, grid, 1.0)
     assert drawn.shape == grey.shape and drawn.min() >= 0 and drawn.max() <= 1
     on = np.kron(grid > 0, np.ones((56 // rows, 64 // columns))) > 0
     assert ((np.abs(drawn - 128 / 255) > 1e-6).any(-1) == on).all()
 
 
 def test_a_stronger_cell_is_brighter():
-    levels = [overlay(MappedImage(PICTURE * 0, np.full((1, 1), v), ""), 2.0).mean() for v in (0.1, 0.5, 1.0, 2.0)]
+    levels = [overlay(PICTURE * 0, np.full((1, 1), v), 2.0).mean() for v in (0.1, 0.5, 1.0, 2.0)]
     assert levels == sorted(levels) and levels[-1] > 2 * levels[0]
 
 

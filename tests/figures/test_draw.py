@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from figures import draw
+from figures import draw, pictures
 
 RNG = np.random.default_rng(0)
 PICTURE = RNG.integers(0, 255, (64, 64, 3)).astype(np.uint8)
@@ -74,19 +74,19 @@ def case(value):
 
 
 DRAWINGS = {
-    "images_and_masks": lambda v, path: draw.images_and_masks(
+    "images_and_masks": lambda v, path: pictures.images_and_masks(
         [{"image": (PICTURE * v).astype(np.uint8), "caption": "a tree on the grass", "masks": {"tree": MASK}}] * 2, path
     ),
     "explained_variance": lambda v, path: draw.explained_variance(metrics(v), path),
     "learning_curves": lambda v, path: draw.learning_curves(curves(v), path),
-    "concept_cards": lambda v, path: draw.concept_cards(
+    "concept_cards": lambda v, path: pictures.concept_cards(
         [
             {"title": "tree", "examples": [(PICTURE, upper(v))]},
             {"title": "sun", "examples": [(PICTURE, upper(v))]},
         ],
         path,
     ),
-    "concepts_through_time": lambda v, path: draw.concepts_through_time(
+    "concepts_through_time": lambda v, path: pictures.concepts_through_time(
         [
             {
                 "title": "tree: CID 3",
@@ -98,12 +98,12 @@ DRAWINGS = {
         ],
         path,
     ),
-    "layouts": lambda v, path: draw.layouts(
+    "layouts": lambda v, path: pictures.layouts(
         [{"image": PICTURE, "label": "tree", "truth": MASK, "predictions": {1.0: upper(v), 0.0: np.eye(8) > 0}}],
         path,
     ),
     "layout_scores": lambda v, path: draw.layout_scores(layout_rows(v), path),
-    "interventions": lambda v, path: draw.interventions([case(v), {**case(v), "region": None}], path),
+    "interventions": lambda v, path: pictures.interventions([case(v), {**case(v), "region": None}], path),
     "intervention_effects": lambda v, path: draw.intervention_effects(effects(v), WINDOWS, path),
 }
 
@@ -119,7 +119,7 @@ def test_a_figure_is_a_function_of_its_data(name, tmp_path):
 
 def test_a_mask_is_drawn_in_the_colour_of_its_label(tmp_path):
     masks = {"sky": ~MASK, "tree": MASK}
-    path = draw.images_and_masks([{"image": PICTURE, "caption": "", "masks": masks}], tmp_path / "a.png")
+    path = pictures.images_and_masks([{"image": PICTURE, "caption": "", "masks": masks}], tmp_path / "a.png")
     pixels = np.asarray(Image.open(path).convert("RGB")).reshape(-1, 3)
     sky, tree = ((np.array(colour) == pixels).all(1).sum() for colour in ((31, 119, 180), (174, 199, 232)))
     assert tree / (sky + tree) == pytest.approx(MASK.mean(), abs=0.03)

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from figures import draw as drawings
+from figures import pictures
 from storage.errors import AtlasError, StorageError
 from storage.records import read_record
 from study.config import load_config
@@ -129,8 +130,8 @@ def test_no_windows_are_no_interventions(study, tmp_path):
 
 IMAGE = np.zeros((8, 8, 3), np.uint8)
 ODD = {
-    "no labels": lambda p: drawings.images_and_masks([{"image": IMAGE, "caption": "", "masks": {}}], p),
-    "a caption that is no formula": lambda p: drawings.images_and_masks(
+    "no labels": lambda p: pictures.images_and_masks([{"image": IMAGE, "caption": "", "masks": {}}], p),
+    "a caption that is no formula": lambda p: pictures.images_and_masks(
         [{"image": IMAGE, "caption": r"costs $5 or $\frac{1}$ \x1b 木", "masks": {"$\\x$": IMAGE[..., 0] > 0}}], p
     ),
     "more values of k than colours": lambda p: drawings.explained_variance(
