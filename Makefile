@@ -26,7 +26,7 @@ test: .venv/ready
 test-fast: .venv/ready
 	$(BIN)/python -m pytest -n 2 -m "not system and not slow and not faults" $(LONGER:%=--ignore=%)
 
-# What may die under a study, with real servers, workers, databases and disks: one after the other, since each has its own
+# What may die of a study, with real runs, servers, workers, databases and disks: one after the other, since each has its own
 # and waits for it. Some need PostgreSQL, Redis or a C compiler, and say how to get them where they are missing.
 test-faults: .venv/ready
 	$(BIN)/python -m pytest -n 0 -m faults --timeout 1200 -rs $(ONLY)

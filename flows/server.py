@@ -52,6 +52,14 @@ QUIET = {
     "DO_NOT_TRACK": "1",
 }
 
+# Of a server that lives as long as one run: it schedules nothing, so an automation that it heeded would start a flow in
+# some server's time to come; and what describes blocks is registered by the next server that has pages to show them.
+ALONE = {
+    "PREFECT_UI_ENABLED": "0",
+    "PREFECT_SERVER_SERVICES_TRIGGERS_ENABLED": "false",
+    "PREFECT_SERVER_REGISTER_BLOCKS_ON_START": "false",
+}
+
 _without_ui: set[str] = set()  # APIs of our own servers that serve no pages
 
 
@@ -186,7 +194,7 @@ class _Server:
         return process
 
     def _environment(self) -> dict[str, str]:
-        ui = _ui_variables(self._port) if self._ui else {"PREFECT_UI_ENABLED": "0"}
+        ui = _ui_variables(self._port) if self._ui else ALONE
         # An empty password would not be none: Prefect would turn everybody away.
         return {name: value for name, value in os.environ.items() if value or name != PASSWORD} | QUIET | ui
 

@@ -70,7 +70,7 @@ def test_every_record_has_its_stages_hash_and_the_declared_tables(tiny_study):
             assert sorted(record["tables"]) == sorted(DECLARED[stage].tables), stage
 
 
-@pytest.mark.slow(60)
+@pytest.mark.faults
 @pytest.mark.timeout(1200)
 def test_stricter_masks_and_fewer_saes_redo_their_stages_and_give_the_tables_of_a_study_killed_in_every_stage(
     small, forks, launch, tmp_path
@@ -120,7 +120,7 @@ def test_stricter_masks_and_fewer_saes_redo_their_stages_and_give_the_tables_of_
     assert weights[0] == weights[1]
 
 
-@pytest.mark.slow(20)
+@pytest.mark.faults
 def test_a_bar_of_the_labels_touches_no_image_and_killed_runs_resume(small, launch, forks):
     before = stamps(small)
     settings = ["--root", str(small), *given(*SMALL, "labels.assign_iou=0.1")]

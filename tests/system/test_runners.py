@@ -55,6 +55,7 @@ def test_a_dask_cluster_gives_the_same_tables_though_a_worker_is_killed(small_st
     assert verify(small) == []
 
 
+@pytest.mark.faults
 def test_the_temporary_server_ends_with_a_run_that_is_killed(prefect_home, tmp_path):
     command = concepts("run", "configs/tiny.yaml", "--root", str(tmp_path / "killed"))
     process = subprocess.Popen(
@@ -78,13 +79,13 @@ def _a_shard_is_done(process: psutil.Process, root: Path) -> bool:
     return bool(list((root / "done" / "collect").glob("*.json")))
 
 
-@pytest.mark.slow
+@pytest.mark.faults
 @pytest.mark.parametrize(
     ("reached", "number", "settings"),
     [
         (_server_is_starting, signal.SIGTERM, []),
         (_a_shard_is_done, signal.SIGINT, []),
-        pytest.param(_a_shard_is_done, signal.SIGINT, ["--set", "run.task_runner=dask"], marks=pytest.mark.faults),
+        (_a_shard_is_done, signal.SIGINT, ["--set", "run.task_runner=dask"]),
     ],
     ids=["while-it-starts", "while-it-samples", "with-dask"],
 )
@@ -199,7 +200,7 @@ def _states_in(database: Path) -> dict[str, str]:
 def test_a_worker_runs_what_prefect_yaml_deploys(prefect_api, tmp_path):
     url, variables = prefect_api
     variables |= {"PREFECT_WORKER_QUERY_SECONDS": "1"}
-    _prefect(variables, "work-pool", "create", "atlas", "--type", "process")
+    _post(url, "work_pools/", {"name": "atlas", "type": "process"})
     _prefect(variables, "--no-prompt", "deploy", "--all")
     deployed = {d["name"]: d for d in _deployments(url)}
     assert set(deployed) == DEPLOYED

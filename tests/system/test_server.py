@@ -215,10 +215,13 @@ def test_a_server_of_our_own_gets_the_password_that_servers_of_this_machine_want
     assert os.environ["PREFECT_API_AUTH_STRING"] == "of:another-server" and "PREFECT_API_URL" not in os.environ
 
 
-def test_an_empty_password_is_none(home, monkeypatch):
+def test_a_runs_own_server_heeds_no_automation_and_an_empty_password_is_none(home, monkeypatch):
     monkeypatch.setenv(PASSWORD, "")
     with temporary_settings({PREFECT_SERVER_API_AUTH_STRING: ""}), prefect_server() as url:
         assert httpx.post(f"{url}/flows/filter", json={}, trust_env=False, timeout=60).is_success
+        settings = httpx.get(f"{url}/admin/settings", trust_env=False, timeout=60).json()["server"]
+        assert not settings["services"]["triggers"]["enabled"] and not settings["register_blocks_on_start"]
+        assert settings["services"]["task_run_recorder"]["enabled"]  # by which a run's tasks are seen later
 
 
 def test_a_port_that_is_taken_is_one_sentence(home):
