@@ -31,6 +31,8 @@ ELSEWHERE = {
     **{name: ("flows.reading", name) for name in READING},
     **{name: ("flows.changing", name) for name in ("revise", "repair", "card", "thresholds")},
 }
+# They publish units or rows, of which an interruption leaves those that are whole.
+MAKING = ("run", *STAGES, "bench", "revise", "repair", "edit", "thresholds", "card", "serve")
 SERVE_GRACE = 4.0  # seconds in which an interrupted `serve` pauses its schedules
 # Set before Prefect is imported: quiet by default, and nothing leaves the machine.
 QUIET = {
@@ -71,10 +73,11 @@ def _main(arguments: list[str]) -> int:
     if not getattr(options, "verbose", False):
         for name, value in QUIET.items():
             os.environ.setdefault(name, value)
-    from flows.interrupts import MESSAGE, ended_by_signals
+    from flows.interrupts import LEFT, MESSAGE, ended_by_signals
 
+    last_words = MESSAGE if options.command in MAKING else LEFT
     try:
-        with ended_by_signals(SERVE_GRACE if options.command == "serve" else 0.0):
+        with ended_by_signals(SERVE_GRACE if options.command == "serve" else 0.0, last_words):
             refuse_torn(arguments)
             for notice in notices:
                 print(f"concepts: {notice}", file=sys.stderr)
@@ -82,7 +85,7 @@ def _main(arguments: list[str]) -> int:
             sys.stdout.flush()  # here, where a full disk behind it can be told in a sentence
             return code
     except KeyboardInterrupt:  # not in the main thread of a process, where signals are heard
-        print(MESSAGE, file=sys.stderr)
+        print(last_words, file=sys.stderr)
         return INTERRUPTED
     except BrokenPipeError:
         _drop_output()

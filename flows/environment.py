@@ -12,6 +12,7 @@ import os
 import re
 import sys
 import tempfile
+import time
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,9 +24,11 @@ from study.errors import StudyError
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 ANSWER_SECONDS = 10.0
+BUSY_SECONDS = 60.0  # for a server that says that it is too busy, as while SQLite is locked or it has just started
 # Of clients of a server: doubling waits from two seconds, so that it may be away for four minutes. It answers 500 while
 # its Redis is.
 PATIENT = {"PREFECT_CLIENT_MAX_RETRIES": "7", "PREFECT_CLIENT_RETRY_EXTRA_CODES": "500"}
+TOO_BUSY = 503
 CHECKOUT = Path(__file__).resolve().parents[1]
 
 
@@ -184,17 +187,13 @@ def _variables_at_fault(error: Exception) -> str:
 
 
 def check_api(url: str) -> None:
-    """Raise ``StudyError`` unless a Prefect server answers at ``url`` within seconds, and takes our password if any."""
-    _refuse_password_in(url)
-    from prefect.client.orchestration import get_client
-    from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
+    """Raise ``StudyError`` unless a Prefect server answers at ``url`` within seconds, and takes our password if any.
 
+    One that answers that it is too busy (503) is asked again, for a minute.
+    """
+    _refuse_password_in(url)
     try:
-        with (
-            temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0}),
-            get_client(httpx_settings={"timeout": ANSWER_SECONDS}, sync_client=True) as client,
-        ):
-            _refuse_no_version(str(client.api_version()))
+        _ask_version()
     except Exception as error:  # of httpx, of the JSON parser, of the TLS library
         if (code := _refused_with(error)) is not None:
             raise StudyError(_password_fault(url, code)) from error
@@ -202,6 +201,25 @@ def check_api(url: str) -> None:
             f"PREFECT_API_URL is {url!r}, and no Prefect server answers us there ({_api_fault(error)}): start it with "
             "`concepts server`, correct the address, or unset the variable"
         ) from error
+
+
+def _ask_version() -> None:
+    """Raise what a client of the configured server raises, or ``ValueError`` for an answer that is not a server's."""
+    from prefect.client.orchestration import get_client
+    from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
+
+    end = time.monotonic() + BUSY_SECONDS
+    with (
+        temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0}),
+        get_client(httpx_settings={"timeout": ANSWER_SECONDS}, sync_client=True) as client,
+    ):
+        while True:
+            try:
+                return _refuse_no_version(str(client.api_version()))
+            except Exception as error:
+                if _answer_of(error) != TOO_BUSY or time.monotonic() > end:
+                    raise
+            time.sleep(0.5)
 
 
 def _refuse_password_in(url: str) -> None:
@@ -215,10 +233,15 @@ def _refuse_password_in(url: str) -> None:
 
 def _refused_with(error: Exception) -> int | None:
     """The answer's code where a server, or a proxy before it, wants to know who asks; of other errors, None."""
+    code = _answer_of(error)
+    return code if code in (401, 403) else None
+
+
+def _answer_of(error: BaseException) -> int | None:
+    """The code that a server answered with; None of an error that is no answer."""
     import httpx
 
-    code = error.response.status_code if isinstance(error, httpx.HTTPStatusError) else None
-    return code if code in (401, 403) else None
+    return error.response.status_code if isinstance(error, httpx.HTTPStatusError) else None
 
 
 def _password_fault(url: str, code: int) -> str:

@@ -20,6 +20,8 @@ from contextlib import contextmanager
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 FAREWELL_SECONDS = 5.0  # for the last words, to a server that may not answer; after a grace, within ten seconds
 MESSAGE = "interrupted; what was finished is kept: run the same command again"
+LEFT = "interrupted"  # of a command that makes nothing which a second one would go on with
+_last_words = [MESSAGE]
 _farewells: list[Callable[[], None]] = []
 _told: list[int] = []  # the signal that was heard, if one was
 _heard = threading.Event()
@@ -41,8 +43,8 @@ def farewell(words: Callable[[], None]) -> Iterator[None]:
 
 
 @contextmanager
-def ended_by_signals(grace: float = 0.0) -> Iterator[None]:
-    """While the context is open, end the process on a signal with code 128 + its number.
+def ended_by_signals(grace: float = 0.0, last_words: str = MESSAGE) -> Iterator[None]:
+    """While the context is open, end the process on a signal with code 128 + its number, and ``last_words`` on stderr.
 
     The main thread is first given ``grace`` seconds to end by itself, of which a second signal deprives it. Signals
     that the process was started deaf to, as by ``nohup``, stay unheard.
@@ -56,12 +58,14 @@ def ended_by_signals(grace: float = 0.0) -> Iterator[None]:
     os.set_blocking(mouth, False)
     for number in heard:
         signal.signal(number, signal.default_int_handler if grace else _stay)
+    _last_words.append(last_words)
     previous = signal.set_wakeup_fd(mouth, warn_on_full_buffer=False)
     threading.Thread(target=_listen, args=(ear, heard, grace), name="signals", daemon=True).start()
     try:
         yield
     finally:
         signal.set_wakeup_fd(previous)
+        _last_words.pop()
         for number in heard:
             signal.signal(number, before[number])
         os.close(mouth)
@@ -117,7 +121,7 @@ def end_process(number: int) -> None:
         words.start()
         words.join(FAREWELL_SECONDS)
         end_children()
-        say_last(MESSAGE)
+        say_last(_last_words[-1])
     finally:
         os._exit(128 + number)
 

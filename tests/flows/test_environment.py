@@ -9,8 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from flows import environment
 from flows.cli import main
 from flows.environment import PATIENT
+from study.errors import StudyError
 from tests.paths import ROOT
 from tests.ports import free_port
 
@@ -127,6 +129,40 @@ def test_a_server_that_does_not_answer_is_one_sentence(tmp_path, other_server, a
     done = prepare(tmp_path, PREFECT_API_URL=url, HTTP_PROXY="http://127.0.0.1:1", HTTPS_PROXY="http://127.0.0.1:1")
     assert done.returncode == 2 and f"PREFECT_API_URL is {url!r}" in done.stdout, done.stdout + done.stderr
     assert says in done.stdout
+
+
+class Busy(Answers):
+    """A Prefect server that is too busy for its first requests."""
+
+    refused = 0
+
+    def do_GET(self):
+        Busy.refused += 1
+        if Busy.refused > 2:
+            body = b'"3.9.1"'
+            self.send_response(200)
+        else:
+            body = b"{}"
+            self.send_response(503)
+        self.send_header("Content-Type", "application/json")
+        self.end_headers()
+        self.wfile.write(body)
+
+
+def test_a_server_that_is_too_busy_is_asked_again_for_a_while(monkeypatch):
+    from prefect.settings import PREFECT_API_URL, temporary_settings
+
+    monkeypatch.setattr(environment, "BUSY_SECONDS", 0.0)
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Busy) as server:
+        threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}/api"
+        with temporary_settings({PREFECT_API_URL: url}):
+            with pytest.raises(StudyError, match="the answer was 503"):
+                environment.check_api(url)
+            monkeypatch.setattr(environment, "BUSY_SECONDS", 60.0)
+            environment.check_api(url)
+        server.shutdown()
+    assert Busy.refused == 3
 
 
 def test_no_home_at_all_is_one_sentence(tmp_path):

@@ -22,10 +22,11 @@ def address(tiny_study, tmp_path_factory):
     """Of the explorer over the tiny study, started as a user starts it."""
     variables = environment(tmp_path_factory.mktemp("prefect"))
     command = concepts("explore", str(tiny_study), "--port", "0")
-    with subprocess.Popen(command, cwd=ROOT, env=variables, stdout=subprocess.PIPE, text=True) as server:
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen(command, cwd=ROOT, env=variables, text=True, **pipes) as server:
         yield re.search(r"(http://127\.0\.0\.1:\d+)/ \(Ctrl-C ends it\)", server.stdout.readline())[1]
         server.terminate()
-        assert server.wait(30) == 143
+        assert server.wait(30) == 143 and server.stderr.read() == "interrupted\n"
 
 
 @pytest.fixture(scope="module")
