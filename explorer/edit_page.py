@@ -85,6 +85,8 @@ def edited_page(source: Source, name: str) -> dict[str, Any]:
         "pictures": PICTURES,
         "parts": [{**part, "done": _done(part), "where": _where(part)} for part in (row, *row["more_parts"])],
         "scores": [(shown, row[f"score_{picture}"], row[f"placed_{picture}"]) for picture, shown in PICTURES.items()],
+        "off": [(shown, row[f"off_distribution_{picture}"], row[f"off_downstream_{picture}"])
+                for picture, shown in PICTURES.items() if picture != "before"],
         "changes": [(shown, row[f"{prefix}change_inside"], row[f"{prefix}change_outside"])
                     for shown, prefix in (("edited", ""), ("random twin", "control_"))],
     }  # fmt: skip

@@ -128,6 +128,21 @@ EDITS = Table(
             for prefix, whose in (("", "the edit"), ("control_", "its control"))
             for side in ("inside", "outside")
         ),
+        *(
+            column(
+                f"{name}_{picture}",
+                FLOAT64,
+                f"How far {whose} drives the updates {where} off what is usual there: mean Mahalanobis distance over "
+                "positions and the window's steps, as a multiple of the unedited run's; null where the study's "
+                f"activations are not there{more}.",
+                null=True,
+            )
+            for name, where, more in (
+                ("off_distribution", "of the edited sites", ""),
+                ("off_downstream", "of the study's other blocks behind the first of them", ", or no such block is"),
+            )
+            for picture, whose in (("after", "the edit"), ("control", "its control"))
+        ),
         column("cautions", pa.list_(TEXT), "Sentences on what may surprise; empty where nothing should."),
         *(column(f"{name}_sha256", TEXT, f"SHA-256 of the PNG of {whose}.") for name, whose in _WHOSE.items()),
     ),

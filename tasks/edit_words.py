@@ -21,6 +21,10 @@ def told(row: dict[str, Any]) -> list[str]:
                 f"the edit is above {row['above_controls']:.0%} of them{_among(row)}"
             )
     lines.append(f"pixels changed by: edit {_changed(row, '')}; control {_changed(row, 'control_')}")
+    if row["off_distribution_after"] is not None:
+        lines.append(
+            f"activations off their usual distribution: edit {_off(row, 'after')}; control {_off(row, 'control')}"
+        )
     return lines
 
 
@@ -61,3 +65,8 @@ def _among(row: dict[str, Any]) -> str:
 def _changed(row: dict[str, Any], prefix: str) -> str:
     inside, outside = (row[f"{prefix}change_{side}"] for side in ("inside", "outside"))
     return f"{inside:.3f}" if outside is None else f"{inside:.3f} inside, {outside:.3f} outside"
+
+
+def _off(row: dict[str, Any], picture: str) -> str:
+    here, behind = row[f"off_distribution_{picture}"], row[f"off_downstream_{picture}"]
+    return f"{here:.2f} times as far as unedited" + ("" if behind is None else f", {behind:.2f} in the blocks behind")

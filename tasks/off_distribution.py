@@ -40,20 +40,30 @@ class Gauge:
 
 def gauges_of(study: Study, recipe: Recipe) -> list[Gauge]:
     """The edited sites, and those of the study's other blocks that come after the first of them in the U-Net."""
+    return gauges_over(study, recipe.blocks, recipe.halves, (recipe.t_low, recipe.t_high), recipe.times)
+
+
+def gauges_over(
+    study: Study, edited: Sequence[str], halves: Sequence[str], window: tuple[float, float], times: Sequence[float]
+) -> list[Gauge]:
+    """Those of an edit of some blocks in a window (t_low, t_high], which the sites at ``times`` serve.
+
+    Raises ``AtlasError`` where the study's activations are not there.
+    """
     blocks = study.config.sites.blocks
-    first = min(running_order(blocks[block]) for block in recipe.blocks)
-    downstream = [b for b in blocks if b not in recipe.blocks and running_order(blocks[b]) > first]
+    first = min(running_order(blocks[block]) for block in edited)
+    downstream = [b for b in blocks if b not in edited and running_order(blocks[b]) > first]
     device = resolve_device(study.config.model.device)
 
     def gauge(block: str, half: str, low: float, high: float, time: float) -> Gauge:
         usual = distribution_of(study.at(Site(block, time, half))).to(device)
-        return Gauge(blocks[block], half, low, high, block in recipe.blocks, usual)
+        return Gauge(blocks[block], half, low, high, block in edited, usual)
 
     return [
         gauge(block, half, *part)
-        for block in (*recipe.blocks, *downstream)
-        for half in recipe.halves
-        for part in served(recipe.t_low, recipe.t_high, recipe.times)
+        for block in (*edited, *downstream)
+        for half in halves
+        for part in served(*window, times)
     ]
 
 

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from concepts.effects import change_outside
-from diffusion.edits import Edit
+from diffusion.edits import Edit, Watch
 from diffusion.errors import NotFiniteError
 from diffusion.model import DiffusionModel, token_ids
 from diffusion.sampling import Beginnings, sample
@@ -25,6 +25,7 @@ from study.errors import StudyError
 from study.models import borrowed_model
 from study.study import Study
 from study.threads import held_to
+from tasks.edit_off import OffDistribution
 from tasks.edit_plan import plan_edit
 from tasks.edit_request import EditRequest
 from tasks.edit_scores import PICTURES, judged
@@ -61,18 +62,22 @@ def _edited(study: Study, plan: EditPlan) -> OneEdit:
     changes = changes_of(plan)
     if plan.request.judge:
         looks_of(study)  # a judge that cannot be loaded is told before the images are made
-    sampled = Sampled(study, plan)
+    sampled, off = Sampled(study, plan), OffDistribution(study, plan)
     with borrowed_model(study) as model:
         cautions = (*plan.cautions, *_of_prompt(study, plan, model))
         edits: tuple[list[Edit], ...] = ([], edits_of(study, changes, None), edits_of(study, changes, [0]))
         # One image at a time: then an edit of nothing does what no edit does, to the last bit.
-        images = {name: sampled.by(model, each, 1)[0] for name, each in zip(PICTURES, edits, strict=True)}
+        images = {
+            name: sampled.by(model, each, 1, off.watches(name, 1))[0]
+            for name, each in zip(PICTURES, edits, strict=True)
+        }
         others = []
         for drawn in batches(range(1, controls_of(plan)), study.config.sampling.batch_size):
             others += sampled.by(model, edits_of(study, changes, drawn), len(drawn))
     scores, unknown = judged(study, plan, images, others)
     row = _row(study, plan, changes, images)
-    return OneEdit(images, {**row, **scores, "cautions": [*cautions, *unknown]})
+    unknown += [off.caution] if off.caution else []
+    return OneEdit(images, {**row, **scores, **off.columns(), "cautions": [*cautions, *unknown]})
 
 
 def controls_of(plan: EditPlan) -> int:
@@ -91,12 +96,16 @@ class Sampled:
     def __init__(self, study: Study, plan: EditPlan) -> None:
         self.study, self.plan, self.beginnings = study, plan, Beginnings()
 
-    def by(self, model: DiffusionModel, edits: Sequence[Edit], count: int) -> list[np.ndarray]:
+    def by(
+        self, model: DiffusionModel, edits: Sequence[Edit], count: int, watches: Sequence[Watch] = ()
+    ) -> list[np.ndarray]:
         """``count`` images uint8 [H, W, 3] in one batch. Raises ``StudyError`` for numbers that are not finite."""
         prompts, seeds = [self.plan.request.prompt] * count, [self.plan.seed] * count
         settings = self.study.config.sampling
         try:
-            return list(sample(model, prompts, seeds, settings, edits=edits, beginnings=self.beginnings).images)
+            return list(
+                sample(model, prompts, seeds, settings, edits=edits, beginnings=self.beginnings, watches=watches).images
+            )
         except NotFiniteError as error:
             raise StudyError(f"edit {self.plan.name}: {error}") from error
 

@@ -51,6 +51,9 @@ def edited(root, tmp_path):
         "score_after": 0.8765432,
         "score_control": 0.2,
         "controls": 1,
+        "off_distribution_after": 1.7654321,
+        "off_distribution_control": 1.25,
+        "off_downstream_after": 1.0625,
     }
     kept(study, "tree-early-0123abcd", **given, cautions=["the prompt does not name 'tree'"])
     return SimpleNamespace(root=study, client=TestClient(application(Source(study)), base_url="http://localhost"))
@@ -74,6 +77,8 @@ def test_a_kept_edit_has_a_page_of_its_own_that_shows_what_was_done(edited):
         "4 painted cells of 4x4",
         "mid/1.00/cond: 1, 5",
         "0.8765432",
+        "1.7654321",
+        "1.0625",
         "does not name &#39;tree&#39;",
         "1 to 0.6",
     ):

@@ -27,11 +27,12 @@ from study.hashes import ADDED
 from study.models import borrowed_model
 from study.opening import recorded_study, study_with_models
 from study.verify import verify
-from tasks import edit_files, one_edit
+from tasks import edit_files, edit_off, off_distribution, one_edit
 from tasks.directions import target_cids
 from tasks.edit_files import edit_into, files_of, folder_of, written
 from tasks.edit_plan import plan_edit
 from tasks.edit_request import request_of
+from tasks.edit_words import told
 from tasks.one_edit import make_edit
 from tests.paths import ROOT
 
@@ -93,6 +94,7 @@ def test_the_image_before_is_what_sampling_makes_and_strength_zero_changes_no_bi
         nothing = make_edit(study, request_of(**{**PLACED, **more, "strength": 0.0}))
         assert all(np.array_equal(image, plain) for image in nothing.images.values())
         assert nothing.row["change_inside"] == nothing.row["control_change_inside"] == 0.0
+        assert nothing.row["off_distribution_after"] == nothing.row["off_distribution_control"] == 1.0
 
 
 def test_another_run_gives_the_same_row_and_pictures(placed, study):
@@ -207,9 +209,15 @@ def test_a_study_moved_without_its_model_says_where_to_name_it(copy):
 
 
 def test_an_edit_needs_no_activations_unless_a_quantile_of_them_is_asked_for(copy, placed, monkeypatch):
+    """What it cannot tell without them it says: how far off they are driven."""
     shutil.rmtree(copy / "activations.zarr")
+    off_distribution.distribution_of.forget()
     study = study_with_models(copy)
-    assert make_edit(study, request_of(**PLACED)).row == placed.row
+    row = make_edit(study, request_of(**PLACED)).row
+    (caution,) = row["cautions"]
+    assert caution.startswith("how far off their usual distribution the activations are driven is not known: there is")
+    assert row == {**placed.row, **dict.fromkeys(edit_off.COLUMNS), "cautions": [caution]}
+    assert not any(line.startswith("activations off") for line in told(row))
     clamped = {**PLACED, "operation": "clamp", "strength": None}
     assert make_edit(study, request_of(**clamped)).row["levels"][0]
     monkeypatch.setattr(one_edit, "borrowed_model", lambda *_: pytest.fail("a model was asked for"))
