@@ -25,7 +25,7 @@ PREFIX = "concept-atlas: chain"
 
 def chain(client: SyncPrefectClient) -> list[Any]:
     """The rules, in the order of the stages. Raises ``StudyError`` where a stage has no deployment on the server."""
-    names = [name for name, command in COMMANDS.items() if command.help]
+    names = list(COMMANDS)
     ids = {name: _deployment(client, name) for name in names}
     return [_rule(name, ids[name], after, ids[after]) for name, after in pairwise(names)]
 

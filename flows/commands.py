@@ -12,7 +12,7 @@ from flows.arguments import Parser
 from study.stages import BENCH, COMMANDS, OPTIONAL
 
 # Commands that run stages of a study, by name, with their lines of help; the bench has arguments of its own.
-STAGES = {name: command.help for name, command in (COMMANDS | OPTIONAL).items() if command.help}
+STAGES = {name: command.help for name, command in (COMMANDS | OPTIONAL).items() if command.typed}
 
 
 def parser() -> argparse.ArgumentParser:
@@ -100,6 +100,7 @@ def parser() -> argparse.ArgumentParser:
     setup = commands.add_parser(
         "setup", help="make what the server of PREFECT_API_URL needs: work pool, automations, notification; repeatable"
     )
+    setup.add_argument("--gpu", action="store_true", help="also make the work pool for GPUs (prefect-gpu.yaml)")
     setup.add_argument("--chain", action="store_true", help="have a finished stage start the next: needs deployments")
     for command in (serve, server):
         command.add_argument(

@@ -30,7 +30,7 @@ from study.preconditions import require_before
 from study.preflight import refuse_beginning
 from study.provenance import git_sha, versions
 from study.stage import SAME, Command, Stage
-from study.stages import stages_of
+from study.stages import needs_device, stages_of
 from study.study import Study
 from study.undone import undone
 from tasks.claimed import Sharing
@@ -68,7 +68,7 @@ def opened(config_path: str, root: str, overrides: list[str] | None, command: st
         refuse_beginning(root, config, command)
     elif wait:
         may_write(root, config)  # else it would be told when the other run has ended
-    if config.run.devices:
+    if config.run.devices and needs_device(command):
         from study.devices import refuse_absent  # imports torch
 
         refuse_absent(config)

@@ -1,7 +1,7 @@
 """``concepts setup``: what a Prefect server needs besides deployments, made once; a second time changes nothing.
 
-The work pool, the rules about runs that die, a notification of failed runs that its operator fills and turns on, and,
-if asked for, the rules by which stages start each other.
+The work pool, the rules about runs that die, a notification of failed runs that its operator fills and turns on; if
+asked for, a second pool for workers with a GPU, and the rules by which stages start each other.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import TypeAdapter
 
 from flows.automations import automations, failures, installed
-from flows.deployments import POOL
+from flows.deployments import GPU_POOL, POOL
 from flows.environment import prepare
 from study.errors import StudyError
 
@@ -34,12 +34,12 @@ def run(options: argparse.Namespace) -> int:
         raise StudyError(
             "no server to be set up: start one (`concepts server`), and set PREFECT_API_URL to its address"
         )
-    for line in set_up(options.chain):
+    for line in set_up(options.chain, options.gpu):
         print(line)
     return 0
 
 
-def set_up(with_chain: bool) -> list[str]:
+def set_up(with_chain: bool, with_gpu_pool: bool = False) -> list[str]:
     """Make what is missing on the configured server. Returns what was done and what is left to do, a line each.
 
     Raises ``StudyError`` if stages are to be chained that have no deployment there.
@@ -47,30 +47,31 @@ def set_up(with_chain: bool) -> list[str]:
     from prefect.client.orchestration import get_client
 
     with get_client(sync_client=True) as client:
-        return list(_steps(client, with_chain))
+        return list(_steps(client, with_chain, [POOL, GPU_POOL] if with_gpu_pool else [POOL]))
 
 
-def _steps(client: SyncPrefectClient, with_chain: bool) -> Iterator[str]:
+def _steps(client: SyncPrefectClient, with_chain: bool, pools: list[str]) -> Iterator[str]:
     from flows.chain import chain
 
     rules = chain(client) if with_chain else []  # first: without its deployments nothing is done
-    yield f"work pool {POOL}: {_pool(client)}"
+    for pool in pools:
+        yield f"work pool {pool}: {_pool(client, pool)}"
     for rule in [*automations(), failures(_block(client)), *rules]:
         yield f"{rule.name}: {installed(client, rule)}"
     yield _notifications(client)
     yield _retention(client)
 
 
-def _pool(client: SyncPrefectClient) -> str:
+def _pool(client: SyncPrefectClient, name: str) -> str:
     from prefect.client.schemas.actions import WorkPoolCreate
     from prefect.exceptions import ObjectNotFound
     from prefect.workers.process import ProcessWorker
 
     try:
-        client.read_work_pool(POOL)
+        client.read_work_pool(name)
     except ObjectNotFound:
         template = ProcessWorker.get_default_base_job_template()
-        client.create_work_pool(WorkPoolCreate(name=POOL, type=ProcessWorker.type, base_job_template=template))
+        client.create_work_pool(WorkPoolCreate(name=name, type=ProcessWorker.type, base_job_template=template))
         return "made"
     return "there"
 

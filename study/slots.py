@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from study.config import StudyConfig
+    from study.stage import Stage
     from study.study import Study
     from vision.settings import VisionSettings
 
@@ -54,6 +55,11 @@ def _slots_of(devices: tuple[str, ...]) -> Slots:
         return _slots.setdefault(devices, Slots(devices))
 
 
+def where_it_belongs(study: Study, stage: Stage) -> AbstractContextManager[Study]:
+    """The study as a unit of a stage is to have it: on a device, or on processors, which are not waited for."""
+    return nullcontext(_moved(study, "cpu")) if stage.on_cpu else on_a_device(study)
+
+
 @contextmanager
 def on_a_device(study: Study) -> Iterator[Study]:
     """The study on a device of ``run.devices`` that is this unit's until the block ends; as it is if none is named."""
@@ -62,7 +68,11 @@ def on_a_device(study: Study) -> Iterator[Study]:
         yield study
         return
     with _slots_of(devices).held() as device, _current(device):
-        yield replace(study, config=placed(study.config, device), recorded=study.identity)
+        yield _moved(study, device)
+
+
+def _moved(study: Study, device: str) -> Study:
+    return replace(study, config=placed(study.config, device), recorded=study.identity)
 
 
 def placed(config: StudyConfig, device: str) -> StudyConfig:

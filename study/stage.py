@@ -35,14 +35,15 @@ class Origin:
 class Command:
     """What is run together, in one flow.
 
-    ``help`` is its line in ``concepts --help``; without one it is no command of its own and runs with ``concepts run``
-    alone. ``ending`` names the function that is called with the study when all units are done; what it returns
-    is reported with the counts.
+    ``help`` says what it does, as in ``concepts --help``. ``ending`` names the function that is called with the study
+    when all units are done; what it returns is reported with the counts. ``typed``: whether it is a command of the
+    command line; one that is not runs with ``concepts run``, and as a deployment.
     """
 
     name: str
     help: str
     ending: str
+    typed: bool = True
 
 
 @dataclass(frozen=True)
@@ -60,8 +61,9 @@ class Stage:
     ``keeps_still``: it is never done again in place, for it would mix new activations with old ones. ``replaces``: its
     work replaces files long before the unit is published, so that a former record must be gone by then. ``heals``: its
     work is done again, unasked, where a file of it is gone. ``local``: no cluster is started for its one unit, which is
-    done by the process that runs the flow. ``prefix``: of the names of its table parts. ``asked``: whether a
-    configuration, as plain data, asks for it at all; of one that does not nothing follows from the stage.
+    done by the process that runs the flow. ``on_cpu``: its work is done on processors, whatever ``model.device`` says,
+    and waits for no GPU. ``prefix``: of the names of its table parts. ``asked``: whether a configuration, as plain data,
+    asks for it at all; of one that does not nothing follows from the stage.
     """
 
     name: str
@@ -77,6 +79,7 @@ class Stage:
     replaces: bool = False
     heals: bool = False
     local: bool = False
+    on_cpu: bool = False
     prefix: str = ""
     asked: Callable[[Given], bool] = lambda _config: True
 

@@ -45,7 +45,7 @@ _COMMANDS = (
     Command("label", "segment the images and label the concepts", "tasks.artifacts:label_artifacts"),
     Command("layout", "predict layouts and score them", "tasks.artifacts:layout_artifacts"),
     Command("intervene", "edit images by concepts and by controls", "tasks.artifacts:intervene_artifacts"),
-    Command("figures", "", "tasks.figures:end"),
+    Command("figures", "draw the pictures of a study", "tasks.figures:end", typed=False),
 )
 # Not of the study itself: it needs images of known truth, and has a flow with more parameters of its own.
 BENCH = Command("bench", "score dictionaries against images of known truth", "tasks.artifacts:bench_artifacts")
@@ -143,7 +143,9 @@ _STAGES = (
         ),
         after={"detect": SAME},
     ),
-    Stage("areas", "label", "tasks.segment:areas_of_shard", units.segmented_shards, after={"segment": SAME}),
+    Stage(
+        "areas", "label", "tasks.segment:areas_of_shard", units.segmented_shards, after={"segment": SAME}, on_cpu=True
+    ),
     Stage(
         "label",
         "label",
@@ -241,6 +243,7 @@ _STAGES = (
         # 2: targets apart, and cases that the unedited image does not fulfil; no interval where none is known. 3: how
         # often the similarity rose at all, the paper's success of a global edit. 4: what edits cost, with intervals.
         version=4,
+        on_cpu=True,
     ),
     Stage(
         "draw",
@@ -250,6 +253,7 @@ _STAGES = (
         after={"match": ALL, "layout": ALL, "effects": ALL},
         heals=True,
         local=True,
+        on_cpu=True,
     ),
     Stage(
         "trace",
@@ -282,6 +286,7 @@ _STAGES = (
         "tasks.halving:run_tau50",
         units.all_onsets,
         after={"onsets": ALL},
+        on_cpu=True,
     ),
     Stage(
         "causes",
@@ -308,6 +313,11 @@ def stages_of(command: str) -> list[Stage]:
     """The stages that a command runs, in order; those of all commands for ``run``."""
     names = COMMANDS if command == "run" else (command,)
     return [stage for stage in _STAGES if stage.command in names]
+
+
+def needs_device(command: str) -> bool:
+    """Whether a stage of a command, or of all for ``run``, works on ``model.device``."""
+    return not all(stage.on_cpu for stage in stages_of(command))
 
 
 def stages_before(command: str) -> list[Stage]:

@@ -18,7 +18,7 @@ from prefect.cache_policies import NO_CACHE
 from storage.claims import Claim, confirm_present, holds, working_under
 from storage.shown import newest
 from study.publish import forget, lacking
-from study.slots import on_a_device
+from study.slots import where_it_belongs
 from study.stage import Stage
 from study.study import Study
 from study.threads import limited
@@ -87,7 +87,7 @@ def _make_units(study: Study, work: Work) -> dict[str, Any]:
             forget(study, work.stage.name, unit)
     write_as_asked(study.config)
     began = time.monotonic()
-    with under_way(work.name), newest(), on_a_device(study) as here:
+    with under_way(work.name), newest(), where_it_belongs(study, work.stage) as here:
         summary: dict[str, Any] = named(work.stage.work)(here, **work.given)
     log_unit(study, work, time.monotonic() - began, summary)
     return summary

@@ -10,7 +10,7 @@ import threading
 import pytest
 import yaml
 
-from flows.deployments import POOL
+from flows.deployments import GPU_POOL, POOL, TWO_POOLS
 from tests.paths import ROOT
 
 TEXT = (ROOT / "docker-compose.yml").read_text()
@@ -45,7 +45,7 @@ def test_no_service_is_root_writes_its_image_or_is_without_limits(name):
 
 
 def test_every_service_that_stays_has_a_health_check_and_is_started_again():
-    assert set(SERVICES) - set(STAYING) == {"init"}
+    assert set(SERVICES) - set(STAYING) == {"init", "init-gpu"}
     assert [name for name, service in STAYING.items() if service["restart"] != "unless-stopped"] == []
     assert [name for name, service in STAYING.items() if not service["healthcheck"]["test"]] == []
 
@@ -72,7 +72,17 @@ def test_every_variable_that_compose_reads_is_in_the_documentation():
 
 def test_workers_ask_the_pools_that_there_are():
     asked = {name: re.findall(r"--pool (\S+)", str(service.get("command", ""))) for name, service in SERVICES.items()}
-    assert {name: pools for name, pools in asked.items() if pools} == {"worker": [POOL], "worker-gpu": ["atlas-gpu"]}
+    assert {name: pools for name, pools in asked.items() if pools} == {"worker": [POOL], "worker-gpu": [GPU_POOL]}
+
+
+def test_with_the_gpus_worker_runs_that_need_a_device_move_to_its_pool_before_it_starts():
+    assert {name for name, service in SERVICES.items() if service.get("profiles")} == {"init-gpu", "worker-gpu"}
+    assert (
+        f"concepts setup --gpu && prefect --no-prompt deploy --all --prefect-file {TWO_POOLS}"
+        in (SERVICES["init-gpu"]["command"])
+    )
+    after = {name: set(SERVICES[name]["depends_on"]) for name in ("init-gpu", "worker-gpu")}
+    assert after == {"init-gpu": {"init"}, "worker-gpu": {"init-gpu"}}
 
 
 class Answers(http.server.BaseHTTPRequestHandler):

@@ -22,7 +22,8 @@ from flows.environment import PATIENT
 from study.stages import COMMANDS, OPTIONAL
 from tests.paths import ROOT
 
-PREFECT = yaml.safe_load((ROOT / "prefect.yaml").read_text())
+PREFECT = yaml.safe_load((ROOT / deployments.ONE_POOL).read_text())
+TWO_POOLS = yaml.safe_load((ROOT / deployments.TWO_POOLS).read_text())
 COMPOSE = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
 SETTINGS = tomllib.loads((ROOT / "pyproject.toml").read_text())
 PROJECT, PACKAGES = SETTINGS["project"], SETTINGS["tool"]["setuptools"]["packages"]
@@ -164,6 +165,7 @@ def test_prefect_yaml_is_written_from_the_list_of_stages(tmp_path, capsys):
     other = tmp_path / "prefect.yaml"
     other.write_text((ROOT / "prefect.yaml").read_text().replace("collect_flow", "other_flow"))
     assert deployments._compare(other) == deployments._compare(tmp_path / "none") == 1
+    assert deployments._compare(ROOT / deployments.TWO_POOLS) == 0
     assert "`python -m flows.deployments --write` renews it" in capsys.readouterr().err
     assert deployments.main([]) == 2
     # Two runs are kept apart by their study's folder: one deployment may be at work on two.
@@ -172,8 +174,16 @@ def test_prefect_yaml_is_written_from_the_list_of_stages(tmp_path, capsys):
 
 
 def test_there_is_a_deployment_of_every_command_that_runs_stages():
-    names = ["study", *(name for name, command in (COMMANDS | OPTIONAL).items() if command.help), "bench", "edit"]
+    names = ["study", *COMMANDS, *OPTIONAL, "bench", "edit"]
     assert [deployment["name"] for deployment in PREFECT["deployments"]] == names
+
+
+def test_the_file_of_two_pools_differs_in_the_pool_of_what_needs_a_device():
+    apart = {d["name"]: d["work_pool"]["name"] for d in TWO_POOLS["deployments"]}
+    assert [name for name, pool in apart.items() if pool == deployments.POOL] == ["figures"]
+    assert set(apart.values()) == {deployments.POOL, deployments.GPU_POOL}
+    together = [d | {"work_pool": d["work_pool"] | {"name": deployments.POOL}} for d in TWO_POOLS["deployments"]]
+    assert together == PREFECT["deployments"]
 
 
 LOAD = """
@@ -234,7 +244,7 @@ def test_the_automations_are_ones_that_a_prefect_server_accepts():
     worker, init = COMPOSE["services"]["worker"], COMPOSE["services"]["init"]
     assert worker["environment"].items() >= PATIENT.items()
     assert int(worker["environment"]["PREFECT_FLOWS_HEARTBEAT_FREQUENCY"]) == automations.HEARTBEAT_SECONDS
-    for deployment in PREFECT["deployments"]:  # however its worker was started
+    for deployment in PREFECT["deployments"] + TWO_POOLS["deployments"]:  # however its worker was started
         given = deployment["work_pool"]["job_variables"]["env"]
         assert int(given["PREFECT_FLOWS_HEARTBEAT_FREQUENCY"]) == automations.HEARTBEAT_SECONDS
         assert given.items() >= PATIENT.items()

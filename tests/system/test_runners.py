@@ -25,7 +25,7 @@ from tests.system.conftest import SMALL, concepts, environment, given
 
 pytestmark = pytest.mark.system
 ENDED = {"COMPLETED", "FAILED", "CRASHED"}
-DEPLOYED = {"study", "collect", "train", "label", "bench", "layout", "intervene", "trace", "atlas", "edit"}
+DEPLOYED = {"study", "collect", "train", "label", "bench", "layout", "intervene", "figures", "trace", "atlas", "edit"}
 
 
 @pytest.mark.faults

@@ -1,25 +1,27 @@
 """``concepts setup`` on a real server: everything once, nothing twice, what its operator changed left alone; chains."""
 
+import os
+import subprocess
+import sys
 import time
 from itertools import pairwise
 
 import httpx
 import pytest
 from prefect.client.orchestration import get_client
-from prefect.deployments.runner import EntrypointType
 from prefect.settings import PREFECT_API_URL, PREFECT_HOME, temporary_settings
 from prefect.states import Completed, Failed
 
 from flows import cli
-from flows.automations import TAG, automations
-from flows.deployments import POOL
+from flows.automations import automations
+from flows.deployments import GPU_POOL, POOL, TWO_POOLS
 from flows.server import own_server
 from flows.setting_up import BLOCK, NOWHERE, set_up
-from flows.stages import FLOWS
 from study.errors import StudyError
+from tests.paths import ROOT
 
 pytestmark = pytest.mark.system
-STAGES = ["collect", "train", "label", "layout", "intervene"]
+STAGES = ["collect", "train", "label", "layout", "intervene", "figures"]
 
 
 @pytest.fixture(scope="module")
@@ -44,6 +46,17 @@ def kept(url: str) -> list:
     """All that a set-up makes, with ids and times."""
     paths = ("automations/filter", "work_pools/filter", "block_documents/filter")
     return [sorted(ask(url, path, limit=100), key=lambda one: one["id"]) for path in paths]
+
+
+def runs_of(url: str, deployment: str) -> list:
+    return ask(url, "flow_runs/filter", deployments={"id": {"any_": [deployment]}})
+
+
+def due_in(url: str, pool: str) -> set[str]:
+    """The runs that a worker of a pool would be given by the next minute."""
+    minute = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + 60))
+    given = ask(url, f"work_pools/{pool}/get_scheduled_flow_runs", scheduled_before=minute)
+    return {one["flow_run"]["id"] for one in given}
 
 
 def rule_of(client, words: str):
@@ -86,17 +99,29 @@ def test_what_the_operator_fills_in_and_turns_on_stays_so_and_a_rule_that_differ
         assert [line for line in lines if line.endswith(": renewed")] == [f"{renewed.name}: renewed"]
 
 
-def test_a_chain_needs_deployments_and_then_a_finished_stage_starts_the_next_with_its_parameters(url, tmp_path):
+@pytest.fixture(scope="module")
+def two_pools(url) -> dict[str, str]:
+    """What prefect-gpu.yaml deploys: the ids by name."""
+    assert {f"work pool {POOL}: there", f"work pool {GPU_POOL}: made"} <= set(set_up(False, with_gpu_pool=True))
+    deploy = [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all", "--prefect-file", TWO_POOLS]
+    given = os.environ | {"PREFECT_API_URL": url}
+    done = subprocess.run(deploy, cwd=ROOT, env=given, capture_output=True, text=True, timeout=200)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return {one["name"]: one["id"] for one in ask(url, "deployments/filter")}
+
+
+def test_a_chain_without_deployments_is_refused_and_nothing_is_made(url):
+    set_up(False)
     before = kept(url)
     with pytest.raises(
         StudyError, match="no deployment collect/collect, which a chain needs: run `prefect --no-prompt"
     ):
         set_up(True)
     assert kept(url) == before
-    ids = {
-        name: str(FLOWS[name].to_deployment(name, tags=[TAG], entrypoint_type=EntrypointType.MODULE_PATH).apply())
-        for name in STAGES
-    }
+
+
+def test_a_finished_stage_starts_the_next_with_its_parameters_in_the_pool_that_it_needs(url, two_pools, tmp_path):
+    ids = two_pools
     chained = [line for line in set_up(True) if "chain" in line]
     assert [line.removesuffix(": made").partition("chain: ")[2] for line in chained] == [
         f"{after} follows {name}" for name, after in pairwise(STAGES)
@@ -111,17 +136,21 @@ def test_a_chain_needs_deployments_and_then_a_finished_stage_starts_the_next_wit
             # By the client, which asks again where the server's SQLite is busy (503).
             run = client.create_flow_run_from_deployment(ids["collect"], parameters=parameters)
             client.set_flow_run_state(run.id, state, force=True)
+        edited = client.create_flow_run_from_deployment(ids["intervene"], parameters=plain)
+        client.set_flow_run_state(edited.id, Completed(), force=True)
     end = time.monotonic() + 120
-    while len(runs := ask(url, "flow_runs/filter", deployments={"id": {"any_": [ids["train"]]}})) < 2:
+    while len(runs := runs_of(url, ids["train"])) < 2 or not (drawn := runs_of(url, ids["figures"])):
         assert time.monotonic() < end, runs
         time.sleep(0.5)
     time.sleep(3)  # for one more, of the run that failed
-    runs = ask(url, "flow_runs/filter", deployments={"id": {"any_": [ids["train"]]}})
+    runs = runs_of(url, ids["train"])
     expected = [given, plain | {"overrides": None}]
     assert sorted((run["parameters"] for run in runs), key=str) == sorted(expected, key=str)
     assert {run["state_type"] for run in runs} == {"SCHEDULED"}
-    for name in STAGES[2:]:
-        assert ask(url, "flow_runs/filter", deployments={"id": {"any_": [ids[name]]}}) == []
+    assert [runs_of(url, ids[name]) for name in ("label", "layout")] == [[], []]
+    assert [run["parameters"] for run in drawn] == expected[1:]
+    # Who asks for runs of the one pool is never given those of the other.
+    assert due_in(url, GPU_POOL) == {run["id"] for run in runs} and due_in(url, POOL) == {run["id"] for run in drawn}
 
 
 def test_a_set_up_without_a_server_is_one_sentence(monkeypatch, capsys, tmp_path):
