@@ -179,7 +179,7 @@ def run_stages(study: Study, stages: list[Stage], runner: Runner, inputs: dict[s
             rest[stage.name] = set(undone(study, stage, sorted(todo[stage.name])))
             progress[stage.name].set_done(_counted(works[stage.name], rest[stage.name])[0])
         chains = [
-            [Step(task_of(w.stage), {"study": study, "work": w}, progress[w.stage.name]) for w in chain]
+            [Step(task_of(w.stage), {"study": study, "work": w}, progress[w.stage.name], w.stage.on_cpu) for w in chain]
             for chain in _chains(works, rest)
         ]
         with _runner_of(study, stages, runner) as one:

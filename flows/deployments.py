@@ -77,8 +77,8 @@ INTRODUCTIONS = {
 """,
     TWO_POOLS: """\
 # Written by `python -m flows.deployments --write`. `prefect --no-prompt deploy --all --prefect-file prefect-gpu.yaml`
-# registers these in the place of those of prefect.yaml. What needs a device goes to a pool of its own, for workers with a
-# GPU; `concepts setup --gpu` makes both pools. Runs of one study folder wait for each other.
+# registers these in the place of those of prefect.yaml. What needs a device goes to a pool of its own, for workers with
+# a GPU; `concepts setup --gpu` makes both pools. Runs of one study folder wait for each other.
 """,
 }
 HEAD = """\

@@ -12,7 +12,7 @@ import os
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, ValidationError, model_validator
 
 from concepts.atlas_settings import AtlasSettings
 from concepts.edit_controls import TRACED
@@ -104,6 +104,12 @@ class RunSettings(BaseModel):
     )
     dask_address: str | None = Field(
         None, description="Address of a running Dask scheduler; empty starts a local cluster of max_workers processes."
+    )
+    dask_resources: dict[str, PositiveFloat] = Field(
+        {},
+        description="What a unit that needs a device takes of a worker of run.dask_address, as in {GPU: 1}: it goes to "
+        "workers that declare that (dask worker --resources GPU=1), to each as many at once as it has for them, and "
+        "other units anywhere. Empty: any unit to any worker.",
     )
     share: bool = Field(
         False,

@@ -154,6 +154,16 @@ def _address_without_dask(config: StudyConfig) -> str | None:
     )
 
 
+def _resources_of_no_running_cluster(config: StudyConfig) -> str | None:
+    run = config.run
+    if run.dask_address or not run.dask_resources:
+        return None
+    return (
+        "run.dask_resources is given, but run.dask_address names no running cluster, and nobody else's workers declare "
+        "any: give the address, or drop the resources"
+    )
+
+
 def _devices_beside_a_model_of_another(config: StudyConfig) -> str | None:
     return _other_device(config, "model.device", config.model.device, "'auto'")
 
@@ -264,6 +274,7 @@ PAIRS = (
     Pair("layout.min_images", "layout.fit_images", _fewer_fitted_than_needed),
     Pair("sae.refresh", "prompts.split_by", _refreshed_though_nothing_comes_in),
     Pair("run.dask_address", "run.task_runner", _address_without_dask),
+    Pair("run.dask_resources", "run.dask_address", _resources_of_no_running_cluster),
     Pair("run.devices", "model.device", _devices_beside_a_model_of_another),
     Pair("run.devices", "vision.transformers.device", _devices_beside_vision_of_another),
     Pair("run.devices", "run.max_workers", _devices_beside_other_workers),

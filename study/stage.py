@@ -62,8 +62,8 @@ class Stage:
     work replaces files long before the unit is published, so that a former record must be gone by then. ``heals``: its
     work is done again, unasked, where a file of it is gone. ``local``: no cluster is started for its one unit, which is
     done by the process that runs the flow. ``on_cpu``: its work is done on processors, whatever ``model.device`` says,
-    and waits for no GPU. ``prefix``: of the names of its table parts. ``asked``: whether a configuration, as plain data,
-    asks for it at all; of one that does not nothing follows from the stage.
+    and waits for no GPU. ``prefix``: of the names of its table parts. ``asked``: whether a configuration, as plain
+    data, asks for it at all; of one that does not nothing follows from the stage.
     """
 
     name: str

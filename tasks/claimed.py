@@ -66,6 +66,7 @@ class Sharing:
         self._chains = [_Chain(tuple(chained)) for chained in by_units.values()]
         self._waiting: list[_Chain] = []
         self._counted = {_key(work) for work in works if todo[work.stage.name].isdisjoint(work.units)}
+        self._on_cpu = all(work.stage.on_cpu for work in works)
         self._made, self._told = 0, False
 
     def give_up(self) -> None:
@@ -90,7 +91,7 @@ class Sharing:
         ended = threading.Event()
         while under_way or (self._waiting and not failures):
             if not failures:
-                for taken in self._taken(runner.slots() - len(under_way), claimant):
+                for taken in self._taken(runner.slots(self._on_cpu) - len(under_way), claimant):
                     self._begin(started, taken, ended)
                     under_way.append(taken)
             if not under_way:
@@ -111,7 +112,7 @@ class Sharing:
     def _begin(self, started: TaskRunner[Any], taken: _Taken, ended: threading.Event) -> None:
         for work in taken.left:
             given = {"study": self._study, "work": work, "claim": taken.claim}
-            step = Step(task_of(work.stage), given, self._progress[work.stage.name])
+            step = Step(task_of(work.stage), given, self._progress[work.stage.name], work.stage.on_cpu)
             taken.futures.append(submitted(started, self._study.config.run, step, taken.futures))
         taken.futures[-1].add_done_callback(lambda _future: ended.set())
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -25,8 +26,8 @@ class ClusterLost(StudyError):
 def dask_runner(settings: RunSettings, patience: float) -> Iterator[TaskRunner[Any]]:
     """Prefect's runner on ``run.dask_address``, or on a local cluster of a process for each unit at once.
 
-    Raises ``StudyError`` if no scheduler answers within ``patience`` seconds or it has no worker, and ``ClusterLost``
-    if the scheduler goes away.
+    Raises ``StudyError`` if no scheduler answers within ``patience`` seconds, or it has no worker, or none with what
+    ``run.dask_resources`` asks for; and ``ClusterLost`` if the scheduler goes away.
     """
     try:
         import dask
@@ -89,3 +90,26 @@ def _join(runner: Any, settings: RunSettings) -> None:
         raise StudyError(
             f"the Dask scheduler {where} has had no worker for {WORKER_SECONDS:.0f} s: start one with `dask worker`"
         ) from error
+    _await_resources(client, settings)
+
+
+def _await_resources(client: Any, settings: RunSettings) -> None:
+    """Wait for a worker that has what units with a device ask for: without one they would wait for ever."""
+    end = time.monotonic() + WORKER_SECONDS
+    while not room(client, settings.dask_resources):
+        if time.monotonic() > end:
+            asked = " ".join(f"{name}={amount:g}" for name, amount in settings.dask_resources.items())
+            raise StudyError(
+                f"the Dask scheduler {settings.dask_address} has had no worker for {WORKER_SECONDS:.0f} s that declares"
+                f" what run.dask_resources asks for: start one with `dask worker --resources '{asked}'`, or drop the "
+                "setting"
+            )
+        time.sleep(0.5)
+
+
+def room(client: Any, resources: Mapping[str, float]) -> int:
+    """How many tasks that take these resources a cluster can work on at once: no more than its workers have threads."""
+    return sum(
+        min([worker["nthreads"], *(int(worker["resources"].get(name, 0) // take) for name, take in resources.items())])
+        for worker in client.scheduler_info()["workers"].values()
+    )

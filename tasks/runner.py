@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from typing import Any, NamedTuple, Self
 
 from prefect import Task
@@ -51,11 +51,12 @@ def _worth_retrying(_task: Any, _run: Any, state: Any) -> bool:
 
 
 class Step(NamedTuple):
-    """One task of a chain, and the progress that counts it."""
+    """One task of a chain, the progress that counts it, and whether it needs no device."""
 
     task: Task[..., Any]
     parameters: dict[str, Any]
     progress: StageProgress
+    on_cpu: bool = False
 
 
 class Runner:
@@ -85,12 +86,17 @@ class Runner:
         with self.started(patience) as runner:
             return _run_on(runner, self.settings, chains)
 
-    def slots(self) -> int:
-        """How many units can be worked on at once: on a running cluster, as many as its workers have threads."""
+    def slots(self, on_cpu: bool = False) -> int:
+        """How many units can be worked on at once, of those that need a device unless it is said otherwise.
+
+        On a running cluster, as many as its workers have threads, and what ``run.dask_resources`` asks of them.
+        """
         if self._started is None or self.settings.task_runner == "thread" or not self.settings.dask_address:
             return self.settings.at_once
-        client: Any = getattr(self._started, "client")  # noqa: B009  Dask's alone has one
-        return max(1, sum(client.nthreads().values()))
+        from tasks.cluster import room
+
+        client = getattr(self._started, "client")  # noqa: B009  Dask's alone has one
+        return max(1, room(client, {} if on_cpu else self.settings.dask_resources))
 
     @contextmanager
     def started(self, patience: float = FIRST_SECONDS) -> Iterator[TaskRunner[Any]]:
@@ -110,7 +116,18 @@ class Runner:
 
 def submitted(runner: TaskRunner[Any], settings: RunSettings, step: Step, before: list[Any]) -> Any:
     """The future of a step that is to begin when the last of those ``before`` it has ended."""
-    return runner.submit(with_retries(step.task, settings), step.parameters, wait_for=before[-1:])
+    with _asking_for_a_device(step, settings):
+        return runner.submit(with_retries(step.task, settings), step.parameters, wait_for=before[-1:])
+
+
+def _asking_for_a_device(step: Step, settings: RunSettings) -> AbstractContextManager[Any]:
+    """What has a cluster give the task to a worker that has a device for it."""
+    if step.on_cpu or settings.task_runner == "thread" or not settings.dask_resources:
+        return nullcontext()
+    import dask
+
+    annotated: AbstractContextManager[Any] = dask.annotate(resources=dict(settings.dask_resources))
+    return annotated
 
 
 def _run_on(runner: TaskRunner[Any], settings: RunSettings, chains: list[list[Step]]) -> list[Any]:

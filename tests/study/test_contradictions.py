@@ -100,6 +100,11 @@ CASES = {
         "run.task_runner is 'thread', which uses no cluster",
         ["run.dask_address='tcp://127.0.0.1:8786'", "run.task_runner=dask"],
     ),
+    ("run.dask_resources", "run.dask_address"): (
+        ["run.dask_resources={GPU: 1}", "run.task_runner=dask"],
+        "run.dask_resources is given, but run.dask_address names no running cluster",
+        ["run.dask_resources={GPU: 1}", "run.dask_address='tcp://127.0.0.1:8786'", "run.task_runner=dask"],
+    ),
     ("run.devices", "model.device"): (
         ["run.devices=[cuda:0, cuda:1]", "model.device=cuda:0"],
         "[cuda:0, cuda:1], but model.device is 'cuda:0', which has every unit elsewhere: set it to 'auto'",

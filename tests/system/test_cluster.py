@@ -1,15 +1,22 @@
 """Dask clusters that lose a worker or their scheduler, with real processes, and what they listen on."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
+import threading
 import time
+from collections import defaultdict
+from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import psutil
 import pytest
+from distributed import LocalCluster, get_worker
 from prefect import flow, task
 from prefect.settings import PREFECT_HOME, temporary_settings
 
@@ -23,6 +30,7 @@ from study.publish import publish
 from study.slots import on_a_device
 from study.stage import Stage
 from study.study import Study
+from tasks import cluster
 from tasks.progress import StageProgress, listening
 from tasks.runner import Runner, Step, started_runner
 from tasks.units import task_of, works_of
@@ -160,3 +168,81 @@ def test_a_stage_outlives_its_clusters_scheduler(server, tmp_path):
     assert len(processes) == 4 and len(records(tmp_path, "collect")) == 20
     times = [line.split()[0] for line in (tmp_path / "done.txt").read_text().splitlines()]
     assert len(times) <= 21  # the one that was under way
+
+
+@contextmanager
+def two_workers(**declared: float):
+    """The settings of a run on a cluster of two workers, each with two threads and what it declares."""
+    given = {"n_workers": 2, "threads_per_worker": 2, "processes": False, "protocol": "tcp://", "host": "127.0.0.1"}
+    with LocalCluster(**given, dashboard_address="127.0.0.1:0", resources=declared) as here:
+        asked = {"dask_address": here.scheduler_address, "dask_resources": {"GPU": 1.0}}
+        yield DASK.model_copy(update=asked)
+
+
+TWO, FOUR = threading.Barrier(2), threading.Barrier(4)  # the cluster's threads are this process's
+
+
+def one_of_two(study: Study, shard: int) -> dict:
+    """Ends when another unit is under way with it."""
+    return together(TWO, study, shard)
+
+
+def one_of_four(study: Study, shard: int) -> dict:
+    """Ends when three others are."""
+    return together(FOUR, study, shard)
+
+
+def together(those: threading.Barrier, study: Study, shard: int) -> dict:
+    """Leaves a line: the worker, and when the unit began and ended."""
+    began = time.monotonic()
+    those.wait(60)
+    with (Path(study.root) / "done.txt").open("a") as lines:
+        lines.write(f"{get_worker().name} {began} {time.monotonic()}\n")
+    publish(study, "collect", shard_name(shard), {})
+    return {"shard": shard}
+
+
+def most_at_once(folder: Path) -> dict[str, int]:
+    """The most units that each worker was at together."""
+    changes = defaultdict(list)
+    for line in (folder / "done.txt").read_text().splitlines():
+        worker, began, ended = line.split()
+        changes[worker] += [(float(began), 1), (float(ended), -1)]
+    return {worker: max(np.cumsum([step for _, step in sorted(of_one)])) for worker, of_one in changes.items()}
+
+
+def test_a_worker_is_at_one_unit_for_each_device_that_it_declares_and_beside_it_at_others(server, tmp_path):
+    stages = {"device": replace(stage_of(8), work=f"{__name__}:one_of_two")}
+    stages["cpu"] = replace(stage_of(8), work=f"{__name__}:one_of_four", on_cpu=True)
+    config = load_config(ROOT / "configs" / "tiny.yaml")
+
+    @flow
+    def both(settings: RunSettings) -> list[int]:
+        with Runner(settings) as runner:
+            for name, stage in stages.items():
+                (tmp_path / name).mkdir()
+                own = config.model_copy(update={"run": settings})
+                assert run_stages(Study(str(tmp_path / name), own, "hash"), [stage], runner) == 8
+            return [runner.slots(), runner.slots(on_cpu=True)]
+
+    with two_workers(GPU=1) as settings:
+        assert both(settings) == [2, 4]  # what those who share a study claim at once
+    assert most_at_once(tmp_path / "device") == {"0": 1, "1": 1}
+    assert most_at_once(tmp_path / "cpu") == {"0": 2, "1": 2}
+
+
+def test_a_cluster_without_the_device_that_is_asked_for_is_one_sentence(server, monkeypatch):
+    monkeypatch.setattr(cluster, "WORKER_SECONDS", 1.0)
+
+    @flow
+    def refused(settings: RunSettings) -> None:
+        with started_runner(settings):
+            pass
+
+    with two_workers(CPU=4) as settings, pytest.raises(StudyError) as told:
+        refused(settings)
+    assert re.fullmatch(
+        r"the Dask scheduler tcp://127.0.0.1:\d+ has had no worker for 1 s that declares what run.dask_resources asks "
+        "for: start one with `dask worker --resources 'GPU=1'`, or drop the setting",
+        str(told.value),
+    )
