@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -200,14 +200,15 @@ class Atlas:
         controls: int = 1,
         settings: Sequence[str] = (),
         keep: bool = False,
+        progress: Callable[[int, int], None] | None = None,
     ) -> Edited:
         """One image sampled anew, edited by concepts, and under a control of the same norm: `concepts edit` in Python.
 
         ``concept``: labels or numbers of concepts. Without a ``region`` the edit is global. ``parts``: an edit of
         several, each a mapping of what is otherwise given from ``concept`` to ``quantile``. ``settings`` tell where
         the study's models are by now, as in ``["model.path=FOLDER"]``. ``keep``: write it where `concepts edit` does,
-        the study's own name with -edits, beside the study, or take it from there. docs/commands.md says what the others
-        mean.
+        the study's own name with -edits, beside the study, or take it from there. ``progress`` is
+        called with how many steps of the images are done, and of how many. docs/commands.md says what the others mean.
         Raises an ``AtlasError`` for what cannot be done, before a model is loaded where tables can tell.
         """
         from tasks.edit_files import edit_into  # imports torch
@@ -233,7 +234,9 @@ class Atlas:
             controls=controls,
         )
         study = study_with_models(self.root, settings)
-        return Edited(edit_into(study, request, edits_beside(self.root))[0] if keep else make_edit(study, request))
+        if keep:
+            return Edited(edit_into(study, request, edits_beside(self.root), progress)[0])
+        return Edited(make_edit(study, request, progress))
 
     @property
     def kept_edits(self) -> list[dict[str, Any]]:

@@ -19,13 +19,21 @@ REMEMBERED = 64  # whose state is told
 
 @dataclass
 class Job:
-    """``state``: waiting, working, done or failed; ``said`` why it failed; ``edit``: the name of what was made."""
+    """``state``: waiting, working, done or failed; ``said`` why it failed; ``edit``: the name of what was made.
+
+    ``steps``: how many steps of its images are done, and of how many.
+    """
 
     asked: dict[str, Any]
     state: str = "waiting"
     said: str = ""
     edit: str = ""
     begun: float = 0.0
+    steps: tuple[int, int] = (0, 0)
+
+    def come_to(self, done: int, of: int) -> None:
+        """Keep how far it is."""
+        self.steps = (done, of)
 
 
 class Jobs:
@@ -61,14 +69,17 @@ class Jobs:
         if job is None:
             return None
         seconds = time.monotonic() - job.begun if job.state == "working" else 0.0
-        return {"state": job.state, "said": job.said, "edit": job.edit, "seconds": round(seconds, 1)}
+        told = {"state": job.state, "said": job.said, "edit": job.edit, "seconds": round(seconds, 1)}
+        return {**told, "steps": list(job.steps)}
 
     def _work(self) -> None:
         while True:
             job = self._line.get()
             job.begun, job.state = time.monotonic(), "working"
             try:
-                made = self._source.atlas.edit(**job.asked, settings=self._source.models, keep=True)
+                made = self._source.atlas.edit(
+                    **job.asked, settings=self._source.models, keep=True, progress=job.come_to
+                )
                 job.edit, job.state = str(made.row["edit"]), "done"
             except AtlasError as error:
                 job.said, job.state = str(error), "failed"

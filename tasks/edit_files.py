@@ -20,19 +20,22 @@ from study.study import Study
 from tasks.edit_plan import plan_edit
 from tasks.edit_request import EditRequest
 from tasks.edit_scores import PICTURES
+from tasks.edit_steps import Told
 from tasks.one_edit import OneEdit, decoded, edit_as_planned
 
 
-def edit_into(study: Study, request: EditRequest, out: str | Path | None = None) -> tuple[OneEdit, list[Path]]:
+def edit_into(
+    study: Study, request: EditRequest, out: str | Path | None = None, told: Told | None = None
+) -> tuple[OneEdit, list[Path]]:
     """Make an edit, or find it made, in a folder: by default the study's own name with -edits, beside it.
 
-    Returns the edit and its files, the row's last. Raises as ``make_edit`` does, and ``StudyError`` for a folder of a
-    study, which is its stages' alone.
+    ``told`` hears of the steps of one that is made. Returns the edit and its files, the row's last.
+    Raises as ``make_edit`` does, and ``StudyError`` for a folder of a study, which is its stages' alone.
     """
     folder = folder_of(study.root, out)
     plan = plan_edit(study, request)
     if (there := written(folder, plan.name)) is None:
-        there = edit_as_planned(study, plan)
+        there = edit_as_planned(study, plan, told)
         write_edit(folder, there)
     return there, files_of(folder, plan.name)
 

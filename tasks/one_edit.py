@@ -29,6 +29,7 @@ from tasks.edit_off import OffDistribution
 from tasks.edit_plan import plan_edit
 from tasks.edit_request import EditRequest
 from tasks.edit_scores import PICTURES, judged
+from tasks.edit_steps import Told, steps_of, steps_told
 from tasks.edit_terms import EditPlan, PartPlan
 from tasks.edits import looks_of
 from tasks.site_change import SiteChange, changes_of, edits_of
@@ -43,27 +44,29 @@ class OneEdit:
     row: dict[str, Any]
 
 
-def make_edit(study: Study, request: EditRequest) -> OneEdit:
-    """Plan, sample and judge one edit.
+def make_edit(study: Study, request: EditRequest, told: Told | None = None) -> OneEdit:
+    """Plan, sample and judge one edit. ``told`` hears of its steps.
 
     Raises ``StudyError`` or another ``AtlasError``, one sentence, for what cannot be done: whatever tables can tell is
     told before a model is loaded.
     """
-    return edit_as_planned(study, plan_edit(study, request))
+    return edit_as_planned(study, plan_edit(study, request), told)
 
 
-def edit_as_planned(study: Study, plan: EditPlan) -> OneEdit:
+def edit_as_planned(study: Study, plan: EditPlan, told: Told | None = None) -> OneEdit:
     """Sample and judge. Raises as ``make_edit`` does."""
     with held_to(study.config.run.torch_threads):
-        return _edited(study, plan)
+        return _edited(study, plan, told)
 
 
-def _edited(study: Study, plan: EditPlan) -> OneEdit:
+def _edited(study: Study, plan: EditPlan, told: Told | None) -> OneEdit:
     changes = changes_of(plan)
     if plan.request.judge:
         looks_of(study)  # a judge that cannot be loaded is told before the images are made
     sampled, off = Sampled(study, plan), OffDistribution(study, plan)
-    with borrowed_model(study) as model:
+    drawn = batches(range(1, controls_of(plan)), study.config.sampling.batch_size)
+    steps = steps_of(plan, study.config.sampling.steps, len(drawn))
+    with borrowed_model(study) as model, steps_told(model, told, steps):
         cautions = (*plan.cautions, *_of_prompt(study, plan, model))
         edits: tuple[list[Edit], ...] = ([], edits_of(study, changes, None), edits_of(study, changes, [0]))
         # One image at a time: then an edit of nothing does what no edit does, to the last bit.
@@ -72,8 +75,8 @@ def _edited(study: Study, plan: EditPlan) -> OneEdit:
             for name, each in zip(PICTURES, edits, strict=True)
         }
         others = []
-        for drawn in batches(range(1, controls_of(plan)), study.config.sampling.batch_size):
-            others += sampled.by(model, edits_of(study, changes, drawn), len(drawn))
+        for numbers in drawn:
+            others += sampled.by(model, edits_of(study, changes, numbers), len(numbers))
     scores, unknown = judged(study, plan, images, others)
     row = _row(study, plan, changes, images)
     unknown += [off.caution] if off.caution else []

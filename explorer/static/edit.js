@@ -139,7 +139,9 @@ async function go(event) {
         location.assign(`/edit/${encodeURIComponent(told.edit)}`);
         return;
       }
-      state.textContent = told.state === "working" ? `at work for ${told.seconds.toFixed(0)} s` : "waits for the edits before it";
+      const [done, of] = told.steps;
+      const far = of ? `, step ${done} of ${of}` : "";
+      state.textContent = told.state === "working" ? `at work for ${told.seconds.toFixed(0)} s${far}` : "waits for the edits before it";
       await pause(250);
     }
   } catch (error) {

@@ -166,8 +166,9 @@ def finished(jobs, number):
 def test_edits_are_made_one_after_the_other_and_a_failure_stops_nobody():
     seen = []
 
-    def edit(prompt, settings, keep):
+    def edit(prompt, settings, keep, progress):
         seen.append((prompt, settings, keep))
+        progress(3, 12)
         if prompt == "bad":
             raise AtlasError("model.path /gone is not a folder")
         if prompt == "worse":
@@ -178,6 +179,7 @@ def test_edits_are_made_one_after_the_other_and_a_failure_stops_nobody():
     numbers = [jobs.submit({"prompt": prompt}) for prompt in ("bad", "worse", "good")]
     told = [finished(jobs, number) for number in numbers]
     assert [one["state"] for one in told] == ["failed", "failed", "done"] and told[2]["edit"] == "good-1"
+    assert [one["steps"] for one in told] == [[3, 12]] * 3
     assert told[0]["said"] == "model.path /gone is not a folder" and "ZeroDivisionError" in told[1]["said"]
     assert seen == [(prompt, ("model.path=here",), True) for prompt in ("bad", "worse", "good")]
     assert jobs.told("0" * 16) is None

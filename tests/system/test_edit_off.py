@@ -1,4 +1,4 @@
-"""How far one edit drives the activations off what is usual: against recorded ones, and of several parts."""
+"""How far one edit drives the activations off what is usual, against recorded ones, and how far it has come."""
 
 import numpy as np
 import pytest
@@ -74,3 +74,12 @@ def test_what_two_parts_share_is_looked_at_once_and_is_edited_where_either_edits
         if not gauge.edited
     ]
     assert alone.module == blocks["up"]
+
+
+@pytest.mark.parametrize("window", ["early", "final"])
+def test_every_step_of_the_images_is_told_and_how_many_there_are(study, window):
+    heard = []
+    request = request_of(**{**ASKED, "window": window, "controls": 4})
+    make_edit(study, request, lambda *told: heard.append(told))
+    assert [done for done, _ in heard] == list(range(1, len(heard) + 1))
+    assert {of for _, of in heard} == {len(heard)} and len(heard) > study.config.sampling.steps
