@@ -14,7 +14,8 @@ LONGER := tests/benchmarks/test_full_size.py tests/diffusion/test_folders.py tes
 demo: .venv/ready
 	$(BIN)/concepts run configs/mini.yaml --root runs/mini
 	$(BIN)/concepts status runs/mini
-	@echo "look at it in a browser: $(BIN)/concepts explore runs/mini"
+	$(BIN)/concepts export-site runs/mini runs/mini/site --replace
+	@echo "look at it in a browser: $(BIN)/concepts explore runs/mini, or open runs/mini/site/index.html"
 	@echo "pictures: runs/mini/figures    tables: $(BIN)/concepts query runs/mini \"select * from concepts limit 5\""
 
 test: .venv/ready

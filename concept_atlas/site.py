@@ -109,19 +109,36 @@ class SiteView:
 
     def codes(self, prompt_id: int) -> Codes:
         """Which concepts are on in each place of an image, and how strongly."""
+        refuse_unknown_prompt(self._study, prompt_id)
+        return self._codes(prompt_id, prompt_id + 1)[prompt_id]
+
+    def codes_around(self, prompt_id: int) -> dict[int, Codes]:
+        """Prompt id -> codes of an image and of all that are stored in one shard with it, at the price of a few."""
+        refuse_unknown_prompt(self._study, prompt_id)
+        store = store_of(self._study)
+        ranges = (store.shard_range(shard) for shard in range(store.n_shards))
+        return self._codes(*next((start, stop) for start, stop in ranges if start <= prompt_id < stop))
+
+    def _codes(self, start: int, stop: int) -> dict[int, Codes]:
+        """Of the images from ``start`` to ``stop``, which is left out."""
         from study.codes import encode_maps  # imports torch
 
-        refuse_unknown_prompt(self._study, prompt_id)
-        maps = store_of(self._study).read(self.site, prompt_id, prompt_id + 1)
+        maps = store_of(self._study).read(self.site, start, stop)
         values, latents = encode_maps(self.sae, maps)
-        rows, columns, _ = self.shape
-        shape = (rows, columns, values.shape[-1])
-        return Codes(values[0].reshape(shape), latents[0].reshape(shape))
+        shape = (*maps.shape[:3], values.shape[-1])
+        of_each = zip(values.reshape(shape), latents.reshape(shape), strict=True)
+        return {prompt_id: Codes(*codes) for prompt_id, codes in enumerate(of_each, start)}
 
     @cached_property
     def vectors(self) -> np.ndarray:
         """float32 [concepts, channels]: each concept's direction in the residual update, of unit length."""
         return np.asarray(self.sae.concept_vectors().cpu().numpy())
+
+    def nearest(self, cid: int, n: int = 8) -> list[tuple[int, float]]:
+        """The ``n`` other concepts whose vectors have the largest cosine with that of one, and that cosine."""
+        cosines = self.vectors @ self.vectors[cid]
+        others = [int(other) for other in np.argsort(-cosines, kind="stable") if other != cid]
+        return [(other, float(cosines[other])) for other in others[:n]]
 
     def metrics(self) -> pa.Table:
         """The rows of ``sae_metrics`` of this site and k: the dictionary, its further seeds and its controls."""
@@ -224,9 +241,7 @@ class Concept:
 
     def nearest(self, n: int = 8) -> list[tuple[int, float]]:
         """The ``n`` other concepts of its site whose vectors have the largest cosine with its own, and that cosine."""
-        cosines = self._view.vectors @ self.vector
-        others = [int(cid) for cid in np.argsort(-cosines, kind="stable") if cid != self.cid]
-        return [(cid, float(cosines[cid])) for cid in others[:n]]
+        return self._view.nearest(self.cid, n)
 
     def card(self) -> Image.Image:
         """Its card, as ``concepts card`` draws it; nothing is written into the study."""

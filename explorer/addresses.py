@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import parse_qsl, quote, unquote, urlencode, urljoin, urlsplit
 
 
 @dataclass(frozen=True)
@@ -39,3 +39,10 @@ def at_of(row: dict[str, Any]) -> At:
 def label_url(label: str) -> str:
     """Of a label's page."""
     return f"/label/{quote(label)}"
+
+
+def canonical(address: str, page: str = "/") -> str:
+    """An address as it stands on a page, whole: escapes undone, and of a query the parts in order."""
+    parts = urlsplit(urljoin(page, address))
+    query = urlencode(sorted(parse_qsl(parts.query)))
+    return unquote(parts.path) + (f"?{query}" if query else "")

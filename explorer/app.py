@@ -6,12 +6,14 @@ import json
 import secrets
 import threading
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
 from fastapi import FastAPI, Query, Request, Response
 from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
 
 from concept_atlas import AtlasError
 from explorer.compare_page import compare_page
@@ -33,10 +35,10 @@ TYPES = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
 ENCODERS = 2  # images whose codes are computed at once
 
 
-def application(source: Source) -> Guard:
-    """The pages over a study, behind their guard."""
+def application(source: Source, site: Site | None = None) -> Guard:
+    """The pages over a study, behind their guard; with a ``site``, as they stand in one that needs no server."""
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
-    pages = Pages(source)
+    pages = Pages(source, site)
     one_at_a_time = threading.Semaphore(ENCODERS)
     jobs, token = Jobs(source), secrets.token_urlsafe(16)
     files = {path.name: path.read_bytes() for path in sorted((HERE / "static").iterdir())}
@@ -130,11 +132,28 @@ def _raise(error: Exception) -> dict[str, Any]:
     raise error
 
 
+def _module(name: str) -> Markup:
+    return Markup('<script type="module" src="/static/{}.js"></script>').format(name)
+
+
+def _plain_script(name: str) -> Markup:
+    """Browsers load no modules from a folder."""
+    return Markup('<script defer src="/static/{}.js"></script>').format(name)
+
+
+@dataclass(frozen=True)
+class Site:
+    """What pages say where no server is behind them: the policy that the browser keeps, and what the site holds."""
+
+    policy: str
+    held: str
+
+
 class Pages:
     """Turns what a page shows into a response, and what goes wrong into a page that says so."""
 
-    def __init__(self, source: Source) -> None:
-        self._source = source
+    def __init__(self, source: Source, site: Site | None) -> None:
+        self._source, self._site = source, site
         self._templates = Environment(
             loader=FileSystemLoader(HERE / "templates"),
             autoescape=True,
@@ -143,6 +162,7 @@ class Pages:
             lstrip_blocks=True,
         )
         self._templates.filters.update(FILTERS)
+        self._templates.globals["script"] = _plain_script if site else _module
 
     def html(self, template: str, ask: Callable[[], dict[str, Any]]) -> Response:
         """A page of a template; of what is missing, one that names the nearest."""
@@ -170,5 +190,5 @@ class Pages:
         return self._source.again(lambda: (self._source.refreshed(), ask())[1])
 
     def _page(self, template: str, status: int, shown: dict[str, Any]) -> Response:
-        common = {"study": self._source.atlas.name, "longest": LONGEST, "question": ""}
+        common = {"study": self._source.atlas.name, "longest": LONGEST, "question": "", "site": self._site}
         return HTMLResponse(self._templates.get_template(template).render({**common, **shown}), status)

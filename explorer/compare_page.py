@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
+from urllib.parse import quote
 
 import numpy as np
 
@@ -37,16 +39,26 @@ def compare_page(source: Source, a: str, b: str) -> dict[str, Any]:
         "a": a[:80],
         "b": b[:80],
         "sides": sides,
+        "pairs": [],
         "dictionaries": [at.path for at in every_dictionary(source)],
         "meanings": concept_atlas.meanings("concept_labels"),
     }
     if not sides:
-        return {**common, "kind": ""}
+        return {**common, "kind": "", "pairs": neighbouring(source)}
     if (sides[0].cid is None) != (sides[1].cid is None):
         raise Missing("A concept is compared with a concept, and a dictionary with a dictionary.")
     if sides[0].cid is None:
         return {**common, "kind": "dictionaries", **_dictionaries(source, sides)}
     return {**common, "kind": "concepts", **_concepts(source, sides)}
+
+
+def neighbouring(source: Source) -> list[tuple[str, str]]:
+    """Each dictionary beside that of the next time of its block, as (name, address)."""
+    lines: dict[tuple[str, str, int], list[At]] = {}
+    for at in sorted(every_dictionary(source), key=lambda at: -at.t):
+        lines.setdefault((at.block, at.conditioning, at.k), []).append(at)
+    pairs = [pair for line in lines.values() for pair in pairwise(line)]
+    return [(f"{a.path} and {b.path}", f"/compare?a={quote(a.path)}&b={quote(b.path)}") for a, b in pairs]
 
 
 def _dictionaries(source: Source, sides: list[Side]) -> dict[str, Any]:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import base64
+from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -25,6 +28,7 @@ LABEL_COLUMNS = (
 )
 ERRORS = {"iou": "iou_se", "iou_heldout": "iou_heldout_se"}  # column -> its standard error
 SHOWN_LABELS = 12
+CELL = np.dtype([("number", "<u2"), ("value", "<f4")])
 
 
 def concept_page(source: Source, block: str, t: str, conditioning: str, k: str, text: str) -> dict[str, Any]:
@@ -66,18 +70,22 @@ def examples(source: Source, at: At, cid: int) -> list[dict[str, Any]]:
     bins: dict[int, list[dict[str, Any]]] = {}
     for row in rows:
         height, width = row["grid"]
-        values = [0.0] * (height * width)
-        for cell, value in zip(row["map_indices"], row["map_values"], strict=True):
-            values[cell] = value
         shown = {
             "prompt_id": row["prompt_id"],
             "caption": captions.get(row["prompt_id"], ""),
             "act_max": row["act_max"],
             "grid": f"{height} {width}",
-            "activations": " ".join(f"{value:g}" if value == 0 else repr(value) for value in values),
+            "cells": cells(row["map_indices"], row["map_values"]),
         }
         bins.setdefault(row["bin"], []).append(shown)
     return [{"bin": number, "shown": shown} for number, shown in sorted(bins.items())]
+
+
+def cells(numbers: Sequence[int] | np.ndarray, values: Sequence[float] | np.ndarray) -> str:
+    """A map as maps.js reads it, in base64: of each cell that is on its number, row by row, and its value."""
+    pairs = np.empty(len(numbers), CELL)
+    pairs["number"], pairs["value"] = numbers, values
+    return base64.b64encode(pairs.tobytes()).decode()
 
 
 def captions_of(source: Source, prompt_ids: list[int]) -> dict[int, str]:
@@ -90,11 +98,12 @@ def captions_of(source: Source, prompt_ids: list[int]) -> dict[int, str]:
 def _nearest(source: Source, at: At, cid: int) -> list[Row]:
     """The concepts of the dictionary whose vectors point most alike."""
     known = concepts_of(source, at)
-    found = source.view(at.block, at.t, at.conditioning, at.k).concept(cid).nearest(NEAREST)
+    found = source.view(at.block, at.t, at.conditioning, at.k).nearest(cid, NEAREST)
     return [{"cid": other, "cosine": cosine, "label": known[other][0], "url": at.url(other)} for other, cosine in found]
 
 
-def neighbours(source: Source, at: At, cid: int) -> list[tuple[str, str]]:
-    """The concepts of the numbers before and after, as (name, address)."""
+def neighbours(source: Source, at: At, cid: int) -> list[tuple[str, str, str]]:
+    """The concepts of the numbers before and after, as (name, way, address)."""
     there = concepts_of(source, at)
-    return [(str(other), at.url(other)) for other in (cid - 1, cid + 1) if other in there]
+    ways = ((cid - 1, "prev"), (cid + 1, "next"))
+    return [(str(other), way, at.url(other)) for other, way in ways if other in there]

@@ -7,9 +7,10 @@ from typing import Any
 
 import pyarrow.compute as pc
 
-from explorer.addresses import at_of, label_url
+from explorer.addresses import At, at_of, canonical, label_url
 from explorer.concept_page import captions_of
-from explorer.missing import every_dictionary, known_labels
+from explorer.list_page import COLUMNS as EVIDENCE
+from explorer.missing import concepts_of, every_dictionary, known_labels
 from explorer.source import Source
 
 LONGEST = 200  # letters of a question that are looked at
@@ -28,6 +29,43 @@ def found(source: Source, question: str) -> dict[str, Any]:
         "concepts": concepts,
         "images": images or _captioned(source, asked),
     }
+
+
+def index_of(
+    source: Source, files: dict[str, str], concepts: dict[At, list[int]], pictures: dict[int, str]
+) -> dict[str, Any]:
+    """What the search and the lists of an exported site know, as offline/places.js reads it.
+
+    ``files``: address to file of every page; ``concepts``: those of each dictionary that have one; ``pictures``: the
+    files of images.
+    """
+    prompts, kept = source.arrow("prompts", ["prompt_id", "caption"]), _kept(source)
+    captioned = zip(prompts["prompt_id"].to_pylist(), prompts["caption"].to_pylist(), strict=True)
+    labels = []
+    for label in known_labels(source):
+        best = [[row["path"], row["cid"], row["iou_heldout"]] for row in _best(source, label)]
+        labels.append([label, files[canonical(label_url(label))], best])
+    return {
+        "labels": labels,
+        "concepts": {at.path: _evidence(source, at, cids) for at, cids in concepts.items()},
+        "images": [
+            [number, caption, pictures.get(number), number in kept, files.get(f"/image/{number}")]
+            for number, caption in captioned
+        ],
+    }
+
+
+def _evidence(source: Source, at: At, cids: list[int]) -> list[list[Any]]:
+    """Of concepts: number, the label that each was given, and what a list tells of its best label."""
+    rows = source.atlas.rows(
+        "concept_labels",
+        ["cid", "assigned", *EVIDENCE],
+        {**at.columns, "kind": "trained", "cid": cids},
+    ).to_pylist()
+    rows.sort(key=lambda row: (row["assigned"], row["iou_selection"]))
+    best = {row["cid"]: row for row in rows}  # the best one stands last, and stays
+    given = concepts_of(source, at)
+    return [[cid, given[cid][0], *(best[cid][name] for name in EVIDENCE)] for cid in sorted(cids)]
 
 
 def _labels(source: Source, asked: str) -> list[str]:

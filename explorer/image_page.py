@@ -79,9 +79,10 @@ def codes(source: Source, text: str, block: str, t: str, conditioning: str, k: s
     return {"path": at.path, "grid": [height, width], "cells": cells, "concepts": facts}
 
 
-def _neighbours(source: Source, prompt_id: int) -> list[tuple[str, str]]:
-    """The images of the numbers before and after that were kept, as (name, address)."""
+def _neighbours(source: Source, prompt_id: int) -> list[tuple[str, str, str]]:
+    """The images of the numbers before and after that were kept, as (name, way, address)."""
     kept = source.arrow("images", ["prompt_id"])["prompt_id"].to_pylist()
     before = [other for other in kept if other < prompt_id][-1:]
     after = [other for other in kept if other > prompt_id][:1]
-    return [(str(other), f"/image/{other}") for other in (*before, *after)]
+    ways = [(other, "prev") for other in before] + [(other, "next") for other in after]
+    return [(str(other), way, f"/image/{other}") for other, way in ways]

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 import concept_atlas
 from concept_atlas import Atlas, AtlasError, SiteView
@@ -17,18 +18,23 @@ T = TypeVar("T")
 U = TypeVar("U")
 KEPT_ANSWERS, KEPT_BYTES = 512, 64 * 2**20  # of tables, as Arrow holds them
 KEPT_VIEWS = 4  # each may hold its dictionary: 52 MB at 5120 concepts of 1280 channels
+VIEWS_OF_ALL = 16  # all times of a block, which the pages of its concepts show together
 FAULTS = (AtlasError, OSError, pa.ArrowException)  # what a table says that is written anew just now, or damaged
 
 
 class Source:
     """A study folder for many requests at once: several threads may ask."""
 
-    def __init__(self, root: str | Path, models: Sequence[str] = ()) -> None:
+    def __init__(self, root: str | Path, models: Sequence[str] = (), all_pages: bool = False) -> None:
         """``models``: settings that tell where the study's models are by now.
+
+        ``all_pages``: that the pages of many concepts will be asked, dictionary by dictionary. Tables are then read a
+        dictionary at a time instead of a concept, and more dictionaries are kept.
 
         Raises ``AtlasError`` for a folder that holds no study, or one of a newer version.
         """
         self._root, self.models = root, tuple(models)
+        self._all, self._most_views = all_pages, VIEWS_OF_ALL if all_pages else KEPT_VIEWS
         self._lock = threading.RLock()
         self._answers: OrderedDict[Hashable, pa.Table] = OrderedDict()
         self._held = 0  # bytes of these
@@ -61,6 +67,8 @@ class Source:
 
     def arrow(self, table: str, columns: list[str] | None = None, **where: Any) -> pa.Table:
         """The same as an Arrow table."""
+        if self._all and isinstance(where.get("cid"), int):
+            return self._of_one(table, columns, **where)
         key = (table, tuple(columns or ()), tuple(sorted((name, str(value)) for name, value in where.items())))
         with self._lock:
             if key in self._answers:
@@ -73,6 +81,12 @@ class Source:
             while len(self._answers) > KEPT_ANSWERS or self._held > KEPT_BYTES:
                 self._held -= self._answers.popitem(last=False)[1].nbytes
         return answer
+
+    def _of_one(self, table: str, columns: list[str] | None, cid: int, **where: Any) -> pa.Table:
+        """The rows of one concept, out of those of its dictionary."""
+        whole = self.arrow(table, None if columns is None else list(dict.fromkeys(["cid", *columns])), **where)
+        own = whole.filter(pc.equal(whole["cid"], cid))
+        return own if columns is None else own.select(columns)
 
     def kept(self, name: str, make: Callable[[], T]) -> T:
         """What ``make`` returns, made once for each state of the folder."""
@@ -91,7 +105,7 @@ class Source:
             if key not in self._views:
                 self._views[key] = self.atlas.at(block, t, conditioning, k)
             self._views.move_to_end(key)
-            while len(self._views) > KEPT_VIEWS:
+            while len(self._views) > self._most_views:
                 self._views.popitem(last=False)
             return self._views[key]
 

@@ -28,6 +28,7 @@ ELSEWHERE = {
     "edit": ("flows.editing", "edit"),
     "setup": ("flows.setting_up", "run"),
     "explore": ("flows.exploring", "run"),
+    "export-site": ("flows.exploring", "export"),
     **{name: ("flows.reading", name) for name in READING},
     **{name: ("flows.changing", name) for name in ("revise", "repair", "card", "thresholds")},
 }

@@ -89,6 +89,9 @@ def parser() -> argparse.ArgumentParser:
     explore.add_argument("--port", type=_port, default=8600, help="of this machine; 0 takes any that is free")
     explore.add_argument("--open", action="store_true", help="open the first page in a browser")
     _add_models(explore)
+    _add_export_site(
+        commands.add_parser("export-site", help="the pages of `explore` as a folder, for any browser or web host")
+    )
     serve = commands.add_parser("serve", help="serve scheduled deployments against a Prefect server")
     serve.add_argument("config", type=Path, help="the study's YAML file")
     serve.add_argument("--root", type=_root, required=True, help="the study folder")
@@ -107,6 +110,17 @@ def parser() -> argparse.ArgumentParser:
             "--port", type=_port, default=4200, help="of a server of this command's own; 0 takes any that is free"
         )
     return top
+
+
+def _add_export_site(export: argparse.ArgumentParser) -> None:
+    _add_folder(export)
+    export.add_argument("out", type=Path, help="a folder that is empty or does not exist yet")
+    export.add_argument("--concepts", type=_count, default=36, help="of each dictionary at most, best labelled first")
+    export.add_argument("--images", type=_count, default=36, help="at most, those that excite most of these concepts")
+    export.add_argument(
+        "--megabytes", type=_count, default=200, help="that the site may have; beyond them it is not made"
+    )
+    export.add_argument("--replace", action="store_true", help="put it in the place of a site that was exported there")
 
 
 def _add_edit(edit: argparse.ArgumentParser) -> None:
@@ -161,6 +175,12 @@ def _version() -> str:
         return metadata.version("concept-atlas")
     except metadata.PackageNotFoundError:
         return "(not installed as a package)"
+
+
+def _count(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and 0 < int(text) < 10**6):
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 1 to 999,999")
+    return int(text)
 
 
 def _port(text: str) -> int:

@@ -1,4 +1,4 @@
-"""``concepts explore``: web pages over a study folder."""
+"""``concepts explore`` and ``concepts export-site``: web pages over a study folder, served or as files."""
 
 from __future__ import annotations
 
@@ -10,4 +10,13 @@ def run(options: argparse.Namespace) -> int:
     from explorer.server import explore
 
     explore(options.dir, options.port, options.open, options.set)
+    return 0
+
+
+def export(options: argparse.Namespace) -> int:
+    """Write them to a folder. Raises an ``AtlasError`` where that is taken, or the study cannot be read."""
+    from explorer.export import export_site, told
+
+    made = export_site(options.dir, options.out, options.concepts, options.images, options.megabytes, options.replace)
+    print(told(made, options.out))
     return 0

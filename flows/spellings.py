@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 CONFIGURED = ("run", "check", "bench", "revise", "thresholds", "serve")  # and the stages
-OF_A_FOLDER = ("status", "verify", "query", "repair", "card", "edit", "explore")
+OF_A_FOLDER = ("status", "verify", "query", "repair", "card", "edit", "explore", "export-site")
 SERVED = ("configs/mini.yaml", "runs/mini")  # what `serve` served when nothing was named
 
 

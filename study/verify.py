@@ -44,6 +44,7 @@ CHECKPOINT = "checkpoint.json"
 SAE_FILE = re.compile(r"(sae_weights|statistics|step-\d+)\.safetensors|cfg\.json|log\.jsonl")
 THREADS = 4  # hashing does not hold Python's lock
 STUDY = "study.yaml"
+SITE_NOTE = "exported-site.txt"  # in a folder that `concepts export-site` made: nothing in there is the study's
 
 
 @dataclass(frozen=True)
@@ -262,13 +263,17 @@ def _look_around(root: Path, vouched: dict[str, Any], report: Report) -> None:
     ours = {f"done/{stage}/{unit}.json" for stage, unit in report.records} | {d.path for d in report.damage}
     ours |= _unrecorded_runs(root, report) | _unvouched_documents(root, report)
     committed: set[str] = set()
+    sites = {note.parent.name for note in root.glob(f"[!.]*/{SITE_NOTE}")}
     for path in _files_below(root):
         name = path.relative_to(root).as_posix()
+        top = name.partition("/")[0]
+        if top in sites:
+            continue
         if name in vouched or name in ours or name in (STUDY, LOCK) or name.startswith(f"{CLAIMS}/"):
             continue
         if path.name == CHECKPOINT and name.startswith("saes/"):
             committed |= _check_commit(root, path, report)
-        elif SCRATCH.fullmatch(path.name) or _could_be_ours(name, report):
+        elif SCRATCH.fullmatch(path.name) or SCRATCH.fullmatch(top) or _could_be_ours(name, report):
             report.left_over.append(name)
         else:
             report.foreign.append(name)

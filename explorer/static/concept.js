@@ -1,6 +1,6 @@
 // The concept page: maps over its images, on one scale or each on its own, and maps of its partners.
 
-import { codesOf, drawMap, follow, mapOf, mark } from "./maps.js";
+import { codesOf, drawMap, follow, mapFrom, mapOf, mark } from "./maps.js";
 
 const controls = document.querySelector("[data-controls]");
 const opacity = document.querySelector("[data-opacity]");
@@ -30,9 +30,10 @@ function show(map) {
   });
 }
 
-for (const element of document.querySelectorAll(".map[data-values]")) {
-  const values = element.dataset.values.split(" ").map(Number);
-  show({ element, grid: element.dataset.grid.split(" ").map(Number), values, top: Number(element.closest("[data-top]")?.dataset.top ?? controls.dataset.top) });
+for (const element of document.querySelectorAll(".map[data-cells]")) {
+  const grid = element.dataset.grid.split(" ").map(Number);
+  const top = Number(element.closest("[data-top]")?.dataset.top ?? controls.dataset.top);
+  show({ element, grid, values: mapFrom(element.dataset.cells, grid), top });
 }
 
 for (const control of [opacity, shared]) {

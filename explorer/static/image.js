@@ -1,6 +1,7 @@
 // The image page: segments on and off, a time, and the concepts that fire in the place that is pointed at.
 
 import { codesOf, drawMap, follow, mapOf, mark } from "./maps.js";
+import { conceptUrl, labelUrl } from "./places.js";
 
 const image = document.querySelector("[data-image]");
 const codes = document.querySelector("[data-codes]");
@@ -53,12 +54,18 @@ function cellWith(content) {
   return cell;
 }
 
+/** A link, or where the page is not there the words alone. */
+function linkTo(address, words) {
+  if (address === null) return String(words);
+  const link = document.createElement("a");
+  link.href = address;
+  link.textContent = words;
+  return link;
+}
+
 /** One line of the list: the concept's number, its label, its activation here and its largest anywhere. */
 function lineOf([cid, value]) {
   const [label, top] = here.codes.concepts[cid] ?? [null, null];
-  const link = document.createElement("a");
-  link.href = `/${here.codes.path}/${cid}`;
-  link.textContent = cid;
   const row = document.createElement("tr");
   row.dataset.cid = cid;
   row.dataset.value = value;
@@ -66,13 +73,9 @@ function lineOf([cid, value]) {
   const choose = document.createElement("button");
   choose.textContent = "map";
   choose.addEventListener("click", () => { here.chosen = cid; tell(); });
-  const first = cellWith(link);
+  const first = cellWith(linkTo(conceptUrl(here.codes.path, cid), cid));
   first.append(" ", choose);
-  const name = label === null ? "no label" : document.createElement("a");
-  if (label !== null) {
-    name.href = `/label/${encodeURIComponent(label)}`;
-    name.textContent = label;
-  }
+  const name = label === null ? "no label" : linkTo(labelUrl(label), label);
   row.append(first, cellWith(name), cellWith(value.toPrecision(4)), cellWith(top === null ? "" : top.toPrecision(4)));
   return row;
 }

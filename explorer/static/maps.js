@@ -1,5 +1,7 @@
 // Maps over images: drawn on a canvas whose pixels are the grid's cells, and read at the pointer or by the keyboard.
 
+import { codesAt } from "./places.js";
+
 const STOPS = [[0.0, [76, 29, 149]], [0.5, [234, 88, 12]], [1.0, [253, 224, 71]]];
 
 /** The colour [r, g, b] of a share of the scale, from 0 to 1. */
@@ -74,18 +76,27 @@ export function mark(element, [row, column], [rows, columns]) {
 
 const asked = new Map();
 
-/** The codes of an image at a site, asked for once. Rejects with the server's own sentence. */
+/** The codes of an image at a site, asked for once. Rejects with a sentence that says why. */
 export function codesOf(address) {
   if (!asked.has(address)) {
-    const answer = fetch(address).then(async (response) => {
-      const found = await response.json();
-      if (!response.ok) throw new Error(found.said);
-      return found;
-    });
+    const answer = codesAt(address);
     asked.set(address, answer);
     answer.catch(() => asked.delete(address));
   }
   return asked.get(address);
+}
+
+/** Bytes that were written as base64. */
+function bytesOf(text) {
+  return new DataView(Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0)).buffer);
+}
+
+/** A map, row by row, from the cells that are on: of each its number in two bytes and its value in four. */
+export function mapFrom(cells, [rows, columns]) {
+  const values = new Array(rows * columns).fill(0);
+  const bytes = bytesOf(cells);
+  for (let at = 0; at < bytes.byteLength; at += 6) values[bytes.getUint16(at, true)] = bytes.getFloat32(at + 2, true);
+  return values;
 }
 
 /** One concept's map, row by row, from the codes of an image. */

@@ -1,5 +1,7 @@
 // Concepts that were marked in this browser, with a note on each: kept by study.
 
+import { listUrl } from "./places.js";
+
 const study = document.querySelector("header .home").textContent;
 const place = `marks of ${study}`;
 
@@ -25,7 +27,7 @@ export function addressOf(marks) {
     asked.append("c", name);
     asked.append("n", note);
   });
-  return `/list?${asked}`;
+  return listUrl(asked);
 }
 
 const button = document.querySelector("[data-mark]");

@@ -47,7 +47,7 @@ def test_concepts_are_compared_by_labels_images_facts_and_their_cosine(client, s
     facts = [rows(source, "concepts", t=t, cid=cid)[0]["density"] for t, cid in ((0.5, 0), (1.0, 1))]
     assert {repr(value) for value in (*wanted, *facts)} <= set(found.values)
     assert SCRIPT in found.text and "0 are the same" in found.text
-    (shown,) = [given for tag, given in found.tags if "data-values" in given]
+    (shown,) = [given for tag, given in found.tags if "data-cells" in given]
     assert shown["data-grid"] == "2 2"
     same = page(client, f"/compare?a={HALF}/0&b={HALF}/0")
     assert "1 are the same" in same.text
