@@ -1,4 +1,4 @@
-"""Two concepts, or two dictionaries, side by side: which labels both carry, and which only one of them."""
+"""Two concepts, dictionaries or studies side by side: which labels both carry, and which only one of them."""
 
 from __future__ import annotations
 
@@ -10,46 +10,108 @@ from urllib.parse import quote
 import numpy as np
 
 import concept_atlas
-from explorer.addresses import At, label_url
+from explorer.addresses import At, at_of, label_url
 from explorer.concept_page import FACTS, examples
-from explorer.missing import Missing, every_dictionary, named
+from explorer.missing import Missing, every_dictionary, known_labels, named
 from explorer.source import Source
 
 SHOWN_LABELS = 24
+SITE = ("block", "t", "conditioning", "k")
 EVIDENCE = ("iou_selection", "iou_heldout", "iou_heldout_se", "assigned", "label", "cid")
+
+
+OTHER, WHOLE = "other:", "study"  # in an address: of the other study, and all dictionaries of one
 
 
 @dataclass(frozen=True)
 class Side:
-    """A dictionary, or one of its concepts."""
+    """A study, one of its dictionaries, or one of that one's concepts. ``asked``: as an address names it."""
 
-    at: At
-    cid: int | None
+    source: Source
+    asked: str
+    at: At | None = None
+    cid: int | None = None
+
+    @property
+    def kind(self) -> str:
+        """What it is, in a word."""
+        return "study" if self.at is None else "dictionary" if self.cid is None else "concept"
 
     @property
     def name(self) -> str:
-        """As an address has it."""
-        return self.at.path if self.cid is None else f"{self.at.path}/{self.cid}"
+        """As an address has it, whole."""
+        what = WHOLE if self.at is None else self.at.path if self.cid is None else f"{self.at.path}/{self.cid}"
+        return f"{OTHER}{what}" if self.foreign else what
+
+    @property
+    def foreign(self) -> bool:
+        """Whether it is of the other study, whose concepts have no pages here."""
+        return self.asked.startswith(OTHER)
 
 
 def compare_page(source: Source, a: str, b: str) -> dict[str, Any]:
     """What the template shows. Raises ``Missing`` for what the study does not have, or is not to be compared."""
-    sides = [Side(*named(source, asked)) for asked in (a, b)] if a and b else []
+    sides = [side_of(source, asked) for asked in (a, b)] if a and b else []
+    other = source.other
     common = {
         "a": a[:80],
         "b": b[:80],
         "sides": sides,
         "pairs": [],
-        "dictionaries": [at.path for at in every_dictionary(source)],
+        "other": None if other is None else other.atlas.name,
+        "both": [],
+        "dictionaries": _names(source),
         "meanings": concept_atlas.meanings("concept_labels"),
     }
     if not sides:
-        return {**common, "kind": "", "pairs": neighbouring(source)}
-    if (sides[0].cid is None) != (sides[1].cid is None):
-        raise Missing("A concept is compared with a concept, and a dictionary with a dictionary.")
-    if sides[0].cid is None:
+        return {**common, "kind": "", "pairs": neighbouring(source), "both": _of_both(source)}
+    kind = sides[0].kind
+    if kind != sides[1].kind:
+        raise Missing(
+            "A concept is compared with a concept, a dictionary with a dictionary, and a study with the other one."
+        )
+    if kind != "concept":
         return {**common, "kind": "dictionaries", **_dictionaries(source, sides)}
+    if any(side.foreign for side in sides):
+        raise Missing(
+            "Concepts are compared within one study: name two dictionaries, or look at each in its own pages."
+        )
     return {**common, "kind": "concepts", **_concepts(source, sides)}
+
+
+def side_of(source: Source, asked: str) -> Side:
+    """What an address names: ``mid/0.50/cond/k10``, a concept's number behind it, ``study``, or these after ``other:``.
+
+    Raises ``Missing``.
+    """
+    text = asked.removeprefix(OTHER)
+    of = source.other if text != asked else source
+    if of is None:
+        raise Missing("No other study is open: start the explorer with --compare and its folder.")
+    if text == WHOLE:
+        return Side(of, asked)
+    try:
+        return Side(of, asked, *named(of, text))
+    except Missing as missing:
+        raise Missing(missing.said, () if of is source.other else missing.nearest) from missing
+
+
+def _names(source: Source) -> list[str]:
+    """What may be compared, but for concepts."""
+    own = [at.path for at in every_dictionary(source)]
+    if source.other is None:
+        return own
+    return [*own, WHOLE, *(OTHER + name for name in (WHOLE, *(at.path for at in every_dictionary(source.other))))]
+
+
+def _of_both(source: Source) -> list[tuple[str, str]]:
+    """Each dictionary that both studies have beside itself, and before these the studies, as (name, address)."""
+    if source.other is None:
+        return []
+    theirs = {at.path for at in every_dictionary(source.other)}
+    shared = [at.path for at in every_dictionary(source) if at.path in theirs]
+    names = [("all dictionaries", WHOLE), *((path, path) for path in shared)]
+    return [(name, f"/compare?a={quote(what)}&b={quote(OTHER + what)}") for name, what in names]
 
 
 def neighbouring(source: Source) -> list[tuple[str, str]]:
@@ -63,14 +125,28 @@ def neighbouring(source: Source) -> list[tuple[str, str]]:
 
 def _dictionaries(source: Source, sides: list[Side]) -> dict[str, Any]:
     """The labels that the concepts of each were given, with the concept that was best on the half that gives them."""
-    best: list[dict[str, dict[str, Any]]] = []
-    for side in sides:
-        rows = source.rows("concept_labels", list(EVIDENCE), **side.at.columns, kind="trained", assigned=True)
-        rows.sort(key=lambda row: (row["iou_selection"], -row["cid"]))  # the best one stands last, and stays
-        best.append({row["label"]: {**row, "url": side.at.url(row["cid"])} for row in rows})
-    labels = sorted(set(best[0]) | set(best[1]))
-    lines = [{"label": label, "url": label_url(label), "sides": [one.get(label) for one in best]} for label in labels]
+    best, known = [_carried(side) for side in sides], known_labels(source)
+    lines = [
+        {"label": label, "url": label_url(label) if label in known else "", "sides": [one.get(label) for one in best]}
+        for label in sorted(set(best[0]) | set(best[1]))
+    ]
     return {"lines": sorted(lines, key=_order), "counts": _counts(lines)}
+
+
+def _carried(side: Side) -> dict[str, dict[str, Any]]:
+    """Label -> the row of the concept that carries it best, where it is, and its address if it has a page here."""
+    where = {} if side.at is None else side.at.columns
+    rows = side.source.rows("concept_labels", [*EVIDENCE, *SITE], **where, kind="trained", assigned=True)
+    rows.sort(key=lambda row: (row["iou_selection"], -row["cid"]))  # the best one stands last, and stays
+    best = {row["label"]: row for row in rows}
+    return {
+        label: {
+            **row,
+            "url": "" if side.foreign else at_of(row).url(row["cid"]),
+            "where": at_of(row).path if side.at is None else "",
+        }
+        for label, row in best.items()
+    }
 
 
 def _order(line: dict[str, Any]) -> tuple[Any, ...]:
@@ -92,7 +168,7 @@ def _counts(lines: list[dict[str, Any]]) -> dict[str, int]:
 def _concepts(source: Source, sides: list[Side]) -> dict[str, Any]:
     facts, overlaps, shown = [], [], []
     for side in sides:
-        assert side.cid is not None
+        assert side.at is not None and side.cid is not None
         facts.append(source.rows("concepts", [*FACTS, "top_label"], **side.at.columns, cid=side.cid)[0])
         rows = source.rows("concept_labels", list(EVIDENCE), **side.at.columns, kind="trained", cid=side.cid)
         overlaps.append({row["label"]: row for row in rows})
@@ -122,9 +198,8 @@ def _strongest(source: Source, at: At, cid: int) -> list[dict[str, Any]]:
 
 def _cosine(source: Source, sides: list[Side]) -> float | None:
     """Of the two vectors; None for blocks whose channels are not the same ones."""
-    if sides[0].at.block != sides[1].at.block:
+    ats = [side.at for side in sides if side.at is not None]
+    if ats[0].block != ats[1].block:
         return None
-    vectors = [
-        source.view(side.at.block, side.at.t, side.at.conditioning, side.at.k).vectors[side.cid or 0] for side in sides
-    ]
-    return float(np.dot(*vectors))
+    views = [source.view(at.block, at.t, at.conditioning, at.k) for at in ats]
+    return float(np.dot(*(view.vectors[side.cid or 0] for view, side in zip(views, sides, strict=True))))

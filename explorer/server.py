@@ -19,14 +19,17 @@ FIRST_PAGE = 3.0  # seconds in which nothing else is to hold it up
 AT_ONCE = 64  # requests; more are answered 503
 
 
-def explore(root: str | Path, port: int, browse: bool = False, models: Sequence[str] = ()) -> None:
+def explore(
+    root: str | Path, port: int, browse: bool = False, models: Sequence[str] = (), other: str | Path | None = None
+) -> None:
     """Serve the pages over a study folder; ``port`` 0 takes any that is free, ``browse`` opens them in a browser.
 
     ``models``: settings that tell where the study's models are by now, for edits, as in ``["model.path=FOLDER"]``.
+    ``other``: the folder of a study to compare this one with.
 
     Raises ``AtlasError`` for a folder that holds no study or one of a newer version, and for a port that is taken.
     """
-    source = Source(root, models)
+    source = Source(root, models, other=None if other is None else Source(other))
     listener = listening(port)
     address = f"http://{LOOPBACK}:{listener.getsockname()[1]}/"
     server = uvicorn.Server(

@@ -25,15 +25,17 @@ FAULTS = (AtlasError, OSError, pa.ArrowException)  # what a table says that is w
 class Source:
     """A study folder for many requests at once: several threads may ask."""
 
-    def __init__(self, root: str | Path, models: Sequence[str] = (), all_pages: bool = False) -> None:
-        """``models``: settings that tell where the study's models are by now.
+    def __init__(
+        self, root: str | Path, models: Sequence[str] = (), all_pages: bool = False, other: Source | None = None
+    ) -> None:
+        """``models``: settings that tell where the study's models are by now. ``other``: a study to compare with.
 
         ``all_pages``: that the pages of many concepts will be asked, dictionary by dictionary. Tables are then read a
         dictionary at a time instead of a concept, and more dictionaries are kept.
 
         Raises ``AtlasError`` for a folder that holds no study, or one of a newer version.
         """
-        self._root, self.models = root, tuple(models)
+        self._root, self.models, self.other = root, tuple(models), other
         self._all, self._most_views = all_pages, VIEWS_OF_ALL if all_pages else KEPT_VIEWS
         self._lock = threading.RLock()
         self._answers: OrderedDict[Hashable, pa.Table] = OrderedDict()
@@ -45,6 +47,8 @@ class Source:
 
     def refreshed(self) -> Source:
         """Itself, without what no longer holds if the folder has changed since the last call."""
+        if self.other is not None:
+            self.other.refreshed()
         stamp = self.atlas.stamp
         with self._lock:
             if stamp != self._stamp:
@@ -55,6 +59,8 @@ class Source:
 
     def forget(self) -> None:
         """Drop everything that is kept."""
+        if self.other is not None:
+            self.other.forget()
         with self._lock:
             self._answers.clear()
             self._held = 0

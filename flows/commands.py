@@ -88,6 +88,7 @@ def parser() -> argparse.ArgumentParser:
     _add_folder(explore)
     explore.add_argument("--port", type=_port, default=8600, help="of this machine; 0 takes any that is free")
     explore.add_argument("--open", action="store_true", help="open the first page in a browser")
+    explore.add_argument("--compare", type=Path, metavar="DIR", help="another study, to compare this one with")
     _add_models(explore)
     _add_export_site(
         commands.add_parser("export-site", help="the pages of `explore` as a folder, for any browser or web host")

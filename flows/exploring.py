@@ -9,7 +9,7 @@ def run(options: argparse.Namespace) -> int:
     """Serve them until interrupted. Raises an ``AtlasError`` for a folder without a study, or a port that is taken."""
     from explorer.server import explore
 
-    explore(options.dir, options.port, options.open, options.set)
+    explore(options.dir, options.port, options.open, options.set, options.compare)
     return 0
 
 

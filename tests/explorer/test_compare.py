@@ -37,6 +37,41 @@ def test_dictionaries_are_compared_by_the_labels_that_they_carry(grown):
     assert "1 by mid/0.50/cond/k4 alone, 0 by" in page(client, f"/compare?a={HALF}&b={NOISE}").text
 
 
+@pytest.fixture
+def beside(root, grown):
+    """The study and, as the other one, itself grown by a label of its own."""
+    return TestClient(application(Source(root, other=grown[0])), base_url="http://localhost")
+
+
+def test_a_study_is_compared_with_another_as_a_whole_and_by_dictionary(beside, grown):
+    first = page(beside, "/compare")
+    assert {"/compare?a=study&b=other%3Astudy", f"/compare?a={HALF}&b=other%3A{HALF}"} <= set(first.links)
+    for a, b in (("study", "other:study"), (HALF, f"other:{HALF}")):
+        found = page(beside, f"/compare?a={a}&b={b}")
+        assert f"1 labels are carried by both, 0 by {a} alone, 1 by {b} alone" in found.text
+        (lone,) = rows(grown[0], "concept_labels", label="boat", kind="trained", assigned=True)
+        assert repr(lone["iou_heldout"]) in found.values
+        assert f"/{HALF}/1" not in found.links  # of the other study, whose concepts have no page here
+    (tree,) = [
+        r for r in rows(grown[0], "concept_labels", label="tree", kind="trained", assigned=True) if r["t"] == 0.5
+    ]
+    best = max(rows(grown[0], "concept_labels", label="tree", kind="trained"), key=lambda r: r["iou_selection"])
+    whole = page(beside, "/compare?a=study&b=other:study")
+    assert f"of mid/{best['t']:.2f}/cond/k4" in whole.text and repr(best["iou_heldout"]) in whole.values
+    assert page(beside, f"/compare?a=other:{HALF}&b={HALF}").text.count("not carried") == 1 and tree
+
+
+def test_what_two_studies_have_no_comparison_for_is_told(beside, client):
+    for asked, a, b, said in (
+        (beside, HALF, "other:study", "a study with the other one"),
+        (beside, f"{HALF}/0", f"other:{HALF}/0", "within one study"),
+        (beside, HALF, "other:mid/0.70/cond/k4", "no dictionary mid/0.70/cond/k4"),
+        (client, HALF, f"other:{HALF}", "No other study is open: start the explorer with --compare"),
+    ):
+        answer = asked.get("/compare", params={"a": a, "b": b})
+        assert answer.status_code == 404 and said in answer.text, answer.text
+
+
 def test_concepts_are_compared_by_labels_images_facts_and_their_cosine(client, source, monkeypatch):
     vectors = np.array([[0.6, 0.8], [1.0, 0.0]], np.float32)
     monkeypatch.setattr("concept_atlas.SiteView.vectors", property(lambda self: vectors))
