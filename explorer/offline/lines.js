@@ -24,7 +24,7 @@ function lineOf(name, note) {
   }
   const field = element("input", { "data-note": "", maxlength: 200, "aria-label": `note on ${name}` });
   field.value = note;
-  const drop = element("button", { type: "button", "data-drop": "", "aria-label": `take ${name} off the list` }, "remove");
+  const drop = element("button", { type: "button", "data-drop": "", "aria-label": `remove ${name} from the list` }, "remove");
   const address = row ? conceptUrl(path, row[0]) : null;
   line.append(element("td", {}, linkTo(address, name)), ...evidenceOf(row), element("td", {}, field), element("td", {}, drop));
   return line;

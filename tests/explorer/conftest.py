@@ -11,8 +11,10 @@ from starlette.testclient import TestClient
 
 from explorer.app import application
 from explorer.source import Source
+from storage.declared_beside import EDITS, write_row
 from storage.images import encode_png
 from storage.schemas import SCHEMAS
+from storage.vouch import digest_of_bytes
 from study.config import load_config
 from tests.parts import add_part, label_row, open_study
 from tests.paths import ROOT
@@ -37,6 +39,21 @@ def _empty(field: pa.Field) -> Any:
         return None
     kinds = ((pa.types.is_string, ""), (pa.types.is_boolean, False), (pa.types.is_binary, b""), (pa.types.is_list, []))
     return next((value for is_kind, value in kinds if is_kind(field.type)), 0)
+
+
+def kept(root, name, **given):
+    """Write an edit beside a study, as `concepts edit` does."""
+    folder = root.with_name(f"{root.name}-edits")
+    pictures = {
+        p: encode_png(np.full((8, 8, 3), 20 * n, np.uint8)) for n, p in enumerate(("before", "after", "control"))
+    }
+    (folder / name).mkdir(parents=True)
+    for picture, data in pictures.items():
+        (folder / name / f"{picture}.png").write_bytes(data)
+    row = {field.name: given.get(field.name, _empty(field)) for field in EDITS.schema}
+    row |= {"edit": name} | {f"{picture}_sha256": digest_of_bytes(data) for picture, data in pictures.items()}
+    write_row(folder / "edits" / f"{name}.parquet", EDITS, row)
+    return folder
 
 
 @pytest.fixture(scope="session")

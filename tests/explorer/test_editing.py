@@ -16,27 +16,10 @@ from explorer.edit_page import requested
 from explorer.guard import LONGEST_REQUEST
 from explorer.jobs import WAITING, Jobs
 from explorer.source import Source
-from storage.declared_beside import EDITS, write_row
 from storage.images import encode_png
-from storage.vouch import digest_of_bytes
-from tests.explorer.conftest import SCRIPT, _empty
+from tests.explorer.conftest import SCRIPT, kept
 
 ASKED = {"prompt": "a tree", "concept": "tree", "window": "early", "strength": "4", "region": "left", "seed": ""}
-
-
-def kept(root, name, **given):
-    """Write an edit beside a study, as `concepts edit` does."""
-    folder = root.with_name(f"{root.name}-edits")
-    pictures = {
-        p: encode_png(np.full((8, 8, 3), 20 * n, np.uint8)) for n, p in enumerate(("before", "after", "control"))
-    }
-    (folder / name).mkdir(parents=True)
-    for picture, data in pictures.items():
-        (folder / name / f"{picture}.png").write_bytes(data)
-    row = {field.name: given.get(field.name, _empty(field)) for field in EDITS.schema}
-    row |= {"edit": name} | {f"{picture}_sha256": digest_of_bytes(data) for picture, data in pictures.items()}
-    write_row(folder / "edits" / f"{name}.parquet", EDITS, row)
-    return folder
 
 
 @pytest.fixture

@@ -18,6 +18,7 @@ import pytest
 from filelock import FileLock
 
 from flows.server import API
+from tests.explorer.conftest import SCRIPT, kept
 from tests.system import forked
 
 
@@ -135,6 +136,14 @@ def tiny_study(launch, shared):
             done = launch("run", "configs/tiny.yaml", "--root", str(root))
             assert done.returncode == 0, done.stderr
             (shared / "study" / "done").touch()
+    return root
+
+
+@pytest.fixture(scope="module")
+def edited_study(tiny_study, tmp_path_factory):
+    """A copy of the tiny study, beside which an edit is kept whose prompt is a script. To be read, like that one."""
+    root = shutil.copytree(tiny_study, tmp_path_factory.mktemp("edited") / "tiny")
+    kept(root, "tree-early-0123abcd", prompt=SCRIPT, concept="tree", operation="place", region="left")
     return root
 
 

@@ -2,17 +2,14 @@
 
 import csv
 import json
-import re
-import subprocess
 
 import numpy as np
 import pytest
 
 import concept_atlas
 from storage.images import decode_png
-from tests.paths import ROOT
 from tests.system import browser
-from tests.system.conftest import concepts, environment
+from tests.system.explored import served
 
 pytestmark = [pytest.mark.system, pytest.mark.skipif(browser.PROGRAM is None, reason=browser.ABSENT)]
 
@@ -20,13 +17,8 @@ pytestmark = [pytest.mark.system, pytest.mark.skipif(browser.PROGRAM is None, re
 @pytest.fixture(scope="module")
 def address(tiny_study, tmp_path_factory):
     """Of the explorer over the tiny study, started as a user starts it."""
-    variables = environment(tmp_path_factory.mktemp("prefect"))
-    command = concepts("explore", str(tiny_study), "--port", "0")
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    with subprocess.Popen(command, cwd=ROOT, env=variables, text=True, **pipes) as server:
-        yield re.search(r"(http://127\.0\.0\.1:\d+)/ \(Ctrl-C ends it\)", server.stdout.readline())[1]
-        server.terminate()
-        assert server.wait(30) == 143 and server.stderr.read() == "interrupted\n"
+    with served(tiny_study, tmp_path_factory.mktemp("prefect")) as address:
+        yield address
 
 
 @pytest.fixture(scope="module")

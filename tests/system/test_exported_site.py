@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
-import subprocess
 from urllib.parse import quote, unquote, urlsplit
 
 import numpy as np
@@ -16,12 +14,9 @@ from explorer.addresses import canonical
 from explorer.app import application
 from explorer.plan import planned
 from explorer.source import Source
-from tests.explorer.conftest import SCRIPT
-from tests.explorer.test_editing import kept
 from tests.explorer.test_pages import Found
-from tests.paths import ROOT
 from tests.system import browser
-from tests.system.conftest import concepts
+from tests.system.explored import exported
 from tests.system.test_explorer import centre
 
 pytestmark = [pytest.mark.system, pytest.mark.skipif(browser.PROGRAM is None, reason=browser.ABSENT)]
@@ -29,17 +24,12 @@ CONCEPTS, IMAGES = 12, 6
 
 
 @pytest.fixture(scope="module")
-def site(tiny_study, tmp_path_factory):
-    """Of a copy of the tiny study, beside which an edit is kept."""
-    study = tmp_path_factory.mktemp("studies") / "tiny"
-    shutil.copytree(tiny_study, study)
-    kept(study, "tree-early-0123abcd", prompt=SCRIPT, concept="tree", operation="place", region="left")
+def site(edited_study, tmp_path_factory):
+    """Of a study beside which an edit is kept."""
     out = tmp_path_factory.mktemp("exported") / "a site"  # a name that an address has to escape
-    asked = ("export-site", str(study), str(out), "--concepts", str(CONCEPTS), "--images", str(IMAGES))
-    done = subprocess.run(concepts(*asked), cwd=ROOT, capture_output=True, text=True, check=True)
+    _, told = exported(edited_study, out, "--concepts", str(CONCEPTS), "--images", str(IMAGES))
     size = sum(path.stat().st_size for path in out.rglob("*") if path.is_file())
-    said = f"{len(list(out.rglob('*.html')))} pages, {size / 1e6:.1f} MB in {out}: open {out / 'index.html'}\n"
-    assert done.stdout == said
+    assert told == f"{len(list(out.rglob('*.html')))} pages, {size / 1e6:.1f} MB in {out}: open {out / 'index.html'}\n"
     return out
 
 
