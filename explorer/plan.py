@@ -7,8 +7,6 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-import pyarrow.compute as pc
-
 from explorer.addresses import At, canonical, label_url
 from explorer.compare_page import neighbouring
 from explorer.edit_page import SHOWN_EDITS
@@ -60,12 +58,11 @@ def best_concepts(source: Source, at: At, most: int) -> list[int]:
 
 
 def most_shown(source: Source, chosen: dict[At, list[int]], most: int) -> list[int]:
-    """The kept images that stand on the pages of most of these concepts, in their own order."""
+    """The kept images that are among the strongest of most of these concepts, in their own order."""
     kept = set(source.arrow("images", ["prompt_id"])["prompt_id"].to_pylist())
     shown: Counter[int] = Counter()
     for at, cids in chosen.items():
-        rows = source.atlas.rows("concept_examples", ["cid", "prompt_id"], {**at.columns, "cid": cids})
-        shown.update(number for number in pc.unique(rows["prompt_id"]).to_pylist() if number in kept)
+        rows = source.atlas.rows("concept_examples", ["prompt_id"], {**at.columns, "cid": cids, "bin": 0})
         shown.update(number for number in rows["prompt_id"].to_pylist() if number in kept)
     return sorted(sorted(shown, key=lambda number: (-shown[number], number))[:most])
 
@@ -93,5 +90,5 @@ def _held(source: Source, chosen: dict[At, list[int]], shown: list[int]) -> str:
     return (
         f"All {labels} labels; {sum(map(len, chosen.values())):,} of {there:,} concepts: of each dictionary at most "
         f"{most}, those that were given a label first, then those that overlap most with one; "
-        f"{len(shown)} images, those that excite most of these concepts."
+        f"{len(shown)} images, those that are among the strongest of most of these concepts."
     )

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.compute as pc
+
 from explorer.addresses import At
 from explorer.figure import Row
 from explorer.missing import concepts_of
@@ -16,7 +19,7 @@ def through_time(source: Source, at: At, cid: int) -> list[dict[str, Any]]:
     """One strip for each way of choosing partners: steps from noise to image, and what leads from each to the next."""
     strips = []
     for chosen_by in MEASURES:
-        rows = source.rows(
+        rows = source.arrow(
             "concept_matches",
             block=at.block,
             conditioning=at.conditioning,
@@ -24,12 +27,12 @@ def through_time(source: Source, at: At, cid: int) -> list[dict[str, Any]]:
             kind="trained",
             chosen_by=chosen_by,
         )
-        if rows:
+        if rows.num_rows:
             strips.append({"chosen_by": chosen_by, "steps": _steps(source, rows, at, cid, chosen_by)})
     return strips
 
 
-def _steps(source: Source, rows: list[Row], at: At, cid: int, measure: str) -> list[dict[str, Any]]:
+def _steps(source: Source, rows: pa.Table, at: At, cid: int, measure: str) -> list[dict[str, Any]]:
     """For each time: the concept, and the row of ``concept_matches`` that leads to it from the time before."""
     chain: dict[float, int] = {at.t: cid}
     links: dict[float, Row] = {}  # by the later time
@@ -37,16 +40,24 @@ def _steps(source: Source, rows: list[Row], at: At, cid: int, measure: str) -> l
     here = times.index(at.t)
     for later in times[here + 1 :]:
         earlier = times[times.index(later) - 1]
-        step = [r for r in rows if (r["t_from"], r["t_to"]) == (earlier, later) and r["cid_from"] == chain.get(earlier)]
+        step = _leading(rows, earlier, later, "cid_from", chain.get(earlier))
         if step:
             links[later], chain[later] = step[0], step[0]["cid_to"]
     for earlier in reversed(times[:here]):
         later = times[times.index(earlier) + 1]
-        back = [r for r in rows if (r["t_from"], r["t_to"]) == (earlier, later) and r["cid_to"] == chain.get(later)]
+        back = _leading(rows, earlier, later, "cid_to", chain.get(later))
         if back:
             best = max(back, key=lambda row: (row["mutual"], row[measure], -row["cid_from"]))
             links[later], chain[earlier] = best, best["cid_from"]
     return [_step(source, at, t, chain.get(t), links.get(t)) for t in times]
+
+
+def _leading(rows: pa.Table, earlier: float, later: float, column: str, cid: int | None) -> list[Row]:
+    """The rows between two times that have a concept in a column; none for no concept."""
+    if cid is None:
+        return []
+    between = pc.and_(pc.equal(rows["t_from"], earlier), pc.equal(rows["t_to"], later))
+    return list(rows.filter(pc.and_(between, pc.equal(rows[column], cid))).to_pylist())
 
 
 def _step(source: Source, at: At, t: float, cid: int | None, link: Row | None) -> dict[str, Any]:

@@ -16,12 +16,13 @@ def number(value: Any) -> Markup:
     """A value in short, with all its digits in ``<data value>`` and to a pointer that rests on it."""
     if value is None:
         return NOTHING
+    # Of numbers and truths alone, which hold nothing to escape.
     if isinstance(value, bool):
-        return Markup('<data value="{}">{}</data>').format(str(value).lower(), "yes" if value else "no")
+        return Markup(f'<data value="{str(value).lower()}">{"yes" if value else "no"}</data>')
     if isinstance(value, int):
-        return Markup('<data value="{}">{:,}</data>').format(value, value)
+        return Markup(f'<data value="{value}">{value:,}</data>')
     if isinstance(value, float):
-        return Markup('<data value="{}" title="{}">{}</data>').format(repr(value), repr(value), short(value))
+        return Markup(f'<data value="{value!r}" title="{value!r}">{short(value)}</data>')
     return escape(value)
 
 

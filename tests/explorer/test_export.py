@@ -8,6 +8,7 @@ from pathlib import Path
 from urllib.parse import unquote
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from concept_atlas import AtlasError, Codes
@@ -16,7 +17,7 @@ from explorer.bundle import bundle
 from explorer.export import export_site
 from explorer.folder import NOTE
 from explorer.pictures import smaller
-from explorer.plan import best_concepts, planned
+from explorer.plan import best_concepts, most_shown, planned
 from explorer.rewriting import rewritten
 from explorer.site_codes import packed
 from explorer.source import Source
@@ -130,6 +131,20 @@ def test_the_concepts_of_a_site_are_those_with_a_label_then_those_that_overlap_m
         (r["assigned"], r["iou_selection"]) for r in rows if r["cid"] == cid), reverse=True)  # fmt: skip
     (at,) = [at for at in planned(source, 2, 2).concepts if at.t == 0.5]
     assert best_concepts(source, at, 9) == ranked == [0, 1] and best_concepts(source, at, 1) == [0]
+
+
+def test_the_images_of_a_site_are_among_the_strongest_of_most_concepts(source, monkeypatch):
+    strongest = {(1.0, 0): [5, 3], (1.0, 1): [3, 9], (0.5, 0): [9, 3], (0.5, 1): [4]}  # (t, CID) -> images
+
+    def rows(self, table, columns, where):
+        assert table == "concept_examples" and where["bin"] == 0
+        return pa.table({"prompt_id": [i for cid in where["cid"] for i in strongest[where["t"], cid]]})
+
+    chosen = {at: [0, 1] for at in planned(source, 2, 2).concepts}
+    monkeypatch.setattr(source, "arrow", lambda *_: pa.table({"prompt_id": [3, 4, 5, 6]}))  # 9 was not kept
+    monkeypatch.setattr("concept_atlas.Atlas.rows", rows)
+    assert most_shown(source, chosen, 1) == [3] and most_shown(source, chosen, 2) == [3, 4]
+    assert most_shown(source, chosen, 9) == [3, 4, 5]
 
 
 def test_files_of_labels_are_told_apart_whatever_they_are_called(source, monkeypatch):
