@@ -18,7 +18,7 @@ from concepts.scan import example_map
 from storage.site import Site
 from storage.tables import Filters, read_table
 from study.errors import StudyError
-from study.reading import images_by_id, refuse_unknown_prompt
+from study.reading import images_by_id, label_masks, refuse_unknown_prompt
 from study.saes import SHARED, TRAINED
 from study.store import store_of
 from study.study import Study
@@ -128,6 +128,43 @@ class SiteView:
         shape = (*maps.shape[:3], values.shape[-1])
         of_each = zip(values.reshape(shape), latents.reshape(shape), strict=True)
         return {prompt_id: Codes(*codes) for prompt_id, codes in enumerate(of_each, start)}
+
+    def layouts(self, prompt_id: int, codes: Codes | None = None) -> dict[str, np.ndarray]:
+        """Label -> bool [rows, columns]: where each label of an image is predicted by its codes (method ``evidence``).
+
+        Of the labels that segments show and that `concepts layout` has learnt a threshold for, on the dictionary split;
+        not of those that fill the image. ``codes``: the image's, if they are known.
+        """
+        from concepts.layout import evidence_scores
+
+        masks = label_masks(self._study, prompt_id, prompt_id + 1).get(prompt_id, {})
+        wanted = [label for label in sorted(masks) if label in self._thresholds and not masks[label].all()]
+        if not wanted:
+            return {}
+        codes = self.codes(prompt_id) if codes is None else codes
+        values_CK, cids_CK = (of.reshape(-1, of.shape[-1]) for of in (codes.values, codes.cids))
+        precisions = self._precisions(wanted)
+        found = {label: evidence_scores(values_CK, cids_CK, precisions[label]) for label in wanted}
+        return {
+            label: (scores_C >= self._thresholds[label]).reshape(codes.cids.shape[:2])
+            for label, scores_C in found.items()
+        }
+
+    @cached_property
+    def _thresholds(self) -> dict[str, float]:
+        """Label -> the score of the method ``evidence`` from which a cell is predicted."""
+        filters: Filters = [*self._filters, ("kind", "==", self.kind), ("method", "==", "evidence")]
+        rows = read_table(self._study.root, "layout_scores", ["label", "threshold"], filters).to_pylist()
+        return {row["label"]: row["threshold"] for row in rows if row["threshold"] is not None}
+
+    def _precisions(self, labels: list[str]) -> dict[str, np.ndarray]:
+        """Label -> P(label | concept on) of each concept, float64; 0 for one that never met the label."""
+        filters: Filters = [*self._filters, ("kind", "==", self.kind), ("label", "in", labels)]
+        rows = read_table(self._study.root, "concept_labels", ["cid", "label", "precision"], filters)
+        found = {label: np.zeros(self.sae.n) for label in labels}
+        for cid, label, precision in zip(*rows.to_pydict().values(), strict=True):
+            found[label][cid] = precision
+        return found
 
     @cached_property
     def vectors(self) -> np.ndarray:

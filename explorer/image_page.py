@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from concept_atlas import Codes, SiteView
 from explorer.addresses import label_url
 from explorer.missing import Missing, concepts_of, every_dictionary, image_of, number_of, site_of
 from explorer.source import Source
@@ -63,11 +64,13 @@ def picture(source: Source, text: str) -> bytes:
 def codes(source: Source, text: str, block: str, t: str, conditioning: str, k: str) -> dict[str, Any]:
     """Which concepts are on in each cell of an image at a site, strongest first, their labels and largest activations.
 
-    ``cells``: for each cell, row by row, pairs of CID and activation. Raises ``Missing`` for what is not there.
+    ``cells``: for each cell, row by row, pairs of CID and activation; ``layouts``: as ``layouts`` gives them. Raises
+    ``Missing`` for what is not there.
     """
     at = site_of(source, block, t, conditioning, k)
     prompt_id = int(str(image_of(source, text)["prompt_id"]))
-    found = source.view(at.block, at.t, at.conditioning, at.k).codes(prompt_id)
+    view = source.view(at.block, at.t, at.conditioning, at.k)
+    found = view.codes(prompt_id)
     height, width, per_cell = found.cids.shape
     values, cids = found.values.reshape(-1, per_cell), found.cids.reshape(-1, per_cell)
     cells = []
@@ -76,7 +79,14 @@ def codes(source: Source, text: str, block: str, t: str, conditioning: str, k: s
         cells.append(sorted(on, key=lambda pair: (-pair[1], pair[0])))
     named = {cid for cell in cells for cid, _ in cell}
     facts = {cid: known for cid, known in concepts_of(source, at).items() if cid in named}
-    return {"path": at.path, "grid": [height, width], "cells": cells, "concepts": facts}
+    predicted = layouts(source, view, prompt_id, found)
+    return {"path": at.path, "grid": [height, width], "cells": cells, "concepts": facts, "layouts": predicted}
+
+
+def layouts(source: Source, view: SiteView, prompt_id: int, found: Codes) -> dict[str, list[int]]:
+    """Label -> the cells where it is predicted, numbered row by row; none where a table cannot be read."""
+    masks, _ = source.tried(lambda: view.layouts(prompt_id, found), dict[str, np.ndarray]())
+    return {label: np.flatnonzero(mask).tolist() for label, mask in masks.items()}
 
 
 def _neighbours(source: Source, prompt_id: int) -> list[tuple[str, str, str]]:

@@ -10,6 +10,7 @@ import numpy as np
 from concept_atlas import Codes
 from explorer.addresses import At
 from explorer.concept_page import cells
+from explorer.image_page import layouts
 from explorer.missing import concepts_of, every_dictionary
 from explorer.rewriting import Attributes
 from explorer.source import Source
@@ -45,6 +46,7 @@ class SiteCodes:
             "path": at.path,
             "grid": list(codes.cids.shape[:2]),
             **packed(codes),
+            "layouts": layouts(self._source, self._source.view(*at.columns.values()), prompt_id, codes),
             "concepts": {cid: known[cid] for cid in np.unique(codes.cids[codes.values > 0]).tolist() if cid in known},
         }
 

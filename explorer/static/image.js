@@ -47,6 +47,35 @@ function drawChosen() {
   drawMap(canvas, here.codes.grid, mapOf(here.codes, here.chosen), top, opacity.value / 100);
 }
 
+/** The cells in which the chosen label is predicted from the codes that are shown, each with a frame. */
+function drawLayout() {
+  const canvas = image.querySelector("[data-layout]");
+  const chosen = document.querySelector("[data-predicted]");
+  canvas.width = 1;
+  if (!chosen?.value || !here.codes) return;
+  const cells = here.codes.layouts[chosen.value];
+  const told = document.querySelector("[data-predicted-told]");
+  if (!cells) {
+    told.textContent = `Of ${chosen.value} no layout is predicted here: concepts layout learns it from labels that are in images enough and do not fill them.`;
+    return;
+  }
+  const [rows, columns] = here.codes.grid;
+  const side = 64; // pixels of a cell, of which its frame takes two
+  canvas.width = side * columns;
+  canvas.height = side * rows;
+  const pen = canvas.getContext("2d");
+  pen.strokeStyle = "#fff";
+  pen.fillStyle = "rgb(29 95 184 / 55%)";
+  pen.lineWidth = 2;
+  cells.forEach((cell) => {
+    const box = [side * (cell % columns), side * Math.floor(cell / columns), side, side];
+    pen.fillRect(...box);
+    pen.strokeRect(box[0] + 1, box[1] + 1, side - 2, side - 2);
+  });
+  const where = `${here.codes.path}, ${cells.length} of ${rows * columns} cells`;
+  told.textContent = `${chosen.value} as predicted from ${where}; the threshold was learnt on the dictionary split.`;
+}
+
 /** An element with text, in a table's cell. */
 function cellWith(content) {
   const cell = document.createElement("td");
@@ -116,6 +145,7 @@ async function load() {
       ? [Math.min(here.cell[0], rows - 1), Math.min(here.cell[1], columns - 1)]
       : [Math.floor(rows / 2), Math.floor(columns / 2)];
     tell();
+    drawLayout();
     codes.dataset.loaded = address;
   } catch (error) {
     if (here.wanted !== address) return;
@@ -124,10 +154,12 @@ async function load() {
     said.textContent = error.message;
     list.replaceChildren();
     drawChosen();
+    drawLayout();
   }
 }
 
 document.querySelectorAll("[data-segment]").forEach((box) => box.addEventListener("input", drawSegments));
+document.querySelector("[data-predicted]")?.addEventListener("input", drawLayout);
 place.addEventListener("input", load);
 slider.addEventListener("input", load);
 opacity.addEventListener("input", tell);

@@ -8,6 +8,8 @@ import pytest
 
 import concept_atlas
 from storage.images import decode_png
+from study.opening import recorded_study
+from tasks.layout import Predictor
 from tests.system import browser
 from tests.system.explored import served
 
@@ -137,6 +139,38 @@ def test_segments_are_switched_on_pixel_by_pixel(tab, address, atlas, best):
     ).split(",")
     shape = (int(painted[0]), int(painted[1]))
     assert np.array_equal(np.array(painted[2:], int).reshape(shape), atlas.segments(prompt_id)[label])
+
+
+def test_a_predicted_layout_is_drawn_in_the_cells_that_the_stage_predicts(tab, address, atlas, tiny_study):
+    """The stage's own walk of the layout split, at its own threshold, for a label of an image of it."""
+    study = recorded_study(tiny_study)
+    here = study.at(("mid", 0.0, "cond"), 4)
+    where = {"block": "mid", "t": 0.0, "conditioning": "cond", "k": 4, "kind": "trained", "method": "evidence"}
+    learnt = atlas.rows("layout_scores", ["label", "threshold"], where).to_pylist()
+    thresholds = {row["label"]: row["threshold"] for row in learnt if row["threshold"] is not None}
+    scored = [one for one in Predictor(here).scored("layout") if one.label in thresholds]
+    view = atlas.at("mid", 0.0, "cond", 4)
+    for one in scored:
+        expected = (one.evidence_C >= thresholds[one.label]).reshape(here.grid)
+        assert np.array_equal(view.layouts(one.prompt_id)[one.label], expected)
+    shown = max(scored, key=lambda one: (one.evidence_C >= thresholds[one.label]).sum() % len(one.evidence_C))
+    tab.go(f"{address}/image/{shown.prompt_id}")
+    tab.until("document.querySelector('.codes')?.dataset.loaded?.endsWith('/mid/0.00/cond/k4')")
+    tab.ask(
+        "(s => { s.value = " + json.dumps(shown.label) + "; s.dispatchEvent(new Event('input')); })"
+        "(document.querySelector('[data-predicted]'))"
+    )
+    rows, columns = here.grid
+    painted = tab.ask(
+        "(c => { const p = c.getContext('2d'); const n = []; for (let y = 32; y < c.height; y += 64) "
+        "for (let x = 32; x < c.width; x += 64) n.push(p.getImageData(x, y, 1, 1).data[3] > 0 ? 1 : 0); return n; })"
+        "(document.querySelector('[data-layout]')).toString()"
+    ).split(",")
+    expected = (shown.evidence_C >= thresholds[shown.label]).astype(int)
+    assert np.array_equal(np.array(painted, int), expected) and 0 < expected.sum() < rows * columns
+    assert f"{expected.sum()} of {rows * columns} cells" in tab.ask(
+        "document.querySelector('[data-predicted-told]').textContent"
+    )
 
 
 def drag(tab, selector, cells, grid):
