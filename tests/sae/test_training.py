@@ -238,12 +238,12 @@ def undisturbed(trained, tmp_path_factory):
 POINTS = int(os.environ.get("RESUME_POINTS", 4))
 
 
-@pytest.mark.slow
+@pytest.mark.faults
 @pytest.mark.parametrize("step", sorted(random.Random(2026).sample(range(1, STEPS), POINTS)))
 def test_kill_nine_anywhere_and_resume_gives_the_same_bits(tmp_path, trained, undisturbed, step):
     """Weights of every SAE, logs, curves and last checkpoint, after a death inside a step or inside a checkpoint.
 
-    At 20 points: RESUME_POINTS=20 python -m pytest tests/sae/test_training.py -k kill_nine
+    At 20 points: RESUME_POINTS=20 python -m pytest tests/sae/test_training.py -m faults
     """
     assert trained(tmp_path, step) == -9
     assert not (tmp_path / "final.safetensors").exists()

@@ -59,6 +59,7 @@ def server_processes(home: Path) -> list[psutil.Process]:
     return found
 
 
+@pytest.mark.faults
 def test_a_server_of_our_own_that_dies_is_replaced_and_nobody_is_refused(home):
     @flow
     def stage() -> list[int]:
@@ -74,6 +75,7 @@ def test_a_server_of_our_own_that_dies_is_replaced_and_nobody_is_refused(home):
     assert server_processes(home) == []
 
 
+@pytest.mark.faults
 def test_no_thread_goes_on_telling_a_server_of_our_own_that_is_gone(home):
     """It would try again for minutes an event, and what a flow on the next server says would wait behind that."""
 
@@ -114,6 +116,7 @@ def api_on(port: int):
         process.wait()
 
 
+@pytest.mark.faults
 def test_a_flow_waits_for_a_server_that_is_away_and_for_its_first_task_too(home):
     be_patient()
     back = threading.Event()
@@ -139,6 +142,7 @@ def test_a_flow_waits_for_a_server_that_is_away_and_for_its_first_task_too(home)
             back.set()
 
 
+@pytest.mark.faults
 def test_a_flow_is_run_again_when_the_server_comes_back_and_not_for_a_users_mistake(home):
     runs = []
 
