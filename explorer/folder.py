@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Iterator
@@ -44,6 +45,7 @@ def new_folder(out: Path, replace: bool, megabytes: int) -> Iterator[Folder]:
     """
     refuse_taken(out, replace)
     out.parent.mkdir(parents=True, exist_ok=True)
+    _sweep(out)
     scratch = _beside(out)
     scratch.mkdir()
     try:
@@ -77,6 +79,24 @@ def _put(scratch: Path, out: Path) -> None:
     out.rename(former)
     scratch.rename(out)
     shutil.rmtree(former)
+
+
+def _sweep(out: Path) -> None:
+    """Remove what exports to ``out`` left beside it that were killed on this machine."""
+    name = re.compile(rf"\.{re.escape(out.name)}\.[0-9a-f]{{8}}\.(\d+)\.tmp")
+    for path in out.parent.iterdir():
+        if (found := name.fullmatch(path.name)) and not _runs(int(found[1])):
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def _runs(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except (OSError, OverflowError):
+        return True  # of another user, or no number of a process: not ours to tell
+    return True
 
 
 def _beside(out: Path) -> Path:

@@ -1,7 +1,9 @@
 """An exported site leads nowhere that is not there, escapes all that a table holds, and takes nobody's folder."""
 
+import os
 import shutil
 import struct
+import subprocess
 from base64 import b64decode
 from collections import defaultdict
 from pathlib import Path
@@ -102,6 +104,18 @@ def test_a_folder_with_anything_in_it_is_left_alone(root, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
 
 
+def test_what_a_killed_export_left_goes_with_the_next_one(root, tmp_path):
+    ended = subprocess.Popen(["true"])
+    ended.wait()
+    left, used = tmp_path / f".site.00000000.{ended.pid}.tmp", tmp_path / f".site.00000001.{os.getpid()}.tmp"
+    others = [tmp_path / name for name in (f".place.00000000.{ended.pid}.tmp", ".site.tmp", f".site.x.{ended.pid}.tmp")]
+    for folder in (left, used, *others):
+        folder.mkdir()
+        (folder / "index.html").write_text("half")
+    export_site(root, tmp_path / "site", concepts=1, images=1)
+    assert set(tmp_path.iterdir()) == {used, *others, tmp_path / "site"}
+
+
 def test_a_site_is_replaced_only_where_that_is_asked_for(root, tmp_path):
     out = tmp_path / "site"
     out.mkdir()
@@ -123,6 +137,20 @@ def test_an_export_that_fails_leaves_nothing(root, tmp_path, monkeypatch):
     with pytest.raises(AtlasError, match=r"the page /label/.* cannot be made: the table is torn"):
         export_site(root, tmp_path / "site")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_study_that_has_only_begun_has_a_site_too(root, tmp_path):
+    study = tmp_path / "begun"
+    study.mkdir()
+    shutil.copy(root / "study.yaml", study)
+    export_site(study, tmp_path / "site")
+    first = Found((tmp_path / "site" / "index.html").read_text())
+    assert "All 0 labels; 0 of 0 concepts" in first.text and "Not finished" in first.text
+    shutil.copytree(root / "tables" / "prompts", study / "tables" / "prompts")
+    shutil.copytree(root / "done", study / "done")  # whose other tables are lost
+    with pytest.raises(AtlasError):
+        export_site(study, tmp_path / "other")
+    assert not (tmp_path / "other").exists()
 
 
 def test_the_concepts_of_a_site_are_those_with_a_label_then_those_that_overlap_most(source):

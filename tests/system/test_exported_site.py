@@ -176,6 +176,17 @@ def test_a_list_is_carried_by_the_address(tab, site, tiny_study, best):
     tab.until("document.querySelector('[data-lines]').textContent.includes('This site has no page of it.')")
 
 
+def test_a_narrow_window_needs_no_scrolling_sideways(tab, site, best):
+    at, cid, label = best
+    tab.call("Emulation.setDeviceMetricsOverride", width=360, height=700, deviceScaleFactor=1, mobile=False)
+    try:
+        for page in ("index.html", f"search.html?q={label}", f"list.html?c={at.path}/{cid}&n=why", "compare.html"):
+            tab.go(f"{site.as_uri()}/{page}")
+            assert tab.ask("document.documentElement.scrollWidth") <= 360, page
+    finally:
+        tab.call("Emulation.clearDeviceMetricsOverride")
+
+
 def test_no_link_of_any_page_is_dead(site):
     for path in site.rglob("*.html"):
         for link in Found(path.read_text()).links:
