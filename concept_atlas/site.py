@@ -159,12 +159,17 @@ class SiteView:
 
     def _precisions(self, labels: list[str]) -> dict[str, np.ndarray]:
         """Label -> P(label | concept on) of each concept, float64; 0 for one that never met the label."""
-        filters: Filters = [*self._filters, ("kind", "==", self.kind), ("label", "in", labels)]
-        rows = read_table(self._study.root, "concept_labels", ["cid", "label", "precision"], filters)
         found = {label: np.zeros(self.sae.n) for label in labels}
-        for cid, label, precision in zip(*rows.to_pydict().values(), strict=True):
-            found[label][cid] = precision
+        for label, precisions in found.items():
+            rows = self._met.filter(pc.equal(self._met["label"], label))
+            precisions[rows["cid"].to_numpy()] = rows["precision"].to_numpy()
         return found
+
+    @cached_property
+    def _met(self) -> pa.Table:
+        """Every label that a concept of the dictionary met, read once for the layouts of many images."""
+        filters: Filters = [*self._filters, ("kind", "==", self.kind)]
+        return read_table(self._study.root, "concept_labels", ["cid", "label", "precision"], filters)
 
     @cached_property
     def vectors(self) -> np.ndarray:

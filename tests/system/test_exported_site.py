@@ -123,6 +123,19 @@ def test_an_image_lists_what_fires_at_every_time(tab, site, tiny_study, plan):
     assert linked == {cid for cid in on if int(cid) in plan.concepts[at]}
 
 
+def test_layouts_are_those_of_the_codes(site, tiny_study, plan):
+    atlas, found = concept_atlas.open(tiny_study), 0
+    for at in plan.concepts:
+        view = atlas.at(at.block, at.t, at.conditioning, at.k)
+        for number in plan.images:
+            text = (site / "image" / str(number) / "codes" / f"{at.path}.js").read_text()
+            told = json.loads(text.partition(", ")[2].removesuffix(");\n"))["layouts"]
+            expected = view.layouts(number)
+            assert told == {label: np.flatnonzero(mask).tolist() for label, mask in expected.items()}
+            found += len(told)
+    assert found
+
+
 QUESTIONS = (
     "tree",
     "tres",
