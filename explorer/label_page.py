@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+import pyarrow as pa
+
 import concept_atlas
 from explorer.addresses import at_of
 from explorer.figure import Figure, Row, figure, over_time
 from explorer.home import edit_figure
-from explorer.missing import label_of
+from explorer.missing import images_of, known_labels, label_of
 from explorer.source import Source
 
 BEST, IMAGES = 3, 24
 Z95 = 1.959964  # of a normal distribution: half of a 95 % interval, in standard errors
 KINDS = ("trained", "shared", "untrained", "shuffled_positions")
+PLACE, CID = ("block", "t", "conditioning", "kind"), ("cid", "ascending")
 COLUMNS = ("iou_selection", "iou_heldout", "ceiling", "precision", "recall", "lift", "q_value", "assigned")
 READ = ("block", "t", "conditioning", "k", "kind", "cid", "iou_heldout_se", *COLUMNS)
 
@@ -23,8 +27,7 @@ def label_page(source: Source, text: str, asked_k: str) -> dict[str, Any]:
     label = label_of(source, text)
     ks = source.atlas.ks
     k = int(asked_k) if asked_k in map(str, ks) else ks[0]
-    evidence = source.rows("concept_labels", list(READ), label=label, k=k, kind=list(KINDS))
-    images = sorted({row["prompt_id"] for row in source.rows("segments", ["prompt_id"], label=label)})
+    evidence = strongest(source.arrow("concept_labels", list(READ), label=label, k=k, kind=list(KINDS)))
     return {
         "label": label,
         "k": k,
@@ -37,9 +40,21 @@ def label_page(source: Source, text: str, asked_k: str) -> dict[str, Any]:
         "sites": _best(source, evidence),
         "columns": COLUMNS,
         "meanings": concept_atlas.meanings("concept_labels"),
-        "n_images": len(images),
-        "images": images[:IMAGES],
+        "n_images": known_labels(source)[label],
+        "images": images_of(source, label)[:IMAGES],
     }
+
+
+def strongest(evidence: pa.Table) -> list[Row]:
+    """The ``BEST`` rows of every site and kind by the half that chooses, best first: a label may have 30,000 in all."""
+    evidence = evidence.sort_by([*((name, "ascending") for name in PLACE), ("iou_selection", "descending"), CID])
+    if not evidence.num_rows:
+        return []
+    codes = [evidence[name].combine_chunks().dictionary_encode().indices.to_numpy() for name in PLACE]
+    changes = np.any([np.diff(code, prepend=-1) != 0 for code in codes], axis=0)
+    first = np.flatnonzero(changes)  # of every site and kind
+    ranks = np.arange(len(changes)) - np.repeat(first, np.diff(first, append=len(changes)))
+    return list(evidence.filter(pa.array(ranks < BEST)).to_pylist())
 
 
 def _carried(source: Source, evidence: list[Row]) -> Figure:
@@ -47,8 +62,7 @@ def _carried(source: Source, evidence: list[Row]) -> Figure:
     best: dict[tuple[Any, ...], Row] = {}
     for row in evidence:
         key = (row["block"], row["t"], row["conditioning"], row["kind"])
-        if key not in best or row["iou_selection"] > best[key]["iou_selection"]:
-            best[key] = row
+        best.setdefault(key, row)  # best first
     rows = [{**row, **_interval(row)} for row in best.values()]
     panels, axis = over_time(source, rows, KINDS, lambda row: str(row["kind"]), ("iou_heldout", "low", "high"))
     told = (
@@ -90,8 +104,7 @@ def _best(source: Source, evidence: list[Row]) -> list[dict[str, Any]]:
             if row["kind"] == "trained"
             and (row["block"], row["t"], row["conditioning"]) == (site.block, site.t, site.conditioning)
         ]
-        rows = sorted(here, key=lambda row: (-row["iou_selection"], row["cid"]))[:BEST]
-        if rows:
-            at = at_of(rows[0])
-            sites.append({"path": at.path, "rows": [{**row, "url": at.url(row["cid"])} for row in rows]})
+        if here:
+            at = at_of(here[0])
+            sites.append({"path": at.path, "rows": [{**row, "url": at.url(row["cid"])} for row in here]})
     return sites

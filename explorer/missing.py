@@ -7,6 +7,8 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+import numpy as np
+
 from explorer.addresses import At, label_url
 from explorer.source import Source
 
@@ -115,7 +117,28 @@ def known_labels(source: Source) -> dict[str, int]:
 
 
 def _labels(source: Source) -> dict[str, int]:
-    shown = source.arrow("segments", ["prompt_id", "label"]).group_by(["prompt_id", "label"]).aggregate([])
-    counted = dict(sorted(Counter(shown["label"].to_pylist()).items(), key=lambda pair: (-pair[1], pair[0])))
+    counted = Counter({label: len(ids) for label, ids in _shown(source).items()})
+    in_order = dict(sorted(counted.items(), key=lambda pair: (-pair[1], pair[0])))
     carried = source.arrow("concept_labels", ["label"], kind="trained", assigned=True)["label"].to_pylist()
-    return {**counted, **dict.fromkeys(sorted(set(carried) - set(counted)), 0)}
+    return {**in_order, **dict.fromkeys(sorted(set(carried) - set(counted)), 0)}
+
+
+def images_of(source: Source, label: str) -> list[int]:
+    """The images that show a label, in the order of their numbers."""
+    return [int(number) for number in _shown(source).get(label, ())]
+
+
+def _shown(source: Source) -> dict[str, np.ndarray]:
+    """Label -> the images that show it, int32, ascending; read once, out of the parts of every shard."""
+
+    def read() -> dict[str, np.ndarray]:
+        pairs = source.atlas.rows("segments", ["label", "prompt_id"]).group_by(["label", "prompt_id"]).aggregate([])
+        if not pairs.num_rows:
+            return {}
+        pairs = pairs.sort_by([("label", "ascending"), ("prompt_id", "ascending")])
+        labels = pairs["label"].combine_chunks().dictionary_encode()
+        numbers = pairs["prompt_id"].to_numpy().astype(np.int32)
+        starts = np.flatnonzero(np.diff(labels.indices.to_numpy(), prepend=-1))
+        return dict(zip(labels.dictionary.to_pylist(), np.split(numbers, starts[1:]), strict=True))
+
+    return source.kept("images by label", read)
