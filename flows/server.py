@@ -110,9 +110,14 @@ def _variables(values: dict[str, str]) -> Iterator[None]:
                 os.environ[name] = value
 
 
+def has_ui() -> bool:
+    """Whether somebody can look at what the server in use keeps, while a run goes on."""
+    return PREFECT_API_URL.value() not in _without_ui
+
+
 def ui_url() -> str | None:
     """Where the UI of the server in use is, or None where it has none."""
-    return None if PREFECT_API_URL.value() in _without_ui else PREFECT_UI_URL.value()
+    return PREFECT_UI_URL.value() if has_ui() else None
 
 
 def _flush() -> None:

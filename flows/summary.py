@@ -1,7 +1,8 @@
 """The page of a flow run: one markdown artifact that lives, from the run's beginning to its end.
 
 It is written by a thread of its own, at most once a second and where something has changed, so that a unit of work
-never waits for it. A server that is away costs it a turn and the run nothing.
+never waits for it. An update costs the server 20 ms of a processor; one that a command started for itself shows nobody
+anything, and is told every half minute. A server that is away costs a turn and the run nothing.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from prefect.client.schemas.actions import ArtifactUpdate
 
 from flows.last_pictures import LastPictures
 from flows.pages import Count, Facts, page
-from flows.server import ui_url
+from flows.server import has_ui, ui_url
 from storage.sizes import Sizes
 from study.study import Study
 from tasks.keys import artifact_key
@@ -30,6 +31,7 @@ from tasks.logs import run_logger
 from tasks.progress import StageProgress, Watcher, watching
 
 PERIOD_S = 1.0
+UNSEEN_PERIOD_S = 30.0  # where there is no UI: the page is for who opens one later, also after a kill
 LAST_SECONDS = 10.0  # that the end of a run waits for its page's last update
 _open: list[Summary] = []  # the whole study's, and within it that of the stage's flow that runs
 
@@ -104,7 +106,8 @@ class Summary(Watcher):
 
     def _keep_up(self) -> None:
         with get_client(sync_client=True) as client:
-            while not self._over.wait(PERIOD_S):
+            period = PERIOD_S if has_ui() else UNSEEN_PERIOD_S
+            while not self._over.wait(period):
                 self._update(client)
             self._sizes.forget()
             self._pictures.forget()
