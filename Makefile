@@ -27,10 +27,10 @@ test: .venv/ready
 test-fast: .venv/ready
 	$(BIN)/python -m pytest -n 2 -m "not system and not slow and not faults" $(LONGER:%=--ignore=%)
 
-# What may die of a study, with real runs, servers, workers, databases and disks: one after the other, since each has its own
+# What may die of a study, with real runs, servers, workers, databases and disks. Two files at a time: each test has its own
 # and waits for it. Some need PostgreSQL, Redis or a C compiler, and say how to get them where they are missing.
 test-faults: .venv/ready
-	$(BIN)/python -m pytest -n 0 -m faults --timeout 1200 -rs $(ONLY)
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m faults --timeout 1200 -rs $(ONLY)
 
 # Lines and branches that the tests run, those of the processes they start included (what is killed leaves no count).
 # First the share of each room, then every file; it takes about twice the time of `make test`.

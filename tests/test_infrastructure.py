@@ -123,10 +123,10 @@ def test_a_test_that_hangs_is_ended_and_shows_where_it_was(tmp_path, where):
 def test_faults_are_a_command_of_their_own_which_ci_runs_with_all_that_they_need():
     recipes = dict(re.findall("^(test[a-z-]*): .*\n\t(.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE))
     assert '-m "not faults"' in SETTINGS["tool"]["pytest"]["ini_options"]["addopts"]
-    assert recipes["test"].endswith("-m pytest") and " -n 0 -m faults " in recipes["test-faults"]
+    assert recipes["test"].endswith("-m pytest") and " -n 2 --dist loadfile -m faults " in recipes["test-faults"]
     assert "and not faults" in recipes["test-fast"]  # its own -m takes the place of that in addopts
     commands = (ROOT / ".ci" / "run").read_text().splitlines()
-    once_more = "make test-faults || make test-faults ONLY=--last-failed"
+    once_more = 'make test-faults || make test-faults ONLY="--last-failed -n 0"'
     assert [line for line in commands if line.startswith("make test")] == ["make test", once_more]
     assert recipes["test-faults"].endswith(" $(ONLY)")
     jobs = yaml.safe_load((ROOT / ".github" / "workflows" / "ci.yml").read_text())["jobs"]
