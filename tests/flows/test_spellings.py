@@ -9,6 +9,7 @@ REST = {
     "query": ["select 1"],
     "edit": ["--concept", "tree"],
     "thresholds": ["--out", "x.tsv"],
+    "export-site": ["site"],
 }
 SERVE = ["serve", "a.yaml", "--root", "runs/a", "--cron", "0 3 * * *"]
 

@@ -18,7 +18,8 @@ from tests.paths import ROOT
 from tests.system import forked
 
 FENCE = re.compile(r"(<!-- not run by the tests: [^\n]+ -->\n)?```(\w+)\n(.*?)```", re.S)
-PAGES = sorted(p for p in ROOT.rglob("*.md") if not {".venv", ".venv-lowest", "runs"} & set(p.relative_to(ROOT).parts))
+NOT_OURS = {".venv", ".venv-lowest", "node_modules", "runs"}
+PAGES = sorted(p for p in ROOT.rglob("*.md") if not NOT_OURS & set(p.relative_to(ROOT).parts))
 NOTEBOOKS = sorted((ROOT / "docs").glob("*.ipynb"))
 pytestmark = pytest.mark.system
 BLOCKS = [

@@ -68,7 +68,7 @@ def test_the_picture_shows_cases_that_no_success_has_picked(study, monkeypatch):
     shown = []
     monkeypatch.setattr(draw, "decode_png", lambda data: data)
     monkeypatch.setattr(draw, "images_of", lambda study, start, stop: {start: np.zeros((8, 8, 3), np.uint8)})
-    monkeypatch.setattr(draw.draw, "interventions", lambda items, path: shown.append(items))
+    monkeypatch.setattr(draw.pictures, "interventions", lambda items, path: shown.append(items))
     for turned in (False, True):
         rows = [row | {"image": b"x"} if row["control"] != "unedited" else row for row in quadrants()]
         for row in rows:
