@@ -25,6 +25,7 @@ from miniature.checkpoint import (
     restore_optimizer,
     save_checkpoint,
 )
+from miniature.precision import in_bfloat16
 from miniature.settings import World
 from miniature.tokenizer import MAX_TOKENS
 from miniature.train_vae import log_row, scene_batch
@@ -110,7 +111,7 @@ def encode_scenes(vae: AutoencoderKL, count: int, work: Path, world: World) -> t
             size = min(100, FIRST_SCENE + count - first)
             captions += [make_scene(seed, world=world).caption for seed in range(first, first + size)]
             x = scene_batch(first, size, world)
-            with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+            with torch.no_grad(), in_bfloat16():
                 pair = [vae.encode(v).latent_dist.mean.float() for v in (x, x.flip(-1))]
             blocks.append((torch.stack(pair, 1) * vae.config.scaling_factor).half().numpy())
         work.mkdir(parents=True, exist_ok=True)
@@ -168,7 +169,7 @@ class DiffusionRun:
         noise = torch.randn(x.shape, generator=generator)
         alpha = self.alphas[t][:, None, None, None]
         noisy = alpha.sqrt() * x + (1 - alpha).sqrt() * noise
-        with torch.autocast("cpu", torch.bfloat16):
+        with in_bfloat16():
             hidden = self.modules["text"](ids).last_hidden_state
             predicted = self.modules["unet"](noisy, t, hidden).sample
         loss = (loss_weight(alpha.flatten()) * (predicted.float() - noise).square().mean((1, 2, 3))).mean()

@@ -18,6 +18,7 @@ from miniature.checkpoint import (
     restore_optimizer,
     save_checkpoint,
 )
+from miniature.precision import in_bfloat16
 from miniature.settings import World
 from miniature.world import make_scene
 
@@ -95,7 +96,7 @@ class VaeRun:
             group["lr"] = leg.lr * min(1.0, (step + 1) / 50, 2.0 * (leg.steps - step) / leg.steps)
         x = scene_batch(self.settings.first_scene + 200 + seen, leg.batch, self.world)
         generator = torch.Generator().manual_seed(self.step)
-        with torch.autocast("cpu", torch.bfloat16):
+        with in_bfloat16():
             posterior = self.vae.encode(x).latent_dist
             noise = torch.randn(posterior.mean.shape, generator=generator)
             out = self.vae.decode(posterior.mean + posterior.std * noise).sample

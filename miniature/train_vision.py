@@ -24,6 +24,7 @@ from miniature.checkpoint import (
     restore_optimizer,
     save_checkpoint,
 )
+from miniature.precision import in_bfloat16
 from miniature.settings import COLOUR_WORDS, World
 from miniature.train_vae import log_row
 from miniature.world import LABELS, LOOKS, Scene, make_scene
@@ -104,7 +105,7 @@ def decoded_pool(settings: VisionSettings, vae: AutoencoderKL, world: World) -> 
     for first in range(0, settings.pool, 50):
         part = draw_scenes(settings.first_scene + first, min(50, settings.pool - first), world)
         generator = torch.Generator().manual_seed(first)
-        with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        with torch.no_grad(), in_bfloat16():
             latent = vae.encode(part.images * 2 - 1).latent_dist.mean
             strength = 0.15 * torch.rand(len(latent), 1, 1, 1, generator=generator) * latent.std()
             noisy = latent + strength * torch.randn(latent.shape, generator=generator)
@@ -148,7 +149,7 @@ class VisionRun:
         fresh = draw_scenes(self.settings.first_scene + self.settings.pool + self.step * half, half, self.world)
         batch = fresh.joined(self.pool.rows(torch.randint(self.settings.pool, (half,), generator=generator)))
         # Not for dilated layers: torch 2.13 gives NaN weight gradients for those in bfloat16 on some CPUs.
-        with torch.autocast("cpu", torch.bfloat16, enabled=self.settings.body == "unet"):
+        with in_bfloat16(self.settings.body == "unet"):
             judged = self.network(augment(batch.images, generator))
         loss = cross_entropy(judged.classes.float(), batch.classes)
         loss = loss + 0.3 * cross_entropy(judged.styles.float(), batch.looks)

@@ -11,7 +11,7 @@ import yaml
 
 from diffusion.errors import DiffusionError
 from diffusion.manifest import check_manifest
-from miniature import curves, train
+from miniature import curves, precision, train
 from miniature.checkpoint import load_checkpoint
 from miniature.fidelity import contact_sheet, follow, position_entropy, second_opinion
 from miniature.judges import Verdict, drawn_classes
@@ -78,6 +78,7 @@ def hashes(folder):
 
 
 @pytest.mark.slow(35)
+@pytest.mark.timeout(1800)  # two trainings, which an old processor takes many times as long for
 def test_a_short_rebuild_gives_the_same_bytes_and_its_damage_is_named(tmp_path, capsys):
     for name in "ab":
         assert (
@@ -112,6 +113,15 @@ def test_what_cannot_be_trained_is_one_sentence(tmp_path, capsys):
     assert "run `python -m miniature.train vae" in capsys.readouterr().err
     assert train.main(["vae", "--work", str(tmp_path), "--world", str(tmp_path / "none.yaml")]) == 2
     assert "none.yaml cannot be read as a world file" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("supported", [True, False])
+def test_products_are_in_bfloat16_where_the_processor_has_it_and_not_where_that_is_switched_off(monkeypatch, supported):
+    monkeypatch.setattr(precision, "multiplies_bfloat16", lambda: supported)
+    for enabled in (True, False):
+        with precision.in_bfloat16(enabled):
+            made = torch.ones(2, 2) @ torch.ones(2, 2)
+        assert made.dtype == (torch.bfloat16 if supported and enabled else torch.float32)
 
 
 def test_the_loss_weight_is_capped_on_both_sides():
