@@ -72,14 +72,15 @@ class Cost:
 
 def cost_of(arguments: list[str]) -> Cost:
     """What a Python process takes. Raises ``CalledProcessError`` if it fails."""
-    before, began = _children(), time.perf_counter()
+    before, began = children_seconds(), time.perf_counter()
     environment = {**os.environ, "PYTHONPATH": str(REPO), "HF_HUB_OFFLINE": "1"}
     environment.pop("PREFECT_API_URL", None)  # a server of the command's own is part of its cost
     subprocess.run([sys.executable, *arguments], cwd=REPO, env=environment, check=True, stdout=subprocess.DEVNULL)
-    return Cost(time.perf_counter() - began, _children() - before)
+    return Cost(time.perf_counter() - began, children_seconds() - before)
 
 
-def _children() -> float:
+def children_seconds() -> float:
+    """Of the processor: what the processes that this one has started and waited for took, with theirs."""
     usage = resource.getrusage(resource.RUSAGE_CHILDREN)
     return usage.ru_utime + usage.ru_stime
 

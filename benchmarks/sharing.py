@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import resource
 import shutil
 import subprocess
 import sys
@@ -30,6 +29,7 @@ from datetime import datetime
 from pathlib import Path
 from statistics import median
 
+from benchmarks.overhead import children_seconds
 from storage.inspect import table_hashes
 from storage.tables import read_table
 
@@ -80,7 +80,7 @@ def span(rows: Iterable[Mapping[str, datetime]]) -> float:
 
 def timed(command: str, root: Path, processes: int, options: argparse.Namespace, home: Path) -> Cost:
     """What a command costs that so many processes are at. Raises ``CalledProcessError`` if one of them fails."""
-    before, began = _children(), time.perf_counter()
+    before, began = children_seconds(), time.perf_counter()
     started = [_started(command, root, options, home) for _ in range(processes)]
     codes = [process.wait() for process in started]
     clock = time.perf_counter() - began
@@ -89,7 +89,7 @@ def timed(command: str, root: Path, processes: int, options: argparse.Namespace,
             raise subprocess.CalledProcessError(code, process.args)
     rows = read_table(root, "runs", ["stage", "started", "ended"], [("stage", "==", command)]).to_pylist()
     assert len(rows) == processes  # each did its part to the end
-    return Cost(clock, span(rows), _children() - before)
+    return Cost(clock, span(rows), children_seconds() - before)
 
 
 def _started(command: str, root: Path, options: argparse.Namespace, home: Path) -> subprocess.Popen[bytes]:
@@ -99,11 +99,6 @@ def _started(command: str, root: Path, options: argparse.Namespace, home: Path) 
     environment = {**os.environ, "PYTHONPATH": str(REPO), "HF_HUB_OFFLINE": "1", "PREFECT_HOME": str(home)}
     environment.pop("PREFECT_API_URL", None)  # a server each
     return subprocess.Popen([sys.executable, *arguments], cwd=REPO, env=environment, stdout=subprocess.DEVNULL)
-
-
-def _children() -> float:
-    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return usage.ru_utime + usage.ru_stime
 
 
 def compare(options: argparse.Namespace, scratch: Path, home: Path) -> dict[str, tuple[Cost, Cost]]:

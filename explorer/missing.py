@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -117,10 +116,10 @@ def known_labels(source: Source) -> dict[str, int]:
 
 
 def _labels(source: Source) -> dict[str, int]:
-    counted = Counter({label: len(ids) for label, ids in _shown(source).items()})
-    in_order = dict(sorted(counted.items(), key=lambda pair: (-pair[1], pair[0])))
+    shown = sorted(_shown(source).items(), key=lambda pair: (-len(pair[1]), pair[0]))
+    counted = {label: len(images) for label, images in shown}
     carried = source.arrow("concept_labels", ["label"], kind="trained", assigned=True)["label"].to_pylist()
-    return {**in_order, **dict.fromkeys(sorted(set(carried) - set(counted)), 0)}
+    return {**counted, **dict.fromkeys(sorted(set(carried) - set(counted)), 0)}
 
 
 def images_of(source: Source, label: str) -> list[int]:
