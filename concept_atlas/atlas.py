@@ -12,7 +12,7 @@ from PIL import Image
 
 from concept_atlas.edited import Edited
 from concept_atlas.html import facts_table
-from concept_atlas.kept import edits_beside, kept_pictures, kept_rows
+from concept_atlas.kept import edits_beside, kept_picture, kept_pictures, kept_rows
 from concept_atlas.site import KINDS, Codes, SiteView
 from storage.query import query
 from storage.schemas import SCHEMAS, WRITERS
@@ -246,6 +246,15 @@ class Atlas:
     def kept_pictures(self, name: str) -> dict[str, bytes]:
         """The PNGs "before", "after" and "control" of a kept edit. Raises ``StudyError`` where they are not whole."""
         return kept_pictures(self.root, name)
+
+    def kept_picture(self, name: str, picture: str) -> bytes:
+        """One of these. Raises ``StudyError`` where it is not what was written, or an edit has no such picture."""
+        return kept_picture(self.root, name, picture)
+
+    @property
+    def keeps_edited_images(self) -> bool:
+        """Whether the table ``interventions`` holds the edited images, as `interventions.keep_images` has it."""
+        return self._study.config.interventions.keep_images
 
     @property
     def windows(self) -> dict[str, tuple[float, float]]:

@@ -22,7 +22,8 @@ from explorer.edit_page import edit_form, edited_page, edited_picture, requested
 from explorer.finding import LONGEST, found
 from explorer.guard import Guard
 from explorer.home import home
-from explorer.image_page import codes, image_page, picture
+from explorer.image_edits import study_picture
+from explorer.image_page import codes, image_page, masks, picture
 from explorer.jobs import Jobs
 from explorer.label_page import label_page
 from explorer.list_page import list_page
@@ -62,6 +63,14 @@ def application(source: Source, site: Site | None = None) -> Guard:
     @app.get("/image/{number}/picture")
     def picture_(number: str) -> Response:
         return pages.answer(lambda: Response(picture(source, number), media_type="image/png"))
+
+    @app.get("/image/{number}/segments")
+    def segments_(number: str) -> Response:
+        return pages.json(lambda: masks(source, number))
+
+    @app.get("/image/{number}/edits/{case}/{picture}")
+    def study_picture_(number: str, case: str, picture: str) -> Response:
+        return pages.answer(lambda: Response(study_picture(source, number, case, picture), media_type="image/png"))
 
     @app.get("/image/{number}/codes/{block}/{t}/{conditioning}/{k}")
     def codes_(number: str, block: str, t: str, conditioning: str, k: str) -> Response:

@@ -40,10 +40,11 @@ def _carried(source: Source) -> list[str]:
 
 
 def _line(row: dict[str, Any]) -> dict[str, Any]:
-    return {"edit": row["edit"], "prompt": row["prompt"], "done": _done(row), "window": row["window"]}
+    return {"edit": row["edit"], "prompt": row["prompt"], "done": done(row), "window": row["window"]}
 
 
-def _done(part: dict[str, Any]) -> str:
+def done(part: dict[str, Any]) -> str:
+    """What a part of an edit does, in a few words."""
     instead = f" instead of {part['instead_of']}" if part["instead_of"] else ""
     return f"{part['operation']} {part['concept']}{instead}"
 
@@ -83,7 +84,7 @@ def edited_page(source: Source, name: str) -> dict[str, Any]:
     return {
         "row": row,
         "pictures": PICTURES,
-        "parts": [{**part, "done": _done(part), "where": _where(part)} for part in (row, *row["more_parts"])],
+        "parts": [{**part, "done": done(part), "where": _where(part)} for part in (row, *row["more_parts"])],
         "scores": [(shown, row[f"score_{picture}"], row[f"placed_{picture}"]) for picture, shown in PICTURES.items()],
         "off": [(shown, row[f"off_distribution_{picture}"], row[f"off_downstream_{picture}"])
                 for picture, shown in PICTURES.items() if picture != "before"],
@@ -112,4 +113,4 @@ def edited_picture(source: Source, name: str, picture: str) -> bytes:
     """One PNG of an edit. Raises ``Missing`` for one that is not there, ``AtlasError`` for one that is damaged."""
     if picture not in PICTURES:
         raise Missing("An edit has the pictures before, after and control.", ((name, f"/edit/{name}"),))
-    return source.atlas.kept_pictures(str(_row(source, name)["edit"]))[picture]
+    return source.atlas.kept_picture(str(_row(source, name)["edit"]), picture)

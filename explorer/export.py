@@ -23,6 +23,7 @@ from explorer.bundle import bundle
 from explorer.finding import index_of
 from explorer.folder import NOTE, Folder, new_folder
 from explorer.guard import HEADERS
+from explorer.label_layouts import all_first_images
 from explorer.pictures import smaller
 from explorer.plan import Plan, planned
 from explorer.rewriting import Attributes, rewritten
@@ -31,6 +32,9 @@ from explorer.source import Source
 
 CONCEPTS, IMAGES, MEGABYTES = 36, 36, 200
 PICTURE = re.compile(r"/image/(\d+)/picture")
+STUDY_EDIT = re.compile(r"/image/\d+/edits/\d+/(?:after|control)")
+OWN_EDIT = re.compile(r"(/edit/[^/]+)/(\w+)")
+MASKS = re.compile(r"/image/(\d+)/segments")
 CODES = re.compile(r"/image/(\d+)/codes(?:/(.+))?")
 STATIC = re.compile(r"/static/([\w.]+)")
 INDEX = "index.js"
@@ -65,6 +69,7 @@ def export_site(
         plan = planned(source, concepts, images)
         with Asking(application(source, Site(POLICY, plan.held))) as ask:
             export = _Export(source, plan, folder, ask)
+            export.site_codes.predict(all_first_images(source))
             export.pages()
             export.codes()
             export.rest()
@@ -78,6 +83,7 @@ class _Export:
         self.source, self.plan, self.folder, self.ask = source, plan, folder, ask
         self.site_codes = SiteCodes(source)
         self.pictures: dict[int, str] = {}
+        self.edited: dict[str, str] = {}
         self.scripts: set[str] = set()
 
     def pages(self) -> None:
@@ -123,6 +129,14 @@ class _Export:
             self.folder.write(self.pictures[number], data)
         return self.pictures[number]
 
+    def edited_picture(self, address: str, name: str) -> str:
+        """The file of a picture of an edit, likewise. ``name``: its file's, without the ending."""
+        if address not in self.edited:
+            ending, data = smaller(self.ask(address))
+            self.edited[address] = f"{name}.{ending}"
+            self.folder.write(self.edited[address], data)
+        return self.edited[address]
+
 
 def _module(name: str) -> str:
     """The text of a script: the one for folders, where there is one of that name."""
@@ -148,6 +162,11 @@ class _Page:
             return self._export.picture(int(found[1]))
         if found := CODES.fullmatch(address):
             return address.removeprefix("/")
+        if STUDY_EDIT.fullmatch(address):
+            return self._export.edited_picture(address, address.removeprefix("/"))
+        if found := OWN_EDIT.fullmatch(address):
+            page = self._export.plan.files.get(found[1])
+            return page and self._export.edited_picture(address, f"{page.removesuffix('.html')}/{found[2]}")
         if found := STATIC.fullmatch(address):
             self._export.scripts.add(found[1])
             return address.removeprefix("/")
@@ -159,10 +178,26 @@ class _Page:
 
     def cells(self, address: str, cid: int) -> Attributes:
         """What an element has that shows a concept's map on an image."""
+        number, path = self._codes(address)
+        return self._export.site_codes.cells(path, number, cid)
+
+    def layout(self, address: str, label: str) -> Attributes:
+        """What an element has that shows where a label is predicted in an image."""
+        number, path = self._codes(address)
+        return self._export.site_codes.layout(path, number, label)
+
+    def mask(self, address: str, label: str) -> Attributes:
+        """What an element has that shows a label's mask in an image."""
+        found = MASKS.fullmatch(canonical(address))
+        if found is None:
+            raise AtlasError(f"{address} names no segments of an image")
+        return self._export.site_codes.mask(int(found[1]), label)
+
+    def _codes(self, address: str) -> tuple[int, str]:
         found = CODES.fullmatch(canonical(address))
         if found is None:
             raise AtlasError(f"{address} names no codes of an image")
-        return self._export.site_codes.cells(found[2], int(found[1]), cid)
+        return int(found[1]), found[2]
 
 
 def told(exported: Exported, out: Path) -> str:

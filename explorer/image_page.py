@@ -9,6 +9,8 @@ import numpy as np
 
 from concept_atlas import Codes, SiteView
 from explorer.addresses import label_url
+from explorer.edit_page import PICTURES
+from explorer.image_edits import image_edits
 from explorer.missing import Missing, concepts_of, every_dictionary, image_of, number_of, site_of
 from explorer.source import Source
 
@@ -21,12 +23,16 @@ def image_page(source: Source, text: str) -> dict[str, Any]:
     prompt_id = int(str(row["prompt_id"]))
     kept = bool(source.rows("images", ["prompt_id"], prompt_id=prompt_id))
     segments, problem = source.tried(lambda: _segments(source, prompt_id), list[dict[str, Any]]())
+    edits, unread = source.tried(lambda: image_edits(source, row), None)
     return {
         "row": row,
         "prompt_id": prompt_id,
         "kept": kept,
         "segments": segments,
         "segments_problem": problem,
+        "edits": edits,
+        "edits_problem": unread,
+        "edit_pictures": PICTURES,
         "dictionaries": every_dictionary(source),
         "times": sorted({site.t for site in source.atlas.sites}, reverse=True),
         "places": list(dict.fromkeys((at.block, at.conditioning, at.k) for at in every_dictionary(source))),
@@ -50,6 +56,12 @@ def _segments(source: Source, prompt_id: int) -> list[dict[str, Any]]:
             }
         )
     return found
+
+
+def masks(source: Source, text: str) -> dict[str, Any]:
+    """Label -> its mask in an image as ``size`` and ``runs``, for pages that draw it once it is in sight."""
+    prompt_id = int(str(image_of(source, text)["prompt_id"]))
+    return {"masks": {one["label"]: {"size": one["size"], "runs": one["runs"]} for one in _segments(source, prompt_id)}}
 
 
 def picture(source: Source, text: str) -> bytes:

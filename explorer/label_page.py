@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -9,8 +10,11 @@ import pyarrow as pa
 
 import concept_atlas
 from explorer.addresses import at_of
+from explorer.detectors import COLUMNS as DETECTED
+from explorer.detectors import detectors
 from explorer.figure import Figure, Row, figure, over_time
 from explorer.home import edit_figure
+from explorer.label_layouts import predicted
 from explorer.missing import images_of, known_labels, label_of
 from explorer.source import Source
 
@@ -20,6 +24,8 @@ KINDS = ("trained", "shared", "untrained", "shuffled_positions")
 PLACE, CID = ("block", "t", "conditioning", "kind"), ("cid", "ascending")
 COLUMNS = ("iou_selection", "iou_heldout", "ceiling", "precision", "recall", "lift", "q_value", "assigned")
 READ = ("block", "t", "conditioning", "k", "kind", "cid", "iou_heldout_se", *COLUMNS)
+METHODS, LEARNT = ("posterior", "concepts", "position", "raw"), "evidence"
+LAYOUTS = ("block", "t", "conditioning", "method", "iou", "iou_ci_low", "iou_ci_high", "threshold")
 
 
 def label_page(source: Source, text: str, asked_k: str) -> dict[str, Any]:
@@ -28,15 +34,20 @@ def label_page(source: Source, text: str, asked_k: str) -> dict[str, Any]:
     ks = source.atlas.ks
     k = int(asked_k) if asked_k in map(str, ks) else ks[0]
     evidence = strongest(source.arrow("concept_labels", list(READ), label=label, k=k, kind=list(KINDS)))
+    layouts, torn = source.tried(lambda: _layout_rows(source, label, k), list[Row]())
+    learnt = [row for row in layouts if row["method"] == LEARNT]
+    detected, undetected = source.tried(lambda: detectors(source, label, k), {"missing": "", "tables": []})
     return {
         "label": label,
         "k": k,
         "ks": ks,
-        "figures": [
-            source.tried(lambda: _carried(source, evidence), None),
-            source.tried(lambda: _layouts(source, label, k), None),
-            source.tried(lambda: _edits(source, label), None),
-        ],
+        "carried": source.tried(lambda: _carried(source, evidence), None),
+        "layouts": (None, torn) if torn else source.tried(lambda: _layouts(source, layouts), None),
+        "predicted": source.tried(lambda: predicted(source, label, k, learnt), None),
+        "edits": source.tried(lambda: _edits(source, label), None),
+        "detectors": {**detected, "missing": undetected or detected["missing"]},
+        "detector_columns": DETECTED,
+        "detector_meanings": concept_atlas.meanings("bench"),
         "sites": _best(source, evidence),
         "columns": COLUMNS,
         "meanings": concept_atlas.meanings("concept_labels"),
@@ -79,12 +90,22 @@ def _interval(row: Row) -> dict[str, float | None]:
     return {"low": max(iou - Z95 * error, 0.0), "high": min(iou + Z95 * error, 1.0)}
 
 
-def _layouts(source: Source, label: str, k: int) -> Figure:
-    names = ("posterior", "concepts", "position", "raw")
-    rows = source.rows("layout_scores", label=label, k=k, kind="trained", method=list(names))
-    panels, axis = over_time(source, rows, names, lambda row: str(row["method"]), ("iou", "iou_ci_low", "iou_ci_high"))
+def _layout_rows(source: Source, label: str, k: int) -> list[Row]:
+    return source.rows("layout_scores", list(LAYOUTS), label=label, k=k, kind="trained", method=[*METHODS, LEARNT])
+
+
+def _layouts(source: Source, rows: list[Row]) -> Figure:
+    shown = [row for row in rows if row["method"] in METHODS]
+    panels, axis = over_time(source, shown, METHODS, _method, ("iou", "iou_ci_low", "iou_ci_high"))
     told = "IoU of the label's predicted mask with that of the finished image, with 95 % intervals."
-    return figure("Layouts predicted", told, "layout_scores", "IoU of layouts", panels, axis)
+    found = figure("Layouts predicted", told, "layout_scores", "IoU of layouts", panels, axis)
+    if found.missing and source.arrow("layout_scores", ["label"], label="*").num_rows:
+        return replace(found, missing="None of this label: it is in too few images, or fills those that it is in.")
+    return found
+
+
+def _method(row: Row) -> str:
+    return str(row["method"])
 
 
 def _edits(source: Source, label: str) -> Figure | None:

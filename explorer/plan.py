@@ -10,9 +10,11 @@ from dataclasses import dataclass
 from explorer.addresses import At, canonical, label_url
 from explorer.compare_page import neighbouring
 from explorer.edit_page import SHOWN_EDITS
+from explorer.image_edits import most_edited
 from explorer.missing import concepts_of, every_dictionary, known_labels
 from explorer.source import Source
 
+EDITED = 2  # images that have a page because the study edited them: of eight images at most one
 ODD = re.compile(r"[^a-z0-9_]+")
 
 
@@ -30,7 +32,8 @@ class Plan:
 def planned(source: Source, concepts: int, images: int) -> Plan:
     """At most so many concepts of each dictionary and so many images; all labels, and the edits that are listed."""
     chosen = {at: best_concepts(source, at, concepts) for at in every_dictionary(source)}
-    shown = most_shown(source, chosen, images)
+    edited = most_edited(source, min(EDITED, images // 8))
+    shown = sorted({*most_shown(source, chosen, images - len(edited)), *edited})
     edits = [str(row["edit"]) for row in source.atlas.kept_edits[:SHOWN_EDITS]]
     files = {"/": "index.html", "/search": "search.html", "/list": "list.html", "/compare": "compare.html"}
     files |= {"/edit": "edit.html"}
@@ -41,7 +44,7 @@ def planned(source: Source, concepts: int, images: int) -> Plan:
     files |= {canonical(f"/edit/{edit}"): f"edit/{name}.html" for edit, name in _names(edits)}
     files |= {canonical(at.url(cid)): f"concept/{at.path}/{cid}.html" for at, cids in chosen.items() for cid in cids}
     files |= {f"/image/{number}": f"image/{number}.html" for number in shown}
-    return Plan(files, chosen, shown, edits, _held(source, chosen, shown))
+    return Plan(files, chosen, shown, edits, _held(source, chosen, shown, edited))
 
 
 def best_concepts(source: Source, at: At, most: int) -> list[int]:
@@ -83,12 +86,13 @@ def _names(words: list[str]) -> Iterator[tuple[str, str]]:
         yield word, name if taken[name] == 1 else f"{name}--{taken[name]}"
 
 
-def _held(source: Source, chosen: dict[At, list[int]], shown: list[int]) -> str:
+def _held(source: Source, chosen: dict[At, list[int]], shown: list[int], edited: list[int]) -> str:
     """What of the study has a page, in words."""
     there = sum(len(concepts_of(source, at)) for at in chosen)
+    more = f", {len(edited)} of them for being edited most by the study" if edited else ""
     labels, most = len(known_labels(source)), max((len(cids) for cids in chosen.values()), default=0)
     return (
         f"All {labels} labels; {sum(map(len, chosen.values())):,} of {there:,} concepts: of each dictionary at most "
         f"{most}, those that were given a label first, then those that overlap most with one; "
-        f"{len(shown)} images, those that are among the strongest of most of these concepts."
+        f"{len(shown)} images, those that are among the strongest of most of these concepts{more}."
     )

@@ -7,7 +7,7 @@ import re
 from typing import Protocol
 
 Attributes = dict[str, str | None]
-LINKS = ("href", "src", "action", "data-codes")
+LINKS = ("href", "src", "action", "data-codes", "data-masks")
 WAYS = ("prev", "next")
 ATTRIBUTE = re.compile(r'\s([\w-]+)(?:(=)"([^"]*)")?')
 # A link up to its end, or any other tag with an address.
@@ -29,6 +29,12 @@ class Place(Protocol):
 
     def cells(self, address: str, cid: int) -> Attributes:
         """What an element has that shows a concept's map: its cells, or why there are none."""
+
+    def layout(self, address: str, label: str) -> Attributes:
+        """What one has that shows where a label is predicted: grid and cells, or why there are none."""
+
+    def mask(self, address: str, label: str) -> Attributes:
+        """What one has that shows a label's mask in an image: its size and run lengths."""
 
 
 def rewritten(text: str, place: Place) -> str:
@@ -57,13 +63,20 @@ def _led(found: re.Match[str], place: Place) -> str:
 def _filed(given: Attributes, place: Place) -> Attributes:
     """The attributes of anything but a link, with files where addresses were."""
     if "data-cid" in given:
-        left = {name: value for name, value in given.items() if name not in ("data-codes", "data-cid")}
-        shown = place.cells(given["data-codes"] or "", int(given["data-cid"] or ""))
-        return {**left, **shown, "class": " ".join(filter(None, (left.get("class"), shown.get("class"))))}
+        return _shown(given, place.cells(given["data-codes"] or "", int(given["data-cid"] or "")))
+    if "data-label" in given:
+        label, codes = given["data-label"] or "", given.get("data-codes")
+        return _shown(given, place.layout(codes, label) if codes else place.mask(given["data-masks"] or "", label))
     if "data-picture" in given:
         return {**given, "src": place.inline(given["src"] or "")}
     filed = {name: place.link(value or "") if name in LINKS else value for name, value in given.items()}
     return {name: value for name, value in filed.items() if name not in LINKS or value is not None}
+
+
+def _shown(given: Attributes, shown: Attributes) -> Attributes:
+    """An element with what it shows in itself, where it named what to ask for."""
+    left = {name: value for name, value in given.items() if name not in (*LINKS, "data-cid")}
+    return {**left, **shown, "class": " ".join(filter(None, (left.get("class"), shown.get("class"))))}
 
 
 def _attributes(text: str) -> Attributes:

@@ -10,7 +10,7 @@ import numpy as np
 from concept_atlas import Codes
 from explorer.addresses import At
 from explorer.concept_page import cells
-from explorer.image_page import layouts
+from explorer.image_page import layouts, masks
 from explorer.missing import concepts_of, every_dictionary
 from explorer.rewriting import Attributes
 from explorer.source import Source
@@ -26,6 +26,38 @@ class SiteCodes:
         self._at = {at.path: at for at in every_dictionary(source)}
         self._kept: OrderedDict[tuple[At, int], Codes | str] = OrderedDict()
         self._held = 0
+        self._layouts: dict[tuple[str, int], dict[str, list[int]] | str] = {}
+        self._grids: dict[str, str] = {}
+        self._masks: dict[int, dict[str, Attributes]] = {}
+
+    def predict(self, images: list[int]) -> None:
+        """Layouts of images at every dictionary, a dictionary at a time: pages ask for them the other way round."""
+        for path, at in self._at.items():
+            for prompt_id in images:
+                codes = self._codes(at, prompt_id)
+                if isinstance(codes, str):
+                    self._layouts[path, prompt_id] = codes
+                    continue
+                self._grids[path] = "{} {}".format(*codes.cids.shape[:2])
+                view = self._source.view(*at.columns.values())
+                self._layouts[path, prompt_id] = layouts(self._source, view, prompt_id, codes)
+
+    def layout(self, path: str, prompt_id: int, label: str) -> Attributes:
+        """What an element has that shows where a label is predicted, of an image that was predicted."""
+        found = self._layouts[path, prompt_id]
+        if isinstance(found, str):
+            return {"class": "unread", "title": found}
+        on = {"data-on": " ".join(map(str, found[label]))} if label in found else {}
+        return {"data-grid": self._grids[path], **on}
+
+    def mask(self, prompt_id: int, label: str) -> Attributes:
+        """What an element has that shows a label's mask in an image."""
+        if prompt_id not in self._masks:
+            found = masks(self._source, str(prompt_id))["masks"]
+            self._masks[prompt_id] = {
+                name: {"data-size": one["size"], "data-runs": one["runs"]} for name, one in found.items()
+            }
+        return self._masks[prompt_id][label]
 
     def cells(self, path: str, prompt_id: int, cid: int) -> Attributes:
         """What an element has that shows the map of one concept, or says why there is none."""

@@ -1,6 +1,6 @@
 // The image page: segments on and off, a time, and the concepts that fire in the place that is pointed at.
 
-import { codesOf, drawMap, follow, mapOf, mark } from "./maps.js";
+import { codesOf, drawCells, drawMap, follow, mapOf, mark, paintRuns } from "./maps.js";
 import { conceptUrl, labelUrl } from "./places.js";
 
 const image = document.querySelector("[data-image]");
@@ -27,11 +27,7 @@ function drawSegments() {
     if (!box.checked) return;
     const swatch = getComputedStyle(box.nextElementSibling).backgroundColor; // as in rgb(29, 95, 184)
     const colour = [...swatch.match(/\d+/g).slice(0, 3).map(Number), 150];
-    let at = 0;
-    box.dataset.runs.split(" ").map(Number).forEach((length, run) => {
-      for (let pixel = at; run % 2 && pixel < at + length; pixel += 1) picture.data.set(colour, 4 * pixel);
-      at += length;
-    });
+    paintRuns(picture, box.dataset.runs, colour);
   });
   canvas.getContext("2d").putImageData(picture, 0, 0);
 }
@@ -60,18 +56,7 @@ function drawLayout() {
     return;
   }
   const [rows, columns] = here.codes.grid;
-  const side = 64; // pixels of a cell, of which its frame takes two
-  canvas.width = side * columns;
-  canvas.height = side * rows;
-  const pen = canvas.getContext("2d");
-  pen.strokeStyle = "#fff";
-  pen.fillStyle = "rgb(29 95 184 / 55%)";
-  pen.lineWidth = 2;
-  cells.forEach((cell) => {
-    const box = [side * (cell % columns), side * Math.floor(cell / columns), side, side];
-    pen.fillRect(...box);
-    pen.strokeRect(box[0] + 1, box[1] + 1, side - 2, side - 2);
-  });
+  drawCells(canvas, here.codes.grid, cells);
   const where = `${here.codes.path}, ${cells.length} of ${rows * columns} cells`;
   told.textContent = `${chosen.value} as predicted from ${where}; the threshold was learnt on the dictionary split.`;
 }

@@ -27,6 +27,32 @@ export function drawMap(canvas, [rows, columns], values, top, opacity) {
   canvas.getContext("2d").putImageData(picture, 0, 0);
 }
 
+const CELL = 64; // pixels of a cell, of which its frame takes two
+
+/** Draw the cells in which something is predicted, each with a frame. */
+export function drawCells(canvas, [rows, columns], cells) {
+  canvas.width = CELL * columns;
+  canvas.height = CELL * rows;
+  const pen = canvas.getContext("2d");
+  pen.strokeStyle = "#fff";
+  pen.fillStyle = "rgb(29 95 184 / 55%)";
+  pen.lineWidth = 2;
+  cells.forEach((cell) => {
+    const [left, top] = [CELL * (cell % columns), CELL * Math.floor(cell / columns)];
+    pen.fillRect(left, top, CELL, CELL);
+    pen.strokeRect(left + 1, top + 1, CELL - 2, CELL - 2);
+  });
+}
+
+/** Paint a mask into a picture: run lengths over rows, beginning with the pixels outside. */
+export function paintRuns(picture, runs, colour) {
+  let at = 0;
+  runs.split(" ").map(Number).forEach((length, run) => {
+    for (let pixel = at; run % 2 && pixel < at + length; pixel += 1) picture.data.set(colour, 4 * pixel);
+    at += length;
+  });
+}
+
 /** The cell [row, column] of a grid that a pointer is over, within an element that the grid covers. */
 export function cellAt(element, event, [rows, columns]) {
   const box = element.getBoundingClientRect();
@@ -85,6 +111,9 @@ export function codesOf(address) {
   }
   return asked.get(address);
 }
+
+/** What is seen in an image, each label's mask; asked for as codes are. */
+export const masksOf = codesOf;
 
 /** Bytes that were written as base64. */
 function bytesOf(text) {

@@ -22,11 +22,23 @@ from tests.paths import ROOT
 SCRIPT = "<script>alert('1')</script> & \"tree\""
 SITE = {"block": "mid", "conditioning": "cond", "k": 4}
 GRID = [2, 2]
+LAYOUT = 8  # an image of the layout split
 SETTINGS = (
     "sites.blocks={mid: mid_block.attentions.0}",
     "sites.times=[1.0, 0.5]",
+    "prompts.splits={dictionary: 8, layout: 8, train: 8, style: 8}",  # shards of eight, the first two segmented
     "interventions.windows={early: [0.6, 1.0, 1.0], late: [0.0, 0.6, 0.5]}",
 )
+
+
+BENCHED = [  # method, t, CID, F1 that chose, F1 and its interval
+    ("trained", 1.0, 0, 0.81, 0.7123456, 0.70, 0.74),
+    ("trained", 0.5, 1, 0.80, 0.9, 0.89, 0.91),
+    ("untrained", 0.5, 1, 0.50, 0.5123456, 0.48, 0.55),
+    ("probe", 1.0, 0, 0.95, 0.9512345, 0.93, 0.97),
+    ("neurons", 1.0, 3, 0.70, 0.7012345, 0.66, 0.75),
+    ("mine", 1.0, 2, 0.60, 0.6, 0.58, 0.62),
+]
 
 
 def row(table: str, **given: Any) -> dict[str, Any]:
@@ -68,21 +80,29 @@ def root(tmp_path_factory):
 
 
 def fill_images(folder):
-    captions = {0: SCRIPT, 1: "a boat on the water"}
-    prompts = [row("prompts", prompt_id=i, caption=caption, split="dictionary") for i, caption in captions.items()]
+    captions = {0: SCRIPT, 1: "a boat on the water", LAYOUT: "a bush"}
+    prompts = [
+        row("prompts", prompt_id=i, caption=caption, split="layout" if i == LAYOUT else "dictionary")
+        for i, caption in captions.items()
+    ]
     add_part(folder, "prompts", "000000", prompts)
     picture = np.full((8, 8, 3), 90, np.uint8)
-    add_part(
-        folder, "images", "000000",
-        [row("images", prompt_id=i, image=encode_png(picture), width=8, height=8) for i in captions],
-    )  # fmt: skip
-    # Columns first: 16 pixels outside, then the right half down to its end, where label 1 begins with pixels inside.
+    images = [row("images", prompt_id=i, image=encode_png(picture), width=8, height=8) for i in captions]
+    add_part(folder, "images", "000000", images[:2])
+    add_part(folder, "images", "000001", images[2:])
+    # Columns first: 32 pixels outside, then the right half; the other label begins with pixels inside.
     counts = {"tree": [32, 32], SCRIPT: [0, 8, 56]}
-    segments = [
-        row("segments", prompt_id=0, segment_id=n, label=label, box=[0, 0, 8, 8], rle_counts=runs, rle_size=[8, 8])
-        for n, (label, runs) in enumerate(counts.items())
-    ]
+    segments = [segment(0, n, label, runs) for n, (label, runs) in enumerate(counts.items())]
     add_part(folder, "segments", "000000", segments)
+    add_part(
+        folder, "segments", "000001", [segment(LAYOUT, 0, "tree", [0, 2, 62])]
+    )  # of the first column the two upper
+
+
+def segment(prompt_id, number, label, runs):
+    """A mask of 8 x 8 pixels, as COCO's runs."""
+    mask = {"box": [0, 0, 8, 8], "rle_counts": runs, "rle_size": [8, 8]}
+    return row("segments", prompt_id=prompt_id, segment_id=number, label=label, **mask)
 
 
 def fill_concepts(folder):
@@ -143,7 +163,25 @@ def fill_results(folder):
         for label in ("*", "tree")
         for method, iou in (("posterior", 0.5432198), ("position", 0.4321098), ("noise", 0.4))
     ]
-    add_part(folder, "layout_scores", "all", layouts)
+    learnt = [
+        row(
+            "layout_scores",
+            **{**SITE, "t": t},
+            kind="trained",
+            label="tree",
+            method="evidence",
+            iou=0.45,
+            threshold=0.3,
+        )
+        for t in (1.0, 0.5)
+    ]
+    add_part(folder, "layout_scores", "all", layouts + learnt)
+    benched = [
+        row("bench", **{**SITE, "t": t}, method=method, scope="image", kind="object", label="tree", cid=cid)
+        | {"f1_chosen": chosen, "f1": f1, "f1_ci_low": low, "f1_ci_high": high}
+        for method, t, cid, chosen, f1, low, high in BENCHED
+    ]
+    add_part(folder, "bench", "1.00-cond", benched)
     effects = [
         row("intervention_effects", kind="spatial", window=window, control=control, target=target, cases="new")
         | {"success": success, "success_ci_low": success / 2, "success_ci_high": None}
@@ -152,7 +190,17 @@ def fill_results(folder):
                                          ("early", "random_direction", 0.0765432))
     ]  # fmt: skip
     add_part(folder, "intervention_effects", "all", effects)
-    edits = [row("interventions", control="none", window=window, t=t) for window, t in (("early", 1.0), ("late", 0.5))]
+    made = {"prompt_id": 0, "kind": "spatial", "target": "tree", "strength": 6.0, "region": "top_left"}
+    edits = [
+        row("interventions", **made, control=control, window=window, t=t, success=success)
+        | {"image": encode_png(np.full((8, 8, 3), value, np.uint8))}
+        for window, t, control, success, value in (
+            ("late", 0.5, "none", False, 10),
+            ("early", 1.0, "none", True, 20),
+            ("early", 1.0, "random_direction", False, 30),
+            ("early", 1.0, "neurons", False, 40),
+        )
+    ]
     add_part(folder, "interventions", "all", edits)
 
 

@@ -68,6 +68,16 @@ def test_nothing_that_a_table_holds_becomes_markup_and_every_page_carries_its_po
     assert "</script" not in (site / "static" / "index.js").read_text().replace("<script>alert('1')</script>", "")
 
 
+def test_masks_and_edits_are_in_the_site_and_what_cannot_be_read_is_said(site, root):
+    found = Found((site / "label" / "tree.html").read_text())
+    mask, *layouts = [given for _, given in found.tags if "data-label" in given]
+    assert mask["data-size"] == "8 8" and mask["data-runs"] == "0 1 7 1 55"
+    assert len(layouts) == 2 and all(one["class"] == "map unread" and one["title"] for one in layouts)
+    edits = [link for link in Found((site / "image" / "0.html").read_text()).links if "0/edits/" in link]
+    kept = [row["image"] for row in Source(root).rows("interventions", prompt_id=0) if row["control"] != "neurons"]
+    assert len(edits) == 3 and {(site / "image" / link).read_bytes() for link in edits} == set(kept)
+
+
 def test_what_needs_a_server_is_not_offered_and_the_folder_of_the_study_is_not_told(site, root):
     for path, found in pages(site).items():
         assert [tag for tag, _ in found.tags if tag == "form"] == ["form"], path  # the search's
@@ -213,10 +223,24 @@ class Nowhere:
     def link(self, address):
         return {"/a": "a.html", "/p": "p.png"}.get(address)
 
+    def layout(self, address, label):
+        return {"data-grid": "2 2", "data-on": f"{address} {label}"}
+
+    def mask(self, address, label):
+        return {"class": "unread", "title": f"{address} {label}"}
+
 
 @pytest.mark.parametrize(
     ("text", "becomes"),
     [
+        (
+            '<div class="map" data-codes="/c" data-label="a &amp; b">',
+            '<div class="map" data-label="a &amp; b" data-grid="2 2" data-on="/c a &amp; b">',
+        ),
+        (
+            '<div class="map" data-masks="/m" data-label="a">',
+            '<div class="map unread" data-label="a" title="/m a">',
+        ),
         ('<a href="/a" title="x &amp; y">1</a>', '<a href="a.html" title="x &amp; y">1</a>'),
         ('<a class="c" href="/b">1 <b>2</b></a>', '<span class="c">1 <b>2</b></span>'),
         ('<a rel="next" href="/b">2</a> <a href="/b">3</a>', " <span>3</span>"),

@@ -73,7 +73,7 @@ def test_what_does_not_exist_names_the_nearest(client):
         "/mid/0.50/cond/k4/99": ("they go from 0 to 1", "/mid/0.50/cond/k4/1"),
         "/mid/0.60/cond/k4/0": ("no dictionary mid/0.60/cond/k4", "/mid/0.50/cond/k4/0"),
         "/label/tee": ("no such label", "/label/tree"),
-        "/image/7": ("they go from 0 to 1", "/image/1"),
+        "/image/7": ("they go from 0 to 8", "/image/8"),
         "/nothing/here": ("no such page", "/"),
     }
     for address, (said, near) in missing.items():

@@ -141,12 +141,13 @@ def test_an_image_has_its_caption_its_masks_and_every_dictionary(client, source)
     found = page(client, "/image/0")
     assert SCRIPT in found.text
     masks = source.atlas.segments(0)
+    assert set(masks) == {"tree", SCRIPT}
     for given in [given for _, given in found.tags if "data-segment" in given]:
         runs, size = [int(n) for n in given["data-runs"].split()], [int(n) for n in given["data-size"].split()]
         flat = np.concatenate([np.full(n, i % 2 == 1) for i, n in enumerate(runs)])
         masks = {label: mask for label, mask in masks.items() if not np.array_equal(mask, flat.reshape(size))}
     assert masks == {}  # each was one of them, pixel by pixel
-    options = [given for tag, given in found.tags if tag == "option"]
+    options = [given for tag, given in found.tags if tag == "option" and "data-block" in given]
     assert [(o["data-block"], o["data-conditioning"], o["data-k"]) for o in options] == [("mid", "cond", "4")]
     assert client.get("/image/0/picture").content == rows(source, "images", prompt_id=0)[0]["image"]
 

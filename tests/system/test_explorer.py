@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import concept_atlas
+from explorer.source import Source
 from storage.images import decode_png
 from study.opening import recorded_study
 from tasks.layout import Predictor
@@ -161,16 +162,88 @@ def test_a_predicted_layout_is_drawn_in_the_cells_that_the_stage_predicts(tab, a
         "(document.querySelector('[data-predicted]'))"
     )
     rows, columns = here.grid
-    painted = tab.ask(
-        "(c => { const p = c.getContext('2d'); const n = []; for (let y = 32; y < c.height; y += 64) "
-        "for (let x = 32; x < c.width; x += 64) n.push(p.getImageData(x, y, 1, 1).data[3] > 0 ? 1 : 0); return n; })"
-        "(document.querySelector('[data-layout]')).toString()"
-    ).split(",")
     expected = (shown.evidence_C >= thresholds[shown.label]).astype(int)
-    assert np.array_equal(np.array(painted, int), expected) and 0 < expected.sum() < rows * columns
+    assert painted_cells(tab, "[data-layout]") == expected.tolist() and 0 < expected.sum() < rows * columns
     assert f"{expected.sum()} of {rows * columns} cells" in tab.ask(
         "document.querySelector('[data-predicted-told]').textContent"
     )
+
+
+def painted_cells(tab, selector):
+    """Of a canvas that shows a layout, row by row: 1 for a cell that is painted."""
+    return tab.ask(
+        "(c => { const p = c.getContext('2d'); const n = []; for (let y = 32; y < c.height; y += 64) "
+        "for (let x = 32; x < c.width; x += 64) n.push(p.getImageData(x, y, 1, 1).data[3] > 0 ? 1 : 0); return n; })"
+        f"(document.querySelector({json.dumps(selector)}))"
+    )
+
+
+def layouts_of_a_label(tab, atlas, label, images):
+    """What a label's page that is open draws: each image's mask, and its layouts of every block and time."""
+    (k,), times = atlas.ks, sorted({site.t for site in atlas.sites}, reverse=True)
+    tab.ask("document.querySelector('[data-predicted]').scrollIntoView()")
+    places = tab.ask("[...document.querySelectorAll('[data-place] option')].map(o => o.textContent)")
+    found = 0
+    for n, place in enumerate(places):
+        block, conditioning = place.split(", ")
+        tab.ask(
+            f"(s => {{ s.value = {n}; s.dispatchEvent(new Event('input')); }})(document.querySelector('[data-place]'))"
+        )
+        shown = f"[...document.querySelectorAll('[data-of=\"{n}\"] .map')]"
+        assert tab.ask(f"{shown}.length") == len(images) * len(times)
+        tab.until(f"{shown}.every(m => m.dataset.drawn)")
+        for row, number in enumerate(images, 1):
+            for column, t in enumerate(times, 3):
+                cell = f"[data-predicted] tbody tr:nth-child({row}) td:nth-child({column}) [data-of='{n}']"
+                expected = atlas.at(block, t, conditioning, k).layouts(number).get(label)
+                told = tab.ask(f"document.querySelector({json.dumps(cell + ' small')}).textContent")
+                assert tab.ask(f"document.querySelector({json.dumps(cell)}).hidden") is False
+                if expected is None:
+                    assert told == "not predicted"
+                    continue
+                assert painted_cells(tab, f"{cell} canvas") == expected.ravel().astype(int).tolist()
+                assert told == f"{expected.sum()} of {expected.size} cells"
+                found += expected.any() and not expected.all()
+    assert found and len(places) > 1
+    for row, number in enumerate(images, 1):
+        alpha = (
+            "(c => [c.height, c.width, ...[...c.getContext('2d').getImageData(0, 0, c.width, c.height).data]"
+            ".filter((v, i) => i % 4 === 3)])"
+        )
+        canvas = f"[data-predicted] tbody tr:nth-child({row}) td:nth-child(2) canvas"
+        height, width, *painted = tab.ask(f"{alpha}(document.querySelector({json.dumps(canvas)}))")
+        mask = atlas.segments(number)[label]
+        assert np.array_equal(np.array(painted).reshape(height, width) > 0, mask) and mask.any()
+
+
+def with_layouts(tiny_study):
+    """A label of the tiny study whose layouts are learnt at every site, and the images that its page shows."""
+    source = Source(tiny_study)
+    learnt = source.rows("layout_scores", ["label", "threshold"], kind="trained", method="evidence")
+    sites = len(source.atlas.sites)
+    labels = {row["label"] for row in learnt if row["threshold"] is not None and not row["label"].startswith("*")}
+    label = min(one for one in labels if sum(row["label"] == one for row in learnt) == sites)
+    masks = {row["prompt_id"] for row in source.rows("segments", ["prompt_id"], label=label)}
+    layout = {row["prompt_id"] for row in source.rows("prompts", ["prompt_id"], split="layout")}
+    return label, sorted(masks & layout)[:4]
+
+
+def test_a_labels_layouts_are_drawn_beside_its_masks(tab, address, atlas, tiny_study):
+    label, images = with_layouts(tiny_study)
+    tab.go(f"{address}/label/{label}")
+    layouts_of_a_label(tab, atlas, label, images)
+
+
+def test_an_image_shows_the_edits_that_were_made_of_it(tab, address, atlas):
+    rows = atlas.rows("interventions", ["prompt_id", "control"]).to_pylist()
+    number = min(row["prompt_id"] for row in rows)
+    tab.go(f"{address}/image/{number}")
+    tab.ask("document.querySelectorAll('details').forEach(d => { d.open = true; })")
+    tab.ask("document.querySelectorAll('.pairs img').forEach(i => { i.loading = 'eager'; })")
+    tab.until("[...document.querySelectorAll('.pairs img')].every(i => i.complete)")
+    widths = tab.ask("[...document.querySelectorAll('.pairs img')].map(i => i.naturalWidth)")
+    made = [row for row in rows if row["prompt_id"] == number and row["control"] in ("none", "random_direction")]
+    assert len(widths) == len(made) > 0 and set(widths) == {atlas.image(number).width}
 
 
 def drag(tab, selector, cells, grid):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import statistics
 from urllib.parse import quote, unquote, urlsplit
 
 import numpy as np
@@ -17,10 +18,10 @@ from explorer.source import Source
 from tests.explorer.test_pages import Found
 from tests.system import browser
 from tests.system.explored import exported
-from tests.system.test_explorer import centre
+from tests.system.test_explorer import centre, layouts_of_a_label, with_layouts
 
 pytestmark = [pytest.mark.system, pytest.mark.skipif(browser.PROGRAM is None, reason=browser.ABSENT)]
-CONCEPTS, IMAGES = 12, 6
+CONCEPTS, IMAGES = 12, 8
 
 
 @pytest.fixture(scope="module")
@@ -134,6 +135,21 @@ def test_layouts_are_those_of_the_codes(site, tiny_study, plan):
             assert told == {label: np.flatnonzero(mask).tolist() for label, mask in expected.items()}
             found += len(told)
     assert found
+
+
+def test_a_labels_layouts_are_drawn_beside_its_masks(tab, site, tiny_study, plan):
+    label, images = with_layouts(tiny_study)
+    tab.go(f"{site.as_uri()}/label/{label}.html")
+    layouts_of_a_label(tab, concept_atlas.open(tiny_study), label, images)
+
+
+def test_the_image_that_the_study_edited_most_has_its_edits(site, tiny_study):
+    rows = concept_atlas.open(tiny_study).rows("interventions", ["prompt_id"], {"control": "none"}).to_pylist()
+    (most,) = statistics.multimode(row["prompt_id"] for row in rows)
+    found = Found((site / "image" / f"{most}.html").read_text())
+    edits = [link for link in found.links if f"{most}/edits/" in link]
+    assert len(edits) == 2 * sum(row["prompt_id"] == most for row in rows)  # each beside its random twin
+    assert f"{IMAGES} images" in Found((site / "index.html").read_text()).text
 
 
 QUESTIONS = (
