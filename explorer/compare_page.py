@@ -39,9 +39,12 @@ class Side:
 
     @property
     def name(self) -> str:
-        """As an address has it, whole."""
-        what = WHOLE if self.at is None else self.at.path if self.cid is None else f"{self.at.path}/{self.cid}"
-        return f"{OTHER}{what}" if self.foreign else what
+        """What it is called on the page; of what is in the other study, with that one's name."""
+        study = f"study {self.source.atlas.name}"
+        if self.at is None:
+            return f"{study}, the other one" if self.foreign else study
+        what = self.at.path if self.cid is None else f"{self.at.path}/{self.cid}"
+        return f"{what} of the other {study}" if self.foreign else what
 
     @property
     def foreign(self) -> bool:

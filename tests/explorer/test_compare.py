@@ -28,13 +28,13 @@ def grown(root, tmp_path):
 def test_dictionaries_are_compared_by_the_labels_that_they_carry(grown):
     source, client = grown
     found = page(client, f"/compare?a={NOISE}&b={HALF}")
-    assert "1 labels are carried by both, 0 by mid/1.00/cond/k4 alone, 1 by mid/0.50/cond/k4 alone" in found.text
+    assert "Labels carried by both: 1. By mid/1.00/cond/k4 alone: 0. By mid/0.50/cond/k4 alone: 1." in found.text
     tree = {r["t"]: r["iou_heldout"] for r in rows(source, "concept_labels", label="tree", kind="trained")}
     values = [float(value) for value in found.values if value not in ("true", "false")]
     assert values.index(tree[1.0]) < values.index(tree[0.5]) < values.index(0.61)
     assert {"/mid/1.00/cond/k4/0", "/mid/0.50/cond/k4/0", "/mid/0.50/cond/k4/1"} <= set(found.links)
     assert "boat not carried" in found.text and SCRIPT not in found.text  # overlapped, and given to nobody
-    assert "1 by mid/0.50/cond/k4 alone, 0 by" in page(client, f"/compare?a={HALF}&b={NOISE}").text
+    assert "By mid/0.50/cond/k4 alone: 1. By" in page(client, f"/compare?a={HALF}&b={NOISE}").text
 
 
 @pytest.fixture
@@ -46,9 +46,10 @@ def beside(root, grown):
 def test_a_study_is_compared_with_another_as_a_whole_and_by_dictionary(beside, grown):
     first = page(beside, "/compare")
     assert {"/compare?a=study&b=other%3Astudy", f"/compare?a={HALF}&b=other%3A{HALF}"} <= set(first.links)
-    for a, b in (("study", "other:study"), (HALF, f"other:{HALF}")):
-        found = page(beside, f"/compare?a={a}&b={b}")
-        assert f"1 labels are carried by both, 0 by {a} alone, 1 by {b} alone" in found.text
+    named = {"study": ("study tiny", "study tiny, the other one"), HALF: (HALF, f"{HALF} of the other study tiny")}
+    for a, (own, other) in named.items():
+        found = page(beside, f"/compare?a={a}&b=other:{a}")
+        assert f"Labels carried by both: 1. By {own} alone: 0. By {other} alone: 1." in found.text
         (lone,) = rows(grown[0], "concept_labels", label="boat", kind="trained", assigned=True)
         assert repr(lone["iou_heldout"]) in found.values
         assert f"/{HALF}/1" not in found.links  # of the other study, whose concepts have no page here
@@ -81,11 +82,11 @@ def test_concepts_are_compared_by_labels_images_facts_and_their_cosine(client, s
     wanted = [r["iou_selection"] for r in labels if (r["t"], r["cid"]) in ((0.5, 0), (1.0, 1))]
     facts = [rows(source, "concepts", t=t, cid=cid)[0]["density"] for t, cid in ((0.5, 0), (1.0, 1))]
     assert {repr(value) for value in (*wanted, *facts)} <= set(found.values)
-    assert SCRIPT in found.text and "0 are the same" in found.text
+    assert SCRIPT in found.text and "among the strongest of both: 0" in found.text
     (shown,) = [given for tag, given in found.tags if "data-cells" in given]
     assert shown["data-grid"] == "2 2"
     same = page(client, f"/compare?a={HALF}/0&b={HALF}/0")
-    assert "1 are the same" in same.text
+    assert "among the strongest of both: 1" in same.text
 
 
 def test_what_cannot_be_compared_is_told(client):

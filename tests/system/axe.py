@@ -13,16 +13,17 @@ from tests.system.browser import Page
 FILE = Path(os.environ.get("AXE", ROOT / "node_modules" / "axe-core" / "axe.min.js"))
 ABSENT = "no axe-core: `npm install --no-save axe-core` in the checkout brings it, or AXE names its axe.min.js"
 GRAVE = ("serious", "critical")
-SCHEMES = ("light", "dark")
+VIEWS = {"light": 1200, "dark": 360}  # colours -> pixels that the window is wide
 
 
 def faults(tab: Page, address: str) -> list[str]:
-    """What is serious or critical on a page, in light and in dark colours: rule, place, and what is wrong there."""
+    """What is serious or critical on a page, wide and light, narrow and dark: rule, place, and what is wrong there."""
     found = []
     tab.go(address)
     # Through the browser's own protocol, since the page's policy lets no script of others run.
     tab.call("Runtime.evaluate", expression=FILE.read_text(encoding="utf-8"))
-    for scheme in SCHEMES:
+    for scheme, width in VIEWS.items():
+        tab.call("Emulation.setDeviceMetricsOverride", width=width, height=900, deviceScaleFactor=1, mobile=False)
         tab.call("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
         asked: dict[str, Any] = {"resultTypes": ["violations"]}
         for fault in tab.ask(f"axe.run(document, {json.dumps(asked)}).then(r => r.violations)"):
