@@ -22,6 +22,7 @@ from scipy.stats import false_discovery_control, hypergeom
 
 from concepts.embeddings import load_word2vec
 from concepts.evidence import copresence_tail, q_values
+from concepts.matching import CoActivation, firing
 from sae.largest import largest
 from sae.sparse import stable_order
 from storage.activations import finite_prompts
@@ -130,6 +131,22 @@ def vectors(folder: Path) -> Job | None:
     )
 
 
+def together() -> Job:
+    """How often each two of 5120 concepts fire at one of 65,536 positions, ten at each: added to what was counted."""
+    latents = RNG.integers(0, 512, (65_536, 10)) + 512 * np.arange(10)
+    on = firing(np.ones(latents.shape), latents, 5120)
+    counts, total = CoActivation(5120, 5120, with_shuffled=False), np.zeros((5120, 5120), np.int32)
+
+    def ours() -> np.ndarray:
+        counts.add(on, on, 256)
+        return counts.both
+
+    def library() -> np.ndarray:
+        return np.add(total, (on.T @ on).toarray(), out=total)
+
+    return Job("pairs of concepts that fire together: scipy `csr_array @`", ours, library, np.array_equal)
+
+
 def _near(ours: np.ndarray, library: np.ndarray) -> bool:
     return bool(np.allclose(ours, library, rtol=1e-9, atol=0.0))
 
@@ -155,7 +172,8 @@ def main() -> None:
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
         selections = [selection(512, 10), selection(5120, 20), selection(5120, 80)]
-        jobs = [tails(), discoveries(), *selections, order(), recorded(), weights(), vectors(Path(folder))]
+        jobs: list[Job | None] = [tails(), discoveries(), *selections, order(), recorded(), weights(), together()]
+        jobs.append(vectors(Path(folder)))
         print("| job: the library's way | ours, ms | the library's, ms | ratio |\n| --- | --- | --- | --- |")
         for job in jobs:
             if job:

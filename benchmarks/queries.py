@@ -75,6 +75,7 @@ def write_tables(root: Path, size: Size) -> None:
         name = "-".join(map(str, site))
         columns = dict(zip(("block", "t", "conditioning", "k"), site, strict=True))
         _write(root, "concepts", name, columns | _concepts(rng, labels, size))
+        _write(root, "concept_activity", name, columns | _activity(size))
         pairs = [_pairs(rng, labels, kind, each, size.concepts) for kind, each in KINDS.items()]
         joined = {column: np.concatenate([p[column] for p in pairs]) for column in pairs[0]}
         _write(root, "concept_labels", name, columns | joined)
@@ -145,6 +146,27 @@ def _concepts(rng: np.random.Generator, labels: np.ndarray, size: Size) -> dict[
         "top_label": pc.if_else(unlabelled, None, pa.array(_some_labels(rng, labels, size.concepts))),
         "embedding": pc.if_else(unlabelled, None, pa.ListArray.from_arrays(ends, vectors)),
         "parent": parents.astype(object),
+    }
+
+
+def _activity(size: Size) -> dict[str, Any]:
+    """Twenty counts and eight partners of every concept."""
+    rng = np.random.default_rng(2)
+
+    def lists(values: np.ndarray, kind: pa.DataType) -> pa.Array:
+        each = values.shape[1]
+        ends = each * np.arange(size.concepts + 1, dtype=np.int32)
+        return pa.ListArray.from_arrays(ends, pa.array(values.ravel(), kind))
+
+    partners = (np.arange(size.concepts)[:, None] + 1 + rng.permutation(size.concepts - 1)[:8]) % size.concepts
+    shares = np.sort(rng.random((2, size.concepts, 8)) ** 8, -1)[..., ::-1]
+    return {
+        "cid": np.arange(size.concepts),
+        "histogram": lists(rng.geometric(1e-3, (size.concepts, 20)) // (np.arange(20) + 1), pa.int64()),
+        "coactive": lists(partners, pa.int32()),
+        "coactivation": lists(shares[0], pa.float64()),
+        "coactivation_shuffled": lists(shares[1], pa.float64()),
+        "n_both": lists(rng.integers(1, 10_000, (size.concepts, 8)), pa.int64()),
     }
 
 

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 KINDS = (TRAINED, SHARED)
 DIMENSIONS = ("prompt", "row", "column", "channel")
+COSINE, COACTIVATION = "cosine", "coactivation"  # what concepts are near by
 SHOWN_LABELS, SHOWN_CONCEPTS = 8, 20
 
 
@@ -281,9 +282,31 @@ class Concept:
         """float32 [channels]: its direction in the residual update, of unit length."""
         return np.asarray(self._view.vectors[self.cid])
 
-    def nearest(self, n: int = 8) -> list[tuple[int, float]]:
-        """The ``n`` other concepts of its site whose vectors have the largest cosine with its own, and that cosine."""
-        return self._view.nearest(self.cid, n)
+    @cached_property
+    def activity(self) -> dict[str, Any]:
+        """Its row of ``concept_activity``: how often it fires how strongly, and which concepts fire where it does.
+
+        Raises ``StudyError`` where the study was labelled before that was counted.
+        """
+        rows = read_table(self._study.root, "concept_activity", filters=self._filters).to_pylist()
+        if not rows:
+            raise StudyError(
+                f"{self._study.root} was labelled before activations were counted: `concepts revise` and then "
+                "`concepts run` label it anew"
+            )
+        return rows[0]
+
+    def nearest(self, n: int = 8, by: str = COSINE) -> list[tuple[int, float]]:
+        """The ``n`` other concepts of its site that are nearest, and how near, nearest first.
+
+        ``by`` "cosine": of their vectors with its own. "coactivation": positions where both fire over those where
+        either does; never more than the eight that ``activity`` names. Raises ``StudyError`` for another word.
+        """
+        if by == COSINE:
+            return self._view.nearest(self.cid, n)
+        if by == COACTIVATION:
+            return list(zip(self.activity["coactive"], self.activity["coactivation"], strict=True))[:n]
+        raise StudyError(f"by is {by!r}: give one of {COSINE!r}, {COACTIVATION!r}")
 
     def card(self) -> Image.Image:
         """Its card, as ``concepts card`` draws it; nothing is written into the study."""

@@ -36,6 +36,14 @@ def firing(values: np.ndarray, latents: np.ndarray, n: int) -> sparse.csr_array:
     return sparse.csr_array((np.ones(len(rows), np.int32), (rows, latents.reshape(-1, k)[on])), shape=(len(on), n))
 
 
+def padded(on: sparse.csr_array) -> np.ndarray:
+    """int64 [positions, most that fire at one]: the concepts that fire at each, then the number that none has."""
+    many = np.diff(on.indptr)
+    concepts = np.full((len(many), many.max(initial=0)), on.shape[1])
+    concepts[np.arange(concepts.shape[1]) < many[:, None]] = on.indices
+    return concepts
+
+
 class CoActivation:
     """Integer counts over positions, mergeable in any order: each concept's own, and of every pair together.
 
@@ -60,13 +68,24 @@ class CoActivation:
 
     @staticmethod
     def _count(into: np.ndarray, first: sparse.csr_array, second: sparse.csr_array) -> None:
-        counts = (first.T @ second).tocoo()
-        into[counts.row, counts.col] += counts.data
+        """The sparse product ``first.T @ second``, by hand: a row at a time, counted where the cache holds it."""
+        n = into.shape[1]
+        columns, others = first.tocsc(), padded(second)
+        for cid in np.flatnonzero(np.diff(columns.indptr)):
+            positions = columns.indices[columns.indptr[cid] : columns.indptr[cid + 1]]
+            into[cid] += np.bincount(others[positions].ravel(), minlength=n)[:n].astype(into.dtype)
 
     def jaccard(self, both: np.ndarray) -> np.ndarray:
         """Positions where both fire over those where either does, [n_from, n_to]; 0 where neither ever fires."""
-        either = self.n_from[:, None] + self.n_to[None, :] - both
-        return both / np.maximum(either, 1)
+        return jaccard(both, self.n_from[:, None], self.n_to[None, :])
+
+
+def jaccard(both: np.ndarray, first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Positions where both of a pair fire over those where either does, in [0, 1]; 0 where neither ever does.
+
+    From the counts of positions of both and of each, as arrays that broadcast.
+    """
+    return both / np.maximum(first + second - both, 1)
 
 
 @dataclass(frozen=True)

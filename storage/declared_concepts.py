@@ -90,6 +90,39 @@ TABLES = (
         ),
     ),
     Table(
+        "concept_activity",
+        "How strongly each concept of a trained SAE fires, and which others of that SAE fire at the same positions.",
+        key=(*SITE_KEY, "cid"),
+        writers=("label",),
+        columns=(
+            *SITE,
+            common("cid"),
+            column(
+                "histogram",
+                pa.list_(INT64),
+                "Positions of the dictionary split where it fires, by activation: their number in each of 20 equal "
+                "parts of (0, act_max], the weakest first; zeros for a concept that never fires.",
+            ),
+            column(
+                "coactive",
+                pa.list_(INT32),
+                "Other concepts that fire at the same positions: at most eight, by coactivation, highest first, equal "
+                "ones by cid.",
+            ),
+            column(
+                "coactivation",
+                pa.list_(FLOAT64),
+                "Of each of these: positions where both fire over those where either does, in (0, 1].",
+            ),
+            column(
+                "coactivation_shuffled",
+                pa.list_(FLOAT64),
+                "The same if images were paired at random, its mean over all pairings: what position alone explains.",
+            ),
+            column("n_both", pa.list_(INT64), "Of each of these: positions where both fire."),
+        ),
+    ),
+    Table(
         "concept_labels",
         "Evidence that a concept means a label: pairs of some overlap, and all that either rule takes; of "
         "shuffled_decoder, neurons, pca and shuffled_positions the latter only.",

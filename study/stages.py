@@ -155,7 +155,8 @@ _STAGES = (
         after={"train": SAME, "share": OF_SERIES, "areas": of_splits("dictionary")},
         # 2: neurons and principal directions are fitted on a few shards; the selection half alone decides; chance
         # overlap by its exact variance; the context-free score against chance. 3: each concept's start and stability.
-        version=3,
+        # 4: how strongly each concept fires, and which others fire with it (concept_activity).
+        version=4,
     ),
     Stage(
         "attend",

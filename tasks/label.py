@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 import torch
 
+from concepts.activity import scan_activity
 from concepts.embeddings import concept_embeddings
 from concepts.hierarchy import common_parent, load_hierarchy
 from concepts.label_summary import summarise
@@ -37,9 +38,9 @@ WHOLE = (TRAINED, SHARED, UNTRAINED, *HELD)  # of the other controls only what a
 
 
 def label_concepts(study: Study, site: Site, k: int) -> dict[str, Any]:
-    """Write one SAE's parts of ``concepts``, ``concept_labels``, ``concept_examples`` and ``label_controls``.
+    """Write one SAE's parts of ``concepts``, ``concept_activity``, ``concept_labels`` and ``concept_examples``.
 
-    Of the SAE of all times, ``shared_concepts`` too.
+    And of ``label_controls``; of the SAE of all times, ``shared_concepts`` too.
     """
     here = study.at(site, k)
     labelling = Labelling(here)
@@ -67,7 +68,7 @@ class Labelling:
     def trained(self) -> int:
         """The dictionary itself, and its codes against masks out of place. Returns how many labels are assigned."""
         with self.here.codes_on_disk(self.sae, "dictionary") as codes:
-            scan = scan_concepts(codes, self.here.grid, self.settings.examples_by)
+            scan, activity = scan_activity(codes, self.here.grid, self.settings.examples_by)
             colours = ColourSums(self.sae.n)
             stats = overlap_sums(self.here, codes, scan.act_max, colours)
             moved = overlap_sums(self.here, codes, scan.act_max, shuffle=True)
@@ -75,6 +76,7 @@ class Labelling:
         table = self._take(TRAINED, stats)
         self._take(SHUFFLED_POSITIONS, moved)
         self._others["concepts"] = self._concepts(scan, stats, table, colours)
+        self._others["concept_activity"] = as_table("concept_activity", activity.columns(), self.here.columns)
         self._others["concept_examples"] = as_table("concept_examples", examples, self.here.columns)
         return int(table.columns["assigned"].sum())
 

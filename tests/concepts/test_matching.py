@@ -42,6 +42,15 @@ def test_counts_equal_a_loop_and_do_not_depend_on_how_prompts_are_grouped_but_fo
     assert ((jaccard >= 0) & (jaccard <= 1)).all()
 
 
+def test_positions_where_fewer_fire_than_elsewhere_count_what_is_on_alone():
+    """Of five concepts 0 and 4 are on at the first position, 3 alone at the second, none at the third."""
+    on = firing(np.array([[1.0, 1.0], [1.0, 0.0], [0.0, 0.0]]), np.array([[0, 4], [3, 2], [1, 2]]), 5)
+    counts = CoActivation(5, 5, with_shuffled=False)
+    counts.add(on, on, 3)
+    assert {tuple(pair) for pair in np.argwhere(counts.both)} == {(0, 0), (0, 4), (4, 0), (4, 4), (3, 3)}
+    assert counts.both.max() == 1
+
+
 def test_a_permuted_copy_is_matched_by_both_measures_and_dead_latents_by_nobody():
     rng = np.random.default_rng(0)
     n, order = 6, np.array([3, 0, 5, 1, 4, 2])

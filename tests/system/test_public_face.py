@@ -123,6 +123,26 @@ def test_a_concept_has_the_rows_of_its_tables(view, busiest, atlas):
         view.concept(-1)
 
 
+def test_what_fires_with_a_concept_is_counted_over_every_position_of_the_dictionary_split(view, busiest, atlas):
+    concept, split = view.concept(busiest), "select prompt_id from prompts where split = 'dictionary'"
+    images = [view.codes(prompt_id) for prompt_id in atlas.query(split)["prompt_id"].to_pylist()]
+    strengths = [np.stack([codes.map(cid) for codes in images]) for cid in (busiest, *concept.activity["coactive"])]
+    own, others = strengths[0] > 0, [one > 0 for one in strengths[1:]]
+    shares = [(own & other).sum() / (own | other).sum() for other in others]
+    assert len(shares) == 8 and shares == sorted(shares, reverse=True)
+    assert concept.nearest(by="coactivation") == list(zip(concept.activity["coactive"], shares, strict=True))
+    assert concept.nearest(3, by="coactivation") == concept.nearest(by="coactivation")[:3]
+    assert concept.nearest() == view.nearest(busiest) and concept.nearest()[0][0] != busiest
+    high = np.histogram(strengths[0][own], 20, (0, concept.facts["act_max"]))[0]
+    assert np.abs(np.cumsum(high) - np.cumsum(concept.activity["histogram"])).max() <= 1  # other ends of the parts
+    counted = atlas.query(f"from concept_activity where {AT} order by cid")
+    densities = np.array(atlas.query(f"select density from concepts where {AT} order by cid")["density"])
+    sums = np.array([sum(of) for of in counted["histogram"].to_pylist()])
+    assert np.array_equal(sums, np.round(densities * own.size)) and sums[busiest] == own.sum()
+    with pytest.raises(StudyError, match="by is 'label': give one of 'cosine', 'coactivation'"):
+        concept.nearest(by="label")
+
+
 def test_partners_lead_both_ways_through_time(atlas):
     first, last = atlas.at("mid", 1), atlas.at("mid", 0)
     matches = atlas.query("from concept_matches where block = 'mid' and kind = 'trained' order by cid_from").to_pylist()
