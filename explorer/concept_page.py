@@ -1,4 +1,4 @@
-"""A concept's page: what it is called and on what evidence, its images, its partners through time, its neighbours."""
+"""A concept's page: what it is called and on what evidence, its images, how it fires, its partners, its neighbours."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 import concept_atlas
+from explorer.activity import activity
 from explorer.addresses import At
 from explorer.figure import Row
 from explorer.missing import cid_of, concepts_of, site_of
@@ -57,6 +58,8 @@ def concept_page(source: Source, block: str, t: str, conditioning: str, k: str, 
         "strips": through_time(source, at, cid),
         "match_meanings": concept_atlas.meanings("concept_matches"),
         "strongest": strongest,
+        "fires": activity(source, at, cid),
+        "activity_meanings": concept_atlas.meanings("concept_activity"),
         "nearest": nearest,
         "nearest_problem": alone,
         "neighbours": neighbours(source, at, cid),

@@ -126,7 +126,19 @@ def fill_concepts(folder):
             | {"map_indices": [1, 2], "map_values": [np.float32(0.3), np.float32(1.7)]}
         ]
         add_part(folder, "concept_examples", unit, examples)
+    fill_activity(folder)
     fill_matches(folder)
+
+
+def fill_activity(folder):
+    """Of t = 0.5 alone: the dictionary of t = 1 was labelled before activations were counted."""
+    counts = {0: [0, 1500, 3, *[0] * 16, 1], 1: [0] * 19 + [7]}
+    together = {"coactivation": [0.0712345], "coactivation_shuffled": [0.0198765], "n_both": [5]}
+    rows = [
+        row("concept_activity", **SITE, t=0.5, cid=cid, histogram=histogram, coactive=[1 - cid], **together)
+        for cid, histogram in counts.items()
+    ]
+    add_part(folder, "concept_activity", "mid-0.50-cond-k4", rows)
 
 
 def fill_matches(folder):
