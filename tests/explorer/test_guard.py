@@ -61,6 +61,8 @@ def test_a_long_address_is_refused(client):
     ],
 )  # fmt: skip
 def test_an_address_that_names_nothing_opens_nothing(client, monkeypatch, address):
+    for known in ("/nowhere", "/image/77", "/label/nope", "/mid/0.50/cond/k4/9"):  # whose templates and tables are read
+        client.get(known)
     opened = []
     monkeypatch.setattr("builtins.open", lambda *given, **_: opened.append(given))
     answer = client.get(address)
