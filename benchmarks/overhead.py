@@ -3,10 +3,12 @@
     python -m benchmarks.overhead configs/tiny.yaml --rounds 3          # a minute or two a round
     python -m benchmarks.overhead configs/mini.yaml --rounds 1
 
-Both are whole processes that fill a folder of their own, in turns, with as many threads as ``run.max_workers`` says; at
+All are whole processes that fill a folder of their own, in turns, with as many threads as ``run.max_workers`` says; at
 the end every table but ``runs`` has the same content hash. The plain one makes no flow run, no server, no artifacts, no
-page and no log. Seconds by the clock, and of the processor with all that a process starts, its server included: on a
-busy machine the second is the better guide. Overhead is the ratio less one.
+page and no log. The command is run twice: with the server that it starts and ends, and with one that stands already, as
+where a laboratory has one; of that server only what it did meanwhile is counted. Seconds by the clock, and of the
+processor with all that a process starts, the server included: on a busy machine the second is the better guide.
+Overhead is the ratio less one.
 """
 
 from __future__ import annotations
@@ -22,6 +24,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
+
+import psutil
 
 REPO = Path(__file__).resolve().parent.parent
 
@@ -70,13 +74,32 @@ class Cost:
     processor: float
 
 
-def cost_of(arguments: list[str]) -> Cost:
-    """What a Python process takes. Raises ``CalledProcessError`` if it fails."""
+def cost_of(arguments: list[str], url: str | None = None) -> Cost:
+    """What a Python process takes, whose Prefect server is at ``url``. Raises ``CalledProcessError`` if it fails."""
     before, began = children_seconds(), time.perf_counter()
     environment = {**os.environ, "PYTHONPATH": str(REPO), "HF_HUB_OFFLINE": "1"}
     environment.pop("PREFECT_API_URL", None)  # a server of the command's own is part of its cost
+    if url:
+        environment["PREFECT_API_URL"] = url
     subprocess.run([sys.executable, *arguments], cwd=REPO, env=environment, check=True, stdout=subprocess.DEVNULL)
     return Cost(time.perf_counter() - began, children_seconds() - before)
+
+
+def cost_beside_a_server(arguments: list[str]) -> Cost:
+    """What a Python process takes with a server that stands already, and what that does for it meanwhile."""
+    from flows.server import own_server
+
+    with own_server() as url:
+        (server,) = psutil.Process().children()
+        before = running_seconds(server)
+        cost = cost_of(arguments, url)
+        return Cost(cost.clock, cost.processor + running_seconds(server) - before)
+
+
+def running_seconds(process: psutil.Process) -> float:
+    """Of the processor, so far: a process that runs."""
+    times = process.cpu_times()
+    return float(times.user + times.system)
 
 
 def children_seconds() -> float:
@@ -85,16 +108,18 @@ def children_seconds() -> float:
     return usage.ru_utime + usage.ru_stime
 
 
-def compare(config: Path, scratch: Path) -> tuple[Cost, Cost]:
-    """One round: plain calls, then the command. Raises ``AssertionError`` if their tables differ."""
+def compare(config: Path, scratch: Path) -> tuple[Cost, Cost, Cost]:
+    """One round: plain calls, then the command in both ways. Raises ``AssertionError`` if their tables differ."""
     from storage.inspect import table_hashes
 
-    plain, orchestrated = scratch / "plain", scratch / "orchestrated"
+    plain, alone, beside = scratch / "plain", scratch / "alone", scratch / "beside"
+    run = ["-m", "flows.cli", "run", str(config), "--root"]
     costs = (
         cost_of(["-m", "benchmarks.overhead", str(config), "--plainly-into", str(plain)]),
-        cost_of(["-m", "flows.cli", "run", str(config), "--root", str(orchestrated)]),
+        cost_of([*run, str(alone)]),
+        cost_beside_a_server([*run, str(beside)]),
     )
-    assert table_hashes(plain) == table_hashes(orchestrated)
+    assert table_hashes(plain) == table_hashes(alone) == table_hashes(beside)
     return costs
 
 
@@ -116,11 +141,14 @@ def main() -> None:
     _tell(f"median of {len(rounds)}", rounds)
 
 
-def _tell(what: str, rounds: list[tuple[Cost, Cost]]) -> None:
+def _tell(what: str, rounds: list[tuple[Cost, Cost, Cost]]) -> None:
     for kind in ("clock", "processor"):
-        plain, orchestrated = (median(getattr(costs[at], kind) for costs in rounds) for at in (0, 1))
-        overhead = orchestrated / plain - 1
-        print(f"{what}, {kind:<9}: {plain:7.2f} s plainly, {orchestrated:7.2f} s run: {overhead:+.1%}", flush=True)
+        plain, alone, beside = (median(getattr(costs[at], kind) for costs in rounds) for at in range(3))
+        print(
+            f"{what}, {kind:<9}: {plain:7.2f} s plainly; run with a server of its own {alone:7.2f} s "
+            f"({alone / plain - 1:+.1%}), with one that stands {beside:7.2f} s ({beside / plain - 1:+.1%})",
+            flush=True,
+        )
 
 
 if __name__ == "__main__":

@@ -45,19 +45,23 @@ RETENTION = "PREFECT_SERVER_SERVICES_DB_VACUUM_RETENTION_PERIOD"  # of runs, in 
 RETENTION_SECONDS = "7776000"  # 90 days
 API = Path(__file__).with_name("api.py")
 PASSWORD = "PREFECT_SERVER_API_AUTH_STRING"
-# Nothing leaves the machine, and no page of another site may talk to the server from a browser.
+# Nothing leaves the machine, and no page of another site may talk to the server from a browser. ``flows/api.py`` brings
+# the database's schema up to date before it makes the server, which would look a second time.
 QUIET = {
+    "PREFECT_SERVER_DATABASE_MIGRATE_ON_START": "false",
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
     "DO_NOT_TRACK": "1",
 }
 
 # Of a server that lives as long as one run: it schedules nothing, so an automation that it heeded would start a flow in
-# some server's time to come; and what describes blocks is registered by the next server that has pages to show them.
+# some server's time to come; and what describes blocks is registered by the next server that has pages to show them, so
+# that packages of blocks need not be imported to see whether they are others than last time.
 ALONE = {
     "PREFECT_UI_ENABLED": "0",
     "PREFECT_SERVER_SERVICES_TRIGGERS_ENABLED": "false",
     "PREFECT_SERVER_REGISTER_BLOCKS_ON_START": "false",
+    "PREFECT_SERVER_MEMOIZE_BLOCK_AUTO_REGISTRATION": "false",
 }
 
 _without_ui: set[str] = set()  # APIs of our own servers that serve no pages
