@@ -32,7 +32,6 @@ REPO = Path(__file__).resolve().parent.parent
 
 def run_plainly(config_path: Path, root: Path) -> None:
     """Make every unit of a study, a stage after the other, by calling its function."""
-    _draw_no_artifacts()
     from study.config import load_config
     from study.imports import import_work
     from study.models import release_models
@@ -55,15 +54,6 @@ def run_plainly(config_path: Path, root: Path) -> None:
                 works = [work for work in works_of(study, stage) if undone(study, stage, work.units)]
                 list(pool.map(lambda work: make(study, work), works))
             release_models()
-
-
-def _draw_no_artifacts() -> None:
-    """They need a server: before the modules that make them are imported, nothing takes the place of making them."""
-    from prefect import artifacts
-
-    for name in dir(artifacts):
-        if name.startswith(("create_", "update_")):
-            setattr(artifacts, name, lambda *_args, **_named: None)
 
 
 @dataclass(frozen=True)

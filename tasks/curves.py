@@ -6,6 +6,7 @@ import time
 from typing import Any
 
 from prefect.artifacts import create_markdown_artifact
+from prefect.context import TaskRunContext
 
 from sae.checkpoint import Logs
 from sae.curve import CurveRow, over_samples
@@ -41,7 +42,10 @@ def _warned(study: Study, stage: str, summary: dict[str, Any]) -> dict[str, Any]
 
 
 class LiveCurves:
-    """A training run's ``on_progress``: publishes the log now and then, and when the run ends."""
+    """A training run's ``on_progress``: publishes the log now and then, and when the run ends.
+
+    A call from outside a task run publishes nothing: Prefect would start a server for it, which outlives the call.
+    """
 
     def __init__(self, study: Study, name: str) -> None:
         self.name = name
@@ -53,7 +57,7 @@ class LiveCurves:
         """Publish the logs so far, if it is time."""
         if self._writer:
             self._writer.write(logs)
-        if step < total and time.monotonic() - self._last < PERIOD_S:
+        if TaskRunContext.get() is None or (step < total and time.monotonic() - self._last < PERIOD_S):
             return
         self._last = time.monotonic()
         curves = curve_markdown(self.name, step, total, logs)

@@ -13,10 +13,8 @@ from study.publish import forget
 from study.stages import stages_of
 from study.study import Study
 from study.undone import undone
-from tasks import share, train
 from tasks.units import named, works_of
 
-WORK = {"train": train.train_site, "share": share.train_shared}  # without the curves in Prefect's page
 PICTURES = "draw"
 
 
@@ -36,6 +34,6 @@ def _make(study: Study, stage: Any) -> list[str]:
         for unit in todo if stage.replaces else ():
             forget(study, stage.name, unit)
         if todo:
-            WORK.get(stage.name, named(stage.work))(study, **work.given)
+            named(stage.work)(study, **work.given)
             made += todo
     return made

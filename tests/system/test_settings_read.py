@@ -93,7 +93,6 @@ def seen(tiny_study, tmp_path_factory) -> dict[str, set[str]]:
     study = recorded_study(root)
     found = {}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(curves, "create_markdown_artifact", lambda *_, **__: None)
         patch.setattr(curves, "run_logger", lambda *_: logging.getLogger("cautions"))
         for stage in stages_of("run"):
             models.release_models()

@@ -257,9 +257,16 @@ def test_too_few_vectors_and_a_damaged_store_are_one_sentence(tmp_path):
         train_site(broken, ("mid", 1.0, "cond"))
 
 
-def test_the_curve_shows_every_sae_and_its_last_row(made, monkeypatch):
+@pytest.fixture
+def shown(monkeypatch):
+    """Key and text of each curve that is published, as if in a task run."""
     shown = []
+    monkeypatch.setattr(curves, "TaskRunContext", SimpleNamespace(get=lambda: "a task run"))
     monkeypatch.setattr(curves, "create_markdown_artifact", lambda text, key, description: shown.append((key, text)))
+    return shown
+
+
+def test_the_curve_shows_every_sae_and_its_last_row(made, shown):
     train_site(made, ("mid", 1.0, "cond"), curves.LiveCurves(made, "mid/1.00/cond"))
     key, text = shown[-1]
     assert key == "tiny-train-mid-100-cond"
@@ -274,18 +281,16 @@ def test_the_curve_shows_every_sae_and_its_last_row(made, monkeypatch):
     assert f"{100 * row['init_nearest']:.0f} % | {row['stability']:.2f} |" in text
 
 
-def test_the_curve_of_the_sae_of_all_times_is_a_mean(made, monkeypatch):
-    shown = []
-    monkeypatch.setattr(curves, "create_markdown_artifact", lambda text, key, description: shown.append(text))
+def test_the_curve_of_the_sae_of_all_times_is_a_mean(made, shown):
     train_shared(made, "mid", "cond", curves.LiveCurves(made, "mid/shared/cond"))
     points = read_table(made.root, "sae_curves", filters=[("k", "==", 2), ("seed", "==", 0)]).to_pylist()
     last = [p["explained_variance"] for p in points if p["step"] == points[-1]["step"]]
-    assert len(last) == 2 and f"| {100 * sum(last) / 2:.1f} % |" in shown[-1]
+    assert len(last) == 2 and f"| {100 * sum(last) / 2:.1f} % |" in shown[-1][1]
 
 
-def test_cautions_are_warnings_of_the_run(made, monkeypatch):
+def test_cautions_are_warnings_of_the_run_and_outside_a_task_run_no_curve_asks_for_a_server(made, monkeypatch):
     told = []
-    monkeypatch.setattr(curves, "create_markdown_artifact", lambda *_, **__: None)
+    monkeypatch.setattr(curves, "create_markdown_artifact", lambda *_, **__: pytest.fail("a server would be started"))
     monkeypatch.setattr(curves, "run_logger", lambda _study, stage: SimpleNamespace(warning=told.append))
     assert curves.train_site(made, made.at(SITE).site)["cautions"] == told
     curves.train_shared(made, "mid", "cond")

@@ -138,6 +138,9 @@ class Server:
         answer.raise_for_status()
         return answer.json() if answer.content else None
 
+    def said(self) -> str:
+        return self.log.read_text()[-3000:] if self.log else ""
+
     def runs_of(self, root: Path) -> list[str]:
         """The ids of the flow runs of a folder."""
         runs = wait_for(lambda: self.ask("POST", "flow_runs/filter"), 60, "no runs")
@@ -186,9 +189,6 @@ class Site(Server):
     def await_end(self, run: str, seconds: float = 300) -> None:
         """Wait until a run has completed."""
         wait_for(lambda: self.state(run)["type"] == "COMPLETED", seconds, lambda: f"{self.state(run)}; {self.said()}")
-
-    def said(self) -> str:
-        return self.log.read_text()[-3000:] if self.log else ""
 
     @contextmanager
     def worker(self, folder: Path) -> Iterator[psutil.Process]:
