@@ -11,12 +11,13 @@ from __future__ import annotations
 
 import argparse
 import os
-import resource
 import subprocess
 import sys
 import time
 from pathlib import Path
 from statistics import median
+
+from benchmarks.processor import children_seconds
 
 REPO = Path(__file__).resolve().parent.parent
 SQL = "select label, count(*) n from segments group by label order by n desc"
@@ -31,11 +32,10 @@ def arguments_of(command: str, root: Path) -> list[str]:
 def seconds(checkout: Path, arguments: list[str]) -> tuple[float, float]:
     """By the clock, and of the processor. Raises ``CalledProcessError`` if the command fails."""
     environment = {**os.environ, "PYTHONPATH": str(checkout)}
-    before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
+    before, began = children_seconds(), time.perf_counter()
     command = [sys.executable, "-m", "flows.cli", *arguments]
     subprocess.run(command, cwd=checkout, env=environment, stdout=subprocess.DEVNULL, check=True)
-    clock, after = time.perf_counter() - began, resource.getrusage(resource.RUSAGE_CHILDREN)
-    return clock, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return time.perf_counter() - began, children_seconds() - before
 
 
 def main() -> None:

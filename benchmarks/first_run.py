@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import os
 import re
-import resource
 import signal
 import subprocess
 import sys
@@ -23,6 +22,8 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+
+from benchmarks.processor import children_seconds
 
 REPO = Path(__file__).resolve().parent.parent
 PATIENCE_S = 300.0
@@ -74,7 +75,6 @@ def _first_finished(url: str) -> dict[str, Any]:
 def _tell(began: datetime, ready: datetime, run: dict[str, Any]) -> None:
     moments = ("expected_start_time", "start_time", "end_time")
     expected, started, ended = (datetime.fromisoformat(run[moment]) for moment in moments)
-    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
     parts = {
         "from the command to its server and deployments": ready - began,
         "until the schedule's next minute": expected - ready,
@@ -84,7 +84,7 @@ def _tell(began: datetime, ready: datetime, run: dict[str, Any]) -> None:
     }
     for what, length in parts.items():
         print(f"{what:<48} {length.total_seconds():6.1f} s")
-    print(f"{'processor, of all processes':<48} {usage.ru_utime + usage.ru_stime:6.1f} s")
+    print(f"{'processor, of all processes':<48} {children_seconds():6.1f} s")
 
 
 if __name__ == "__main__":

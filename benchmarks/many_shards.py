@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import resource
 import subprocess
 import sys
 import tempfile
@@ -25,6 +24,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from benchmarks.processor import children_seconds, own_seconds
 from storage.records import write_record
 from storage.schemas import SCHEMAS
 from storage.store_metadata import store_path
@@ -51,8 +51,7 @@ def timed(what: str, work: Callable[[], Any]) -> Any:
 
 
 def _processor() -> float:
-    own, children = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
-    return sum(usage.ru_utime + usage.ru_stime for usage in (own, children))
+    return own_seconds() + children_seconds()
 
 
 def settings(folder: Path, shards: int) -> StudyConfig:

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import resource
 import subprocess
 import sys
 import tempfile
@@ -26,6 +25,8 @@ from pathlib import Path
 from statistics import median
 
 import psutil
+
+from benchmarks.processor import children_seconds, running_seconds
 
 REPO = Path(__file__).resolve().parent.parent
 
@@ -84,18 +85,6 @@ def cost_beside_a_server(arguments: list[str]) -> Cost:
         before = running_seconds(server)
         cost = cost_of(arguments, url)
         return Cost(cost.clock, cost.processor + running_seconds(server) - before)
-
-
-def running_seconds(process: psutil.Process) -> float:
-    """Of the processor, so far: a process that runs."""
-    times = process.cpu_times()
-    return float(times.user + times.system)
-
-
-def children_seconds() -> float:
-    """Of the processor: what the processes that this one has started and waited for took, with theirs."""
-    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return usage.ru_utime + usage.ru_stime
 
 
 def compare(config: Path, scratch: Path) -> tuple[Cost, Cost, Cost]:

@@ -29,7 +29,7 @@ from datetime import datetime
 from pathlib import Path
 from statistics import median
 
-from benchmarks.overhead import children_seconds
+from benchmarks.processor import children_seconds
 from storage.inspect import table_hashes
 from storage.tables import read_table
 

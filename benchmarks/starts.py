@@ -10,11 +10,12 @@ stage and draws every figure; and the sentence after the model libraries are imp
 from __future__ import annotations
 
 import argparse
-import resource
 import subprocess
 import sys
 from pathlib import Path
 from statistics import median
+
+from benchmarks.processor import children_seconds
 
 CLI = "import sys; from flows.cli import main; sys.exit(main({arguments!r}))"
 FLOW = (
@@ -28,11 +29,10 @@ FLOW = (
 
 def seconds(code: str, expected: int) -> float:
     """Processor seconds, of user and system, that a Python process and all it starts take to run ``code``."""
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    before = children_seconds()
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == expected, done.stderr[-1000:]
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return children_seconds() - before
 
 
 def main() -> None:

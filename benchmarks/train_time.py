@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import resource
 import shutil
 import subprocess
 import sys
@@ -20,6 +19,7 @@ import time
 from pathlib import Path
 
 from benchmarks.leaving_the_start import FORMER
+from benchmarks.processor import children_seconds
 
 STUDIES = ("now", "former")
 
@@ -58,10 +58,9 @@ def former_settings() -> list[str]:
 def concepts(command: str, config: str, root: Path, settings: list[str] | tuple[str, ...] = ()) -> tuple[float, float]:
     """Seconds by the clock and of the processors that a command takes to its end."""
     arguments = [command, config, "--root", str(root), *(part for one in settings for part in ("--set", one))]
-    before, started = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
+    before, started = children_seconds(), time.perf_counter()
     subprocess.run([sys.executable, "-m", "flows.cli", *arguments], check=True, capture_output=True)
-    after, seconds = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter() - started
-    return seconds, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return time.perf_counter() - started, children_seconds() - before
 
 
 if __name__ == "__main__":
