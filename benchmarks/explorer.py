@@ -6,7 +6,8 @@
 Pages are asked one after the other, in this process, without a network. Of labels, concepts, images and codes as many
 different ones as ``--pages``, drawn with a fixed seed and each asked once, so that none has been read before; of the
 first page and of searches the same one or few. The first answer of each kind, which also imports what it needs, is
-told apart. Columns: milliseconds in the median, at the 95th percentile, at most; kilobytes in the median.
+told apart. Columns: milliseconds in the median, at the 95th percentile, at most; kilobytes in the median. Of a study
+without images, as `python -m benchmarks.queries --keep DIR` makes one, kinds of pages that show some are left out.
 """
 
 from __future__ import annotations
@@ -37,17 +38,19 @@ def addresses(source: Source, pages: int) -> dict[str, list[str]]:
         at = dictionaries[rng.integers(len(dictionaries))]
         there = source.arrow("concepts", ["cid"], **at.columns)["cid"].to_pylist()
         concepts.append(at.url(int(rng.choice(there))))
-        codes.append(f"/image/{rng.choice(images)}/codes/{at.path}")
-    shown = [int(one) for one in rng.choice(images, min(pages, len(images)), replace=False)]
-    return {
+        if images:
+            codes.append(f"/image/{rng.choice(images)}/codes/{at.path}")
+    shown = [int(one) for one in rng.choice(images, min(pages, len(images)), replace=False)] if images else []
+    asked = {
         "the study": ["/"] * pages,
         "label": [label_url(label) for label in known_labels(source)][:pages],
-        "concept": concepts,
+        "concept": concepts if images else [],
         "image": [f"/image/{one}" for one in shown],
         "picture": [f"/image/{one}/picture" for one in shown],
         "codes": codes,
         "search": [f"/search?q={word}" for word in WORDS],
     }
+    return {kind: of for kind, of in asked.items() if of}
 
 
 def timed(client: TestClient, asked: list[str]) -> tuple[list[float], list[int]]:

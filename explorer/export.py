@@ -30,7 +30,7 @@ from explorer.rewriting import Attributes, rewritten
 from explorer.site_codes import SiteCodes
 from explorer.source import Source
 
-CONCEPTS, IMAGES, MEGABYTES = 36, 36, 200
+CONCEPTS, IMAGES, MEGABYTES = 30, 36, 200
 PICTURE = re.compile(r"/image/(\d+)/picture")
 STUDY_EDIT = re.compile(r"/image/\d+/edits/\d+/(?:after|control)")
 OWN_EDIT = re.compile(r"(/edit/[^/]+)/(\w+)")

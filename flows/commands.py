@@ -116,7 +116,7 @@ def parser() -> argparse.ArgumentParser:
 def _add_export_site(export: argparse.ArgumentParser) -> None:
     _add_folder(export)
     export.add_argument("out", type=Path, help="a folder that is empty or does not exist yet")
-    export.add_argument("--concepts", type=_count, default=36, help="of each dictionary at most, best labelled first")
+    export.add_argument("--concepts", type=_count, default=30, help="of each dictionary at most, best labelled first")
     export.add_argument("--images", type=_count, default=36, help="at most, the strongest of most of these concepts")
     export.add_argument(
         "--megabytes", type=_count, default=200, help="that the site may have; beyond them it is not made"
