@@ -36,6 +36,7 @@ from tests.system.conftest import SMALL, concepts, environment, given
 TINY = str(ROOT / "configs" / "tiny.yaml")
 ENDED = {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}
 START_SECONDS = 60  # of the rule about runs that never begin, which is five minutes: the rest is waiting
+BUSY_SECONDS = 30  # that a server may answer 503
 figures: list[str] = []
 
 
@@ -132,9 +133,14 @@ class Server:
         self._process.wait()
 
     def ask(self, method: str, path: str, **given: Any) -> Any:
-        """What it answers. Raises ``httpx.HTTPError`` for a refusal: SQLite may be locked for a moment."""
+        """What it answers, once it is not too busy to: SQLite may be locked for a while. Raises ``httpx.HTTPError``."""
         content = {} if method == "GET" else {"json": given}
-        answer = httpx.request(method, f"{self.url}/{path}", **content, timeout=60, trust_env=False)
+        end = time.monotonic() + BUSY_SECONDS
+        while True:
+            answer = httpx.request(method, f"{self.url}/{path}", **content, timeout=60, trust_env=False)
+            if answer.status_code != httpx.codes.SERVICE_UNAVAILABLE or time.monotonic() > end:
+                break
+            time.sleep(0.5)
         answer.raise_for_status()
         return answer.json() if answer.content else None
 
