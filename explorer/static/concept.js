@@ -1,6 +1,6 @@
 // The concept page: maps over its images, on one scale or each on its own, and maps of its partners.
 
-import { codesOf, drawMap, follow, mapFrom, mapOf, mark } from "./maps.js";
+import { codesOf, drawMap, follow, mapFrom, mapOf, mark, onceInSight } from "./maps.js";
 
 const controls = document.querySelector("[data-controls]");
 const opacity = document.querySelector("[data-opacity]");
@@ -52,10 +52,4 @@ async function reveal(element) {
   }
 }
 
-const watcher = new IntersectionObserver((entries) => {
-  for (const entry of entries.filter((one) => one.isIntersecting)) {
-    watcher.unobserve(entry.target);
-    reveal(entry.target);
-  }
-}, { rootMargin: "200px" });
-document.querySelectorAll(".map[data-codes]").forEach((element) => watcher.observe(element));
+onceInSight(".map[data-codes]", reveal);

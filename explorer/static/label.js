@@ -1,6 +1,6 @@
 // A label's page: the masks of images, and the cells where the label is predicted in them, of the block that is chosen.
 
-import { codesOf, drawCells, masksOf, paintRuns } from "./maps.js";
+import { codesOf, drawCells, masksOf, onceInSight, paintRuns } from "./maps.js";
 
 const MASK = [194, 65, 12, 150];
 const place = document.querySelector("[data-predicted] [data-place]");
@@ -50,13 +50,7 @@ async function reveal(element) {
   }
 }
 
-const watcher = new IntersectionObserver((entries) => {
-  for (const entry of entries.filter((one) => one.isIntersecting)) {
-    watcher.unobserve(entry.target);
-    reveal(entry.target);
-  }
-}, { rootMargin: "200px" });
-document.querySelectorAll("[data-predicted] .map").forEach((element) => watcher.observe(element));
+onceInSight("[data-predicted] .map", reveal);
 
 /** Show the predictions of the block that is chosen. */
 function choose() {

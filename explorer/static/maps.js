@@ -115,6 +115,17 @@ export function codesOf(address) {
 /** What is seen in an image, each label's mask; asked for as codes are. */
 export const masksOf = codesOf;
 
+/** Call `reveal` with each element of a selector, once it comes near to what is seen. */
+export function onceInSight(selector, reveal) {
+  const watcher = new IntersectionObserver((entries) => {
+    for (const entry of entries.filter((one) => one.isIntersecting)) {
+      watcher.unobserve(entry.target);
+      reveal(entry.target);
+    }
+  }, { rootMargin: "200px" });
+  document.querySelectorAll(selector).forEach((element) => watcher.observe(element));
+}
+
 /** Bytes that were written as base64. */
 function bytesOf(text) {
   return new DataView(Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0)).buffer);
