@@ -2,6 +2,7 @@
 
     python -m benchmarks.full_size                     # on a CPU: two cores need about half an hour and 12 GB
     python -m benchmarks.full_size --device cuda       # on a GPU: all sites, then what no CPU can check; 8 minutes
+    python -m benchmarks.full_size --device cuda --times 1.0 0.0 --conditionings cond --only-study    # six of 18 sites
 
 Builds the model (2.1 GB), writes captions and a study's YAML from ``configs/sd14.yaml`` with few prompts and steps,
 runs collect, train, label, layout and intervene through the command line, and prints the time and memory of each, and
@@ -22,7 +23,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,7 @@ from study.verify import verify
 STAGES = ("collect", "train", "label", "layout", "intervene")
 REPO = Path(__file__).resolve().parent.parent
 OBJECTS, STYLES = ("tree", "house"), ("night",)
+WINDOWS = {"early": (0.6, 1.0, 1.0), "middle": (0.2, 0.6, 0.5), "final": (0.0, 0.2, 0.0)}  # start, end, the concepts' t
 FULL_PROMPTS = 246_000
 GRID = 64  # vectors of a prompt at the smallest grid, 8 x 8
 
@@ -107,7 +109,11 @@ def main() -> None:
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--work", type=Path, help="folder for model and study; a temporary one by default")
     parser.add_argument("--peers", type=Path, help="folder of benchmarks/peers/setup.sh: also times sparsify's step")
-    parser.add_argument("--skip-study", action="store_true", help="with --device cuda: only the checks of the GPU")
+    part = parser.add_mutually_exclusive_group()
+    part.add_argument("--skip-study", action="store_true", help="with --device cuda: only the checks of the GPU")
+    part.add_argument("--only-study", action="store_true", help="with --device cuda: without the checks of the GPU")
+    parser.add_argument("--times", type=float, nargs="+", help="other times than the device's own choice")
+    parser.add_argument("--conditionings", choices=("cond", "uncond"), nargs="+", help="likewise")
     options = parser.parse_args()
     if options.device == "cuda" and not torch.cuda.is_available():
         raise SystemExit("--device cuda: torch finds no GPU here; without the flag the script runs on the CPU")
@@ -116,8 +122,8 @@ def main() -> None:
     with _work_folder(options.work) as work:
         if not (work / "model" / "model_index.json").exists():
             build_model(work / "model")
-        problems = [] if options.skip_study else run_study(work, options.device)
-        if options.device == "cuda":
+        problems = [] if options.skip_study else run_study(work, options.device, chosen_scale(options))
+        if options.device == "cuda" and not options.only_study:
             from benchmarks.full_size_gpu import check_gpu
 
             problems += check_gpu(work / "model", options.peers)
@@ -137,9 +143,17 @@ def _work_folder(given: Path | None) -> Iterator[Path]:
         yield Path(folder)
 
 
-def run_study(work: Path, device: str) -> list[str]:
+def chosen_scale(options: argparse.Namespace) -> Scale:
+    """The device's own scale with the times and conditionings that were named, and the windows that hold a time."""
+    scale = SCALES[options.device]
+    times = tuple(options.times or scale.times)
+    kept = tuple(name for name in scale.windows if WINDOWS[name][2] in times)
+    return replace(scale, times=times, windows=kept, conditionings=tuple(options.conditionings or scale.conditionings))
+
+
+def run_study(work: Path, device: str, scale: Scale) -> list[str]:
     """Run every stage, print its costs, and return what is wrong."""
-    scale, root = SCALES[device], work / "study"
+    root = work / "study"
     if root.exists():
         raise SystemExit(f"{root} holds an earlier run: give another --work")
     config = write_config(work, scale, device)
@@ -179,9 +193,8 @@ def write_config(work: Path, scale: Scale, device: str) -> Path:
     config["vision"] = {"backend": "tiles", "vocabulary": [*OBJECTS, *STYLES]}
     config["labels"] = {"assign_images": 1, "assign_fdr": 1.0, "assign_iou": 0.0, "keep_iou": 0.0, "assign_lift": 1.0}
     config["layout"] = {"min_images": 2, "bootstrap": 100}
-    windows = {"early": [0.6, 1.0, 1.0], "middle": [0.2, 0.6, 0.5], "final": [0.0, 0.2, 0.0]}
     config["interventions"] = {
-        "windows": {name: windows[name] for name in scale.windows},
+        "windows": {name: list(WINDOWS[name]) for name in scale.windows},
         "objects": list(OBJECTS[:1]),
         "styles": list(STYLES),
         "prompts_per_target": 1,

@@ -1,17 +1,19 @@
-"""How much sooner two processes that share a study are done than one: collecting and labelling, side by side.
+"""How much sooner processes that share a study are done than one: collecting and labelling, side by side.
 
     python -m benchmarks.sharing configs/mini.yaml --rounds 3      # six minutes or more a round
+    python -m benchmarks.sharing configs/mini.yaml --processes 2 4 8 --set prompts.shard_size=4      # on eight cores
 
 Each process is ``concepts collect`` or ``concepts label`` with ``--share``, one unit at once and one torch thread, and
 has a Prefect server of its own, as when they are typed into two terminals. A round collects a study by one process and
-another by two that begin together; then the sites of one are trained, which is not timed, and copies of it are labelled
-by one and by two. Each time every table but ``runs`` has the same content hash in both.
+another by two that begin together (or by as many as ``--processes`` says); then the sites of one are trained, which is
+not timed, and copies of it are labelled by one and by two. Each time every table but ``runs`` has the same content hash
+in all.
 
 The study is the demo's with fewer prompts and sites, large enough that one process is at each command for a minute or
 more. Three figures: the whole commands by the clock, from the first's start to the last's end; the command's own time,
 which leaves out the start of the server (``started`` to ``ended`` in the table ``runs``, first to last); and seconds of
 the processor of all processes together, servers included. Two processes on two cores are twice as fast at best; that
-the third stays the same says that nothing was done twice. It wants two cores to itself.
+the third stays the same says that nothing was done twice. It wants a core for each process, and nothing else on them.
 """
 
 from __future__ import annotations
@@ -57,12 +59,12 @@ class Cost:
     processor: float
 
 
-def ratios(one: Cost, two: Cost) -> dict[str, float]:
-    """How many times as fast two processes were, and their processor seconds in the place of one's."""
+def ratios(one: Cost, several: Cost) -> dict[str, float]:
+    """How many times as fast several processes were, and their processor seconds in the place of one's."""
     return {
-        "clock": one.clock / two.clock,
-        "work": one.work / two.work,
-        "processor": two.processor / one.processor,
+        "clock": one.clock / several.clock,
+        "work": one.work / several.work,
+        "processor": several.processor / one.processor,
     }
 
 
@@ -101,16 +103,24 @@ def _started(command: str, root: Path, options: argparse.Namespace, home: Path) 
     return subprocess.Popen([sys.executable, *arguments], cwd=REPO, env=environment, stdout=subprocess.DEVNULL)
 
 
-def compare(options: argparse.Namespace, scratch: Path, home: Path) -> dict[str, tuple[Cost, Cost]]:
-    """One round: of each command what one and what two processes cost. Raises ``AssertionError`` if tables differ."""
-    one, two = scratch / "one", scratch / "two"
-    costs = {"collect": (timed("collect", one, 1, options, home), timed("collect", two, 2, options, home))}
-    assert table_hashes(one) == table_hashes(two)
-    shutil.rmtree(two)
-    timed("train", one, 1, options, home)
-    shutil.copytree(one, two)
-    costs["label"] = (timed("label", one, 1, options, home), timed("label", two, 2, options, home))
-    assert table_hashes(one) == table_hashes(two)
+def compare(options: argparse.Namespace, scratch: Path, home: Path) -> dict[str, dict[int, Cost]]:
+    """One round: of each command what each number of processes costs. Raises ``AssertionError`` if tables differ."""
+    costs: dict[str, dict[int, Cost]] = {"collect": {}, "label": {}}
+    alone = scratch / "1"
+    for count in (1, *options.processes):
+        root = scratch / str(count)
+        costs["collect"][count] = timed("collect", root, count, options, home)
+        assert table_hashes(root) == table_hashes(alone)
+        if count > 1:
+            shutil.rmtree(root)
+    timed("train", alone, 1, options, home)
+    trained = shutil.copytree(alone, scratch / "trained")
+    for count in (1, *options.processes):
+        root = alone if count == 1 else shutil.copytree(trained, scratch / str(count))
+        costs["label"][count] = timed("label", root, count, options, home)
+        assert table_hashes(root) == table_hashes(alone)
+        if count > 1:
+            shutil.rmtree(root)
     return costs
 
 
@@ -119,8 +129,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("config", type=Path)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--processes", type=int, nargs="+", default=[2], help="how many at once, each beside one")
     parser.add_argument("--set", action="append", default=[], help="other settings, as of a smaller study")
     options = parser.parse_args()
+    if min(options.processes) < 2:
+        parser.error("--processes takes numbers of 2 and more: one process is timed beside each of them")
     options.config = options.config.resolve()
     rounds = []
     with tempfile.TemporaryDirectory(prefix="sharing-") as folder:
@@ -140,13 +153,16 @@ def _make_database(home: Path) -> None:
     subprocess.run(command, env=environment | {"PREFECT_HOME": str(home)}, check=True, stdout=subprocess.DEVNULL)
 
 
-def tell(what: str, rounds: list[dict[str, tuple[Cost, Cost]]]) -> None:
-    """Print medians over rounds: what one process and two cost, and the ratios of these."""
+def tell(what: str, rounds: list[dict[str, dict[int, Cost]]]) -> None:
+    """Print medians over rounds: what one process and each number of them cost, and the ratios of these."""
     for command in COMMANDS:
-        one, two = (medians(costs[command][at] for costs in rounds) for at in (0, 1))
-        for name, ratio in ratios(one, two).items():
-            figures = f"one {getattr(one, name):7.1f} s, two {getattr(two, name):7.1f} s"
-            print(f"{what}, {command:<7} {name:<9}: {figures}: {ratio:.2f}", flush=True)
+        one, *several = sorted(rounds[0][command])
+        alone = medians(costs[command][one] for costs in rounds)
+        for count in several:
+            shared = medians(costs[command][count] for costs in rounds)
+            for name, ratio in ratios(alone, shared).items():
+                figures = f"one {getattr(alone, name):7.1f} s, {count} {getattr(shared, name):7.1f} s"
+                print(f"{what}, {command:<7} {name:<9}: {figures}: {ratio:.2f}", flush=True)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """The prepared check of a GPU, on the miniature and a CPU: it must find nothing wrong there, and must be able to."""
 
+import argparse
 import dataclasses
 import json
 
@@ -71,6 +72,16 @@ def test_the_study_is_the_papers_but_for_its_size(tmp_path):
         assert line in written and line in papers
     captions = pq.read_table(tmp_path / "captions.parquet")["top_caption"].to_pylist()
     assert len(set(captions)) == len(captions) == sum(scale.splits.values())
+
+
+def test_named_times_take_the_place_of_the_devices_own_and_leave_the_windows_that_hold_one():
+    options = argparse.Namespace(device="cuda", times=[1.0, 0.0], conditionings=["cond"])
+    scale = full_size.chosen_scale(options)
+    assert scale.times == (1.0, 0.0) and scale.conditionings == ("cond",) and scale.windows == ("early", "final")
+    assert (
+        full_size.chosen_scale(argparse.Namespace(device="cpu", times=None, conditionings=None))
+        == (full_size.SCALES["cpu"])
+    )
 
 
 def test_the_tokenizer_has_clips_size_and_reads_the_captions(tmp_path):

@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from benchmarks.sharing import STUDY, Cost, medians, ratios, span, tell
+from benchmarks.sharing import COMMANDS, STUDY, Cost, medians, ratios, span, tell
 from study.config import load_config
 from tests.paths import ROOT
 
@@ -25,14 +25,14 @@ def test_the_ratios_are_how_many_times_as_fast_two_were_and_what_more_they_took(
 
 def test_what_is_told_are_ratios_of_medians(capsys):
     rounds = [
-        {command: (Cost(clock, 2.0, 1.0), Cost(10.0, 1.0, 1.0)) for command in ("collect", "label")}
+        {command: {1: Cost(clock, 2.0, 1.0), 2: Cost(10.0, 1.0, 1.0), 8: Cost(3.0, 0.5, 1.5)} for command in COMMANDS}
         for clock in (18.0, 40.0, 17.0)
     ]
-    assert medians(costs["label"][0] for costs in rounds) == Cost(18.0, 2.0, 1.0)
+    assert medians(costs["label"][1] for costs in rounds) == Cost(18.0, 2.0, 1.0)
     tell("median of 3", rounds)
     said = capsys.readouterr().out.splitlines()
-    assert said[0] == "median of 3, collect clock    : one    18.0 s, two    10.0 s: 1.80"
-    assert [line.rsplit(": ", 1)[1] for line in said] == ["1.80", "2.00", "1.00"] * 2
+    assert said[0] == "median of 3, collect clock    : one    18.0 s, 2    10.0 s: 1.80"
+    assert [line.rsplit(": ", 1)[1] for line in said] == ["1.80", "2.00", "1.00", "6.00", "4.00", "1.50"] * 2
 
 
 def test_the_study_that_is_timed_has_many_more_units_than_processes():
