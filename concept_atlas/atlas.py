@@ -10,11 +10,12 @@ import numpy as np
 import pyarrow as pa
 from PIL import Image
 
+from concept_atlas.changes import Changes
 from concept_atlas.edited import Edited
 from concept_atlas.html import facts_table
 from concept_atlas.kept import edits_beside, kept_picture, kept_pictures, kept_rows
 from concept_atlas.site import KINDS, Codes, SiteView
-from storage.query import query
+from storage.query import OpenTables, query
 from storage.schemas import SCHEMAS, WRITERS
 from storage.site import Site
 from storage.tables import Filters, count_rows, read_table, table_folder
@@ -65,6 +66,7 @@ class Atlas:
     def __init__(self, study: Study) -> None:
         self._study = study
         self.root, self.name = Path(study.root), study.config.name
+        self._records = Changes(self.root / "done")
 
     def query(self, sql: str, to: str = "arrow") -> pa.Table | pandas.DataFrame | polars.DataFrame:
         """The answer to one SQL statement over the tables, as an Arrow table, or ``to`` "pandas" or "polars".
@@ -104,6 +106,13 @@ class Atlas:
         ]
         return read_table(self.root, table, None if columns is None else list(columns), filters or None)
 
+    def open_tables(self, *tables: str) -> OpenTables:
+        """Tables opened once, for many statements of SQL by its ``query``: a short one takes a third of the time.
+
+        Raises ``StorageError`` for a name that is no table's.
+        """
+        return OpenTables(self.root, tables)
+
     @property
     def progress(self) -> list[Progress]:
         """Each stage of `concepts run`, in order, and how many of its units are done under the present settings."""
@@ -113,9 +122,8 @@ class Atlas:
 
     @property
     def stamp(self) -> tuple[int, ...]:
-        """Times of change of the settings and of each stage's records: the same while nothing was written."""
-        places = [self.root / "study.yaml", *sorted((self.root / "done").glob("*"))]
-        return tuple(place.stat().st_mtime_ns for place in places)
+        """Times of change of the settings and of each folder of records: the same while nothing was written."""
+        return (self.root / "study.yaml").stat().st_mtime_ns, *self._records.times()
 
     @property
     def ks(self) -> list[int]:

@@ -10,12 +10,12 @@ import pyarrow.compute as pc
 from explorer.addresses import At, at_of, canonical, label_url
 from explorer.concept_page import captions_of
 from explorer.list_page import COLUMNS as EVIDENCE
-from explorer.missing import concepts_of, every_dictionary, known_labels
+from explorer.missing import best_carrying, concepts_of, every_dictionary, known_labels
 from explorer.source import Source
 
 LONGEST = 200  # letters of a question that are looked at
 COLUMNS = ("block", "t", "conditioning", "k")
-LABELS, CONCEPTS, IMAGES, A_LABEL = 12, 100, 48, 4
+LABELS, CONCEPTS, IMAGES = 12, 100, 48
 
 
 def found(source: Source, question: str) -> dict[str, Any]:
@@ -87,10 +87,8 @@ def _labels(source: Source, asked: str) -> list[str]:
 
 def _best(source: Source, label: str) -> list[dict[str, Any]]:
     """The concepts that carry a label best, over all dictionaries."""
-    columns = ["block", "t", "conditioning", "k", "cid", "iou_selection", "iou_heldout"]
-    rows = source.rows("concept_labels", columns, label=label, kind="trained", assigned=True)
-    rows.sort(key=lambda row: (-row["iou_selection"], *at_of(row).columns.values(), row["cid"]))
-    return [{**row, "path": at_of(row).path, "url": at_of(row).url(row["cid"])} for row in rows[:A_LABEL]]
+    rows = best_carrying(source, label)
+    return [{**row, "path": at_of(row).path, "url": at_of(row).url(row["cid"])} for row in rows]
 
 
 def _numbered(source: Source, asked: str) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 import concept_atlas
 from explorer.addresses import at_of
@@ -21,9 +22,10 @@ from explorer.source import Source
 BEST, IMAGES = 3, 24
 Z95 = 1.959964  # of a normal distribution: half of a 95 % interval, in standard errors
 KINDS = ("trained", "shared", "untrained", "shuffled_positions")
-PLACE, CID = ("block", "t", "conditioning", "kind"), ("cid", "ascending")
+PLACE = ("block", "t", "conditioning", "kind")
 COLUMNS = ("iou_selection", "iou_heldout", "ceiling", "precision", "recall", "lift", "q_value", "assigned")
 READ = ("block", "t", "conditioning", "k", "kind", "cid", "iou_heldout_se", *COLUMNS)
+EVIDENCE = f"select {', '.join(READ)} from concept_labels where label = ? and k = ? and kind in {KINDS}"
 METHODS, LEARNT = ("posterior", "concepts", "position", "raw"), "evidence"
 LAYOUTS = ("block", "t", "conditioning", "method", "iou", "iou_ci_low", "iou_ci_high", "threshold")
 
@@ -33,7 +35,7 @@ def label_page(source: Source, text: str, asked_k: str) -> dict[str, Any]:
     label = label_of(source, text)
     ks = source.atlas.ks
     k = int(asked_k) if asked_k in map(str, ks) else ks[0]
-    evidence = strongest(source.arrow("concept_labels", list(READ), label=label, k=k, kind=list(KINDS)))
+    evidence = strongest(source.labelled(EVIDENCE, label, k))
     layouts, torn = source.tried(lambda: _layout_rows(source, label, k), list[Row]())
     learnt = [row for row in layouts if row["method"] == LEARNT]
     detected, undetected = source.tried(lambda: detectors(source, label, k), {"missing": "", "tables": []})
@@ -58,14 +60,18 @@ def label_page(source: Source, text: str, asked_k: str) -> dict[str, Any]:
 
 def strongest(evidence: pa.Table) -> list[Row]:
     """The ``BEST`` rows of every site and kind by the half that chooses, best first: a label may have 30,000 in all."""
-    evidence = evidence.sort_by([*((name, "ascending") for name in PLACE), ("iou_selection", "descending"), CID])
-    if not evidence.num_rows:
-        return []
-    codes = [evidence[name].combine_chunks().dictionary_encode().indices.to_numpy() for name in PLACE]
-    changes = np.any([np.diff(code, prepend=-1) != 0 for code in codes], axis=0)
-    first = np.flatnonzero(changes)  # of every site and kind
-    ranks = np.arange(len(changes)) - np.repeat(first, np.diff(first, append=len(changes)))
-    return list(evidence.filter(pa.array(ranks < BEST)).to_pylist())
+    places_RP = np.stack([_ranked(evidence[name]) for name in PLACE], 1)
+    order_R = np.lexsort((evidence["cid"].to_numpy(), -evidence["iou_selection"].to_numpy(), *places_RP.T[::-1]))
+    changes_R = np.any(np.diff(places_RP[order_R], axis=0, prepend=-1) != 0, axis=1)
+    first = np.flatnonzero(changes_R)  # of every site and kind
+    ranks_R = np.arange(len(order_R)) - np.repeat(first, np.diff(first, append=len(order_R)))
+    return list(evidence.take(pa.array(order_R[ranks_R < BEST])).to_pylist())
+
+
+def _ranked(values: pa.ChunkedArray) -> np.ndarray:
+    """int64 [rows]: the rank of each value among all that occur; strings are slow to sort row by row."""
+    coded = values.combine_chunks().dictionary_encode()
+    return np.asarray(pc.rank(coded.dictionary).to_numpy()[coded.indices.to_numpy()], np.int64)
 
 
 def _carried(source: Source, evidence: list[Row]) -> Figure:

@@ -5,13 +5,21 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
 from explorer.addresses import At, label_url
 from explorer.source import Source
 
-NEAREST = 5
+NEAREST, BEST = 5, 4
+CARRIED = f"""
+select label, block, t, conditioning, k, cid, iou_selection, iou_heldout
+from concept_labels where kind = 'trained' and assigned
+qualify row_number() over (partition by label order by iou_selection desc, block, t, conditioning, k, cid) <= {BEST}
+order by label, iou_selection desc, block, t, conditioning, k, cid"""
 
 
 @dataclass
@@ -118,8 +126,24 @@ def known_labels(source: Source) -> dict[str, int]:
 def _labels(source: Source) -> dict[str, int]:
     shown = sorted(_shown(source).items(), key=lambda pair: (-len(pair[1]), pair[0]))
     counted = {label: len(images) for label, images in shown}
-    carried = source.arrow("concept_labels", ["label"], kind="trained", assigned=True)["label"].to_pylist()
-    return {**counted, **dict.fromkeys(sorted(set(carried) - set(counted)), 0)}
+    return {**counted, **dict.fromkeys(sorted(set(_carried(source)) - set(counted)), 0)}
+
+
+def best_carrying(source: Source, label: str) -> list[dict[str, Any]]:
+    """The rows of the concepts that carry a label best, over all dictionaries: at most ``BEST``, best first."""
+    return list(_carried(source).get(label, pa.table({})).to_pylist())
+
+
+def _carried(source: Source) -> dict[str, pa.Table]:
+    """Label -> its rows of ``best_carrying``, of the labels that some concept was given; read once, for all labels."""
+
+    def read() -> dict[str, pa.Table]:
+        rows = source.labelled(CARRIED)
+        labels = rows["label"].to_pylist()
+        starts = [n for n, label in enumerate(labels) if n == 0 or label != labels[n - 1]]
+        return {labels[n]: rows.slice(n, end - n) for n, end in pairwise([*starts, len(labels)])}
+
+    return source.kept("carried", read)
 
 
 def images_of(source: Source, label: str) -> list[int]:

@@ -43,6 +43,7 @@ class Source:
         self._views: OrderedDict[Hashable, SiteView] = OrderedDict()
         self._made: dict[str, Any] = {}
         self.atlas: Atlas = concept_atlas.open(root)
+        self._concept_labels = self.atlas.open_tables("concept_labels")
         self._stamp = self.atlas.stamp
 
     def refreshed(self) -> Source:
@@ -87,6 +88,13 @@ class Source:
             while len(self._answers) > KEPT_ANSWERS or self._held > KEPT_BYTES:
                 self._held -= self._answers.popitem(last=False)[1].nbytes
         return answer
+
+    def labelled(self, sql: str, *values: Any) -> pa.Table:
+        """The answer to a statement over ``concept_labels``, with values for its question marks.
+
+        A label's rows are few among a hundred thousand in each of many parts, and SQL reads little else.
+        """
+        return self._concept_labels.query(sql, values)
 
     def _of_one(self, table: str, columns: list[str] | None, cid: int, **where: Any) -> pa.Table:
         """The rows of one concept, out of those of its dictionary."""

@@ -12,11 +12,12 @@ from concept_atlas import AtlasError
 from explorer.app import application
 from explorer.server import explore, listening
 from explorer.source import KEPT_VIEWS, Source
+from storage.records import forget_record
 from storage.study import SEAL
 from storage.tables import part_path
 from storage.vouch import digest_of_bytes
 from tests.explorer.conftest import row
-from tests.parts import add_part
+from tests.parts import add_part, label_row
 from tests.paths import ROOT
 
 
@@ -139,6 +140,19 @@ def test_what_is_written_meanwhile_is_shown(root, tmp_path):
     assert client.get("/image/2").status_code == 404
     add_part(study, "prompts", "000001", [row("prompts", prompt_id=2, caption="late words", split="layout")])
     assert "late words" in client.get("/image/2").text
+
+
+def test_what_is_written_far_below_a_stages_folder_is_shown(root, tmp_path):
+    study = shutil.copytree(root, tmp_path / "study")
+    page = TestClient(application(Source(study)), base_url="http://localhost")
+    for label, unit in (("first", "mid/1.00/cond/k4"), ("second", "mid/0.50/cond/k4")):
+        assert page.get(f"/label/{label}").status_code == 404
+        add_part(study, "concept_labels", label, [label_row(0, 0.3, label=label)], unit)
+        assert page.get(f"/label/{label}").status_code == 200
+    before = Source(study).atlas.stamp
+    assert Source(study).atlas.stamp == before
+    forget_record(study, "label", "mid/0.50/cond/k4")
+    assert Source(study).atlas.stamp != before
 
 
 def test_answers_are_kept_until_something_is_written_and_no_longer_than_there_is_room(root, monkeypatch):

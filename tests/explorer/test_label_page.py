@@ -5,12 +5,13 @@ import pyarrow as pa
 import pytest
 
 from explorer.label_page import BEST, PLACE, READ, strongest
-from explorer.missing import images_of, known_labels
+from explorer.missing import BEST as CARRYING
+from explorer.missing import best_carrying, images_of, known_labels
 from explorer.source import Source
 from storage.schemas import SCHEMAS
 from study.config import load_config
 from tests.explorer.conftest import row
-from tests.parts import add_part, open_study
+from tests.parts import add_part, label_row, open_study
 from tests.paths import ROOT
 
 
@@ -43,3 +44,29 @@ def test_a_labels_images_are_counted_once_each_in_the_order_of_their_numbers(tmp
     source = Source(tmp_path)
     assert list(known_labels(source).items()) == [("sky", 3), ("tree", 2)]
     assert images_of(source, "tree") == [3, 7] and images_of(source, "sky") == [3, 11, 12]
+
+
+def test_the_concepts_that_carry_a_label_best_are_those_that_a_walk_through_all_rows_finds(tmp_path):
+    open_study(tmp_path, load_config(ROOT / "configs" / "tiny.yaml").model_dump(mode="json"), {})
+    rng, rows = np.random.default_rng(0), []
+    for t in (0.0, 1.0):
+        part = [
+            label_row(cid, float(rng.integers(4)) / 4, t=t, label=str(label), assigned=bool(rng.integers(2)), kind=kind)
+            for cid in range(12)
+            for label in ("tree", 'it\'s a "tree"', "sky")
+            for kind in ("trained", "shared")
+        ]
+        add_part(tmp_path, "concept_labels", f"{t}", part)
+        rows += [one for one in part if one["assigned"] and one["kind"] == "trained"]
+    source = Source(tmp_path)
+    assert best_carrying(source, "nobody's") == [] and sorted(known_labels(source)) == sorted(
+        {r["label"] for r in rows}
+    )
+    for label in known_labels(source):
+        own = sorted(
+            (row for row in rows if row["label"] == label),
+            key=lambda row: (-row["iou_selection"], row["block"], row["t"], row["conditioning"], row["k"], row["cid"]),
+        )
+        found = best_carrying(source, label)
+        assert len(own) > CARRYING == len(found)
+        assert found == [{name: row[name] for name in found[0]} for row in own[:CARRYING]]

@@ -153,6 +153,11 @@ def test_a_labels_rows_lie_in_few_row_groups(tmp_path):
     assert len(holding) == 1
 
 
+def test_a_reader_can_find_the_pages_that_may_hold_its_rows(tmp_path):
+    path = add_part(tmp_path, "concept_labels", "a", pairs(2 * ROW_GROUP_ROWS, 4585))
+    assert all(chunk.has_offset_index and chunk.has_column_index for chunk in column_chunks(path))
+
+
 def test_a_key_held_twice_is_refused_wherever_the_rows_stand(tmp_path):
     table = pairs(1000, 50)
     with pytest.raises(StorageError, match="two rows share one key"):
