@@ -29,8 +29,8 @@ Filters = list[tuple[str, str, Any]]
 OfStage = Callable[[str], dict[str, dict[str, Any]]]
 
 ROW_GROUP_ROWS = 32_768  # measured by benchmarks/queries.py: half costs scans more, four times as many label look-ups
-# A look-up in SQL reads no pages but those that may hold its rows. Of a label in 36 parts it takes six tenths of the time
-# that larger pages take; scans and sizes stay as they are (benchmarks/label_rows.py). Arrow reads whole row groups.
+# A look-up in SQL reads no pages but those that may hold its rows: of a label in 36 parts it takes six tenths of the
+# time that large pages take; scans and sizes stay as they are (benchmarks/label_rows.py). Arrow reads whole row groups.
 PAGE_ROWS = 4096
 DICTIONARY_BYTES = 8 * 2**20  # the captions of a row group: beyond the default of 1 MB they would be left plain
 PROMPT = "prompt_id"
