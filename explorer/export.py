@@ -19,18 +19,17 @@ from concept_atlas import AtlasError
 from explorer.addresses import canonical
 from explorer.app import HERE, Site, application
 from explorer.asking import Asking
+from explorer.bounds import CONCEPTS, IMAGES, LABELS, MEGABYTES
 from explorer.bundle import bundle
 from explorer.finding import index_of
 from explorer.folder import NOTE, Folder, new_folder
 from explorer.guard import HEADERS
-from explorer.label_layouts import all_first_images
 from explorer.pictures import smaller
 from explorer.plan import Plan, planned
 from explorer.rewriting import Attributes, rewritten
 from explorer.site_codes import SiteCodes
 from explorer.source import Source
 
-CONCEPTS, IMAGES, MEGABYTES = 30, 36, 200
 PICTURE = re.compile(r"/image/(\d+)/picture")
 STUDY_EDIT = re.compile(r"/image/\d+/edits/\d+/(?:after|control)")
 OWN_EDIT = re.compile(r"(/edit/[^/]+)/(\w+)")
@@ -58,18 +57,20 @@ def export_site(
     images: int = IMAGES,
     megabytes: int = MEGABYTES,
     replace: bool = False,
+    labels: int = LABELS,
 ) -> Exported:
     """Write the site of a study to ``out``; ``docs/explorer.md`` says what it holds.
 
-    ``concepts``: pages of each dictionary at most; ``images``: pages of images at most. Raises ``AtlasError`` for a
-    folder without a study, an ``out`` that is taken, a page that cannot be made, and a site beyond ``megabytes``.
+    ``concepts``: pages of each dictionary at most; ``images`` and ``labels``: pages of these at most. Raises
+    ``AtlasError`` for a folder without a study, an ``out`` that is taken, a page that cannot be made, and a site beyond
+    ``megabytes``.
     """
     with new_folder(out, replace, megabytes) as folder:
         source = Source(root, all_pages=True)
-        plan = planned(source, concepts, images)
+        plan = planned(source, concepts, images, labels)
         with Asking(application(source, Site(POLICY, plan.held))) as ask:
             export = _Export(source, plan, folder, ask)
-            export.site_codes.predict(all_first_images(source))
+            export.site_codes.predict(plan.drawn)
             export.pages()
             export.codes()
             export.rest()

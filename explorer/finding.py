@@ -43,8 +43,9 @@ def index_of(
     captioned = zip(prompts["prompt_id"].to_pylist(), prompts["caption"].to_pylist(), strict=True)
     labels = []
     for label in known_labels(source):
-        best = [[row["path"], row["cid"], row["iou_heldout"]] for row in _best(source, label)]
-        labels.append([label, files[canonical(label_url(label))], best])
+        if file := files.get(canonical(label_url(label))):
+            best = [[row["path"], row["cid"], row["iou_heldout"]] for row in _best(source, label)]
+            labels.append([label, file, best])
     return {
         "labels": labels,
         "concepts": {at.path: _evidence(source, at, cids) for at, cids in concepts.items()},

@@ -27,8 +27,8 @@ class Folder:
         self.size += len(data)
         if self.size > self._most:
             raise AtlasError(
-                f"the site would be larger than {self._most / 1e6:.0f} MB: ask for fewer pages with --concepts and "
-                "--images, or allow more with --megabytes"
+                f"the site would be larger than {self._most / 1e6:.0f} MB: ask for fewer pages with --concepts, "
+                "--images and --labels, or allow more with --megabytes"
             )
         path = self.path / name
         if path.parent not in self._made:

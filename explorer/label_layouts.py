@@ -11,7 +11,7 @@ import numpy as np
 
 from explorer.addresses import At
 from explorer.figure import Row, places
-from explorer.missing import images_of, known_labels
+from explorer.missing import images_of
 from explorer.source import Source
 
 SHOWN = 4  # images
@@ -38,9 +38,9 @@ def predicted(source: Source, label: str, k: int, learnt: list[Row]) -> dict[str
     }
 
 
-def all_first_images(source: Source) -> list[int]:
-    """Those of all labels, each once, in the order of their numbers."""
-    return sorted({number for label in known_labels(source) for number in first_images(source, label)})
+def all_first_images(source: Source, labels: list[str]) -> list[int]:
+    """Those of several labels, each once, in the order of their numbers."""
+    return sorted({number for label in labels for number in first_images(source, label)})
 
 
 def first_images(source: Source, label: str) -> list[int]:

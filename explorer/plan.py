@@ -8,9 +8,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from explorer.addresses import At, canonical, label_url
+from explorer.bounds import LABELS
 from explorer.compare_page import neighbouring
 from explorer.edit_page import SHOWN_EDITS
 from explorer.image_edits import most_edited
+from explorer.label_layouts import all_first_images
 from explorer.missing import concepts_of, every_dictionary, known_labels
 from explorer.source import Source
 
@@ -20,17 +22,20 @@ ODD = re.compile(r"[^a-z0-9_]+")
 
 @dataclass(frozen=True)
 class Plan:
-    """``files``: address, as ``canonical`` has it, to file below the site's folder, in the order they are written."""
+    """``files``: address, as ``canonical`` has it, to file below the site's folder, in the order they are written.
+
+    ``drawn``: the images in which pages of labels show layouts.
+    """
 
     files: dict[str, str]
     concepts: dict[At, list[int]]
     images: list[int]
-    edits: list[str]
+    drawn: list[int]
     held: str
 
 
-def planned(source: Source, concepts: int, images: int) -> Plan:
-    """At most so many concepts of each dictionary and so many images; all labels, and the edits that are listed."""
+def planned(source: Source, concepts: int, images: int, labels: int = LABELS) -> Plan:
+    """At most so many concepts of each dictionary, images and labels, and the edits that are listed."""
     chosen = {at: best_concepts(source, at, concepts) for at in every_dictionary(source)}
     edited = most_edited(source, min(EDITED, images // 8))
     shown = sorted({*most_shown(source, chosen, images - len(edited)), *edited})
@@ -38,13 +43,14 @@ def planned(source: Source, concepts: int, images: int) -> Plan:
     files = {"/": "index.html", "/search": "search.html", "/list": "list.html", "/compare": "compare.html"}
     files |= {"/edit": "edit.html"}
     files |= dict(_each_k(source, "/", "index"))
-    for label, name in _names(list(known_labels(source))):
+    named = list(known_labels(source))[:labels]
+    for label, name in _names(named):
         files |= dict(_each_k(source, label_url(label), f"label/{name}"))
     files |= {canonical(url): f"compare/{n}.html" for n, (_, url) in enumerate(neighbouring(source))}
     files |= {canonical(f"/edit/{edit}"): f"edit/{name}.html" for edit, name in _names(edits)}
     files |= {canonical(at.url(cid)): f"concept/{at.path}/{cid}.html" for at, cids in chosen.items() for cid in cids}
     files |= {f"/image/{number}": f"image/{number}.html" for number in shown}
-    return Plan(files, chosen, shown, edits, _held(source, chosen, shown, edited))
+    return Plan(files, chosen, shown, all_first_images(source, named), _held(source, chosen, shown, edited, len(named)))
 
 
 def best_concepts(source: Source, at: At, most: int) -> list[int]:
@@ -86,13 +92,14 @@ def _names(words: list[str]) -> Iterator[tuple[str, str]]:
         yield word, name if taken[name] == 1 else f"{name}--{taken[name]}"
 
 
-def _held(source: Source, chosen: dict[At, list[int]], shown: list[int], edited: list[int]) -> str:
+def _held(source: Source, chosen: dict[At, list[int]], shown: list[int], edited: list[int], named: int) -> str:
     """What of the study has a page, in words."""
     there = sum(len(concepts_of(source, at)) for at in chosen)
     more = f", {len(edited)} of them for being edited most by the study" if edited else ""
     labels, most = len(known_labels(source)), max((len(cids) for cids in chosen.values()), default=0)
+    some = f"{named:,} of {labels:,} labels, those that most images show"
     return (
-        f"All {labels} labels; {sum(map(len, chosen.values())):,} of {there:,} concepts: of each dictionary at most "
-        f"{most}, those that were given a label first, then those that overlap most with one; "
-        f"{len(shown)} images, those that are among the strongest of most of these concepts{more}."
+        f"{some if named < labels else f'All {labels} labels'}; {sum(map(len, chosen.values())):,} of {there:,} "
+        f"concepts: of each dictionary at most {most}, those that were given a label first, then those that overlap "
+        f"most with one; {len(shown)} images, those that are among the strongest of most of these concepts{more}."
     )

@@ -26,8 +26,9 @@ class SiteCodes:
         self._at = {at.path: at for at in every_dictionary(source)}
         self._kept: OrderedDict[tuple[At, int], Codes | str] = OrderedDict()
         self._held = 0
-        self._layouts: dict[tuple[str, int], dict[str, list[int]] | str] = {}
+        self._layouts: dict[tuple[str, int], dict[str, np.ndarray]] = {}
         self._grids: dict[str, str] = {}
+        self._unread: dict[tuple[str, int], str] = {}
         self._masks: dict[int, dict[str, Attributes]] = {}
 
     def predict(self, images: list[int]) -> None:
@@ -36,17 +37,24 @@ class SiteCodes:
             for prompt_id in images:
                 codes = self._codes(at, prompt_id)
                 if isinstance(codes, str):
-                    self._layouts[path, prompt_id] = codes
+                    self._unread[path, prompt_id] = codes
                     continue
                 self._grids[path] = "{} {}".format(*codes.cids.shape[:2])
-                view = self._source.view(*at.columns.values())
-                self._layouts[path, prompt_id] = layouts(self._source, view, prompt_id, codes)
+                self._predicted(at, prompt_id, codes)
+
+    def _predicted(self, at: At, prompt_id: int, codes: Codes) -> dict[str, np.ndarray]:
+        """Label -> the numbers of the cells where it is predicted; worked out once for each image and dictionary."""
+        key = (at.path, prompt_id)
+        if key not in self._layouts:
+            found = layouts(self._source, self._source.view(*at.columns.values()), prompt_id, codes)
+            self._layouts[key] = {label: np.asarray(cells, np.uint16) for label, cells in found.items()}
+        return self._layouts[key]
 
     def layout(self, path: str, prompt_id: int, label: str) -> Attributes:
         """What an element has that shows where a label is predicted, of an image that was predicted."""
+        if said := self._unread.get((path, prompt_id)):
+            return {"class": "unread", "title": said}
         found = self._layouts[path, prompt_id]
-        if isinstance(found, str):
-            return {"class": "unread", "title": found}
         on = {"data-on": " ".join(map(str, found[label]))} if label in found else {}
         return {"data-grid": self._grids[path], **on}
 
@@ -78,7 +86,7 @@ class SiteCodes:
             "path": at.path,
             "grid": list(codes.cids.shape[:2]),
             **packed(codes),
-            "layouts": layouts(self._source, self._source.view(*at.columns.values()), prompt_id, codes),
+            "layouts": {label: on.tolist() for label, on in self._predicted(at, prompt_id, codes).items()},
             "concepts": {cid: known[cid] for cid in np.unique(codes.cids[codes.values > 0]).tolist() if cid in known},
         }
 

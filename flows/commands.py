@@ -8,6 +8,7 @@ from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
 
+from explorer.bounds import CONCEPTS, IMAGES, LABELS, MEGABYTES
 from flows.arguments import Parser
 from study.stages import BENCH, COMMANDS, OPTIONAL
 
@@ -116,10 +117,15 @@ def parser() -> argparse.ArgumentParser:
 def _add_export_site(export: argparse.ArgumentParser) -> None:
     _add_folder(export)
     export.add_argument("out", type=Path, help="a folder that is empty or does not exist yet")
-    export.add_argument("--concepts", type=_count, default=30, help="of each dictionary at most, best labelled first")
-    export.add_argument("--images", type=_count, default=36, help="at most, the strongest of most of these concepts")
     export.add_argument(
-        "--megabytes", type=_count, default=200, help="that the site may have; beyond them it is not made"
+        "--concepts", type=_count, default=CONCEPTS, help="of each dictionary at most, best labelled first"
+    )
+    export.add_argument(
+        "--images", type=_count, default=IMAGES, help="at most, the strongest of most of these concepts"
+    )
+    export.add_argument("--labels", type=_count, default=LABELS, help="at most, those that most images show")
+    export.add_argument(
+        "--megabytes", type=_count, default=MEGABYTES, help="that the site may have; beyond them it is not made"
     )
     export.add_argument("--replace", action="store_true", help="put it in the place of a site that was exported there")
 

@@ -17,6 +17,7 @@ def export(options: argparse.Namespace) -> int:
     """Write them to a folder. Raises an ``AtlasError`` where that is taken, or the study cannot be read."""
     from explorer.export import export_site, told
 
-    made = export_site(options.dir, options.out, options.concepts, options.images, options.megabytes, options.replace)
+    bounds = options.concepts, options.images, options.megabytes
+    made = export_site(options.dir, options.out, *bounds, options.replace, options.labels)
     print(told(made, options.out))
     return 0

@@ -1,5 +1,6 @@
 """An exported site leads nowhere that is not there, escapes all that a table holds, and takes nobody's folder."""
 
+import json
 import os
 import shutil
 import struct
@@ -18,10 +19,11 @@ from explorer.addresses import canonical
 from explorer.bundle import bundle
 from explorer.export import export_site
 from explorer.folder import NOTE
+from explorer.missing import every_dictionary
 from explorer.pictures import smaller
 from explorer.plan import best_concepts, most_shown, planned
 from explorer.rewriting import rewritten
-from explorer.site_codes import packed
+from explorer.site_codes import SiteCodes, packed
 from explorer.source import Source
 from storage.images import decode_png, encode_png
 from study.verify import SITE_NOTE, inspect_study
@@ -92,6 +94,34 @@ def test_a_concept_without_a_page_stands_without_a_link(root, tmp_path):
     assert not (tmp_path / "site" / "concept/mid/0.50/cond/k4/1.html").exists()
     assert not any("0.50" in link for link in found.links)
     assert "concept 1" not in found.text  # the way to the next one is gone with it
+
+
+def test_a_label_without_a_page_stands_without_a_link_and_is_not_searched_for(root, tmp_path):
+    site = tmp_path / "site"
+    export_site(root, site, labels=1)
+    (page,) = (site / "label").iterdir()
+    found = Found((site / "index.html").read_text())
+    assert "1 of 2 labels, those that most images show" in found.text and SCRIPT in found.text
+    assert [link for link in found.links if link.startswith("label/")] == [f"label/{page.name}"]
+    text = (site / "static" / "index.js").read_text().partition("=")[2].rstrip("; \n")
+    assert [name for name, _, _ in json.loads(text)["labels"]] == ["tree"]
+
+
+def test_layouts_are_worked_out_once_for_pages_of_labels_and_of_images(source, monkeypatch):
+    asked, codes = [], Codes(np.ones((2, 2, 1), np.float32), np.zeros((2, 2, 1), np.int64))
+
+    def layouts(source, view, prompt_id, found):
+        asked.append((view.path, prompt_id))
+        return {"tree": [1, 3]} if prompt_id else {}
+
+    monkeypatch.setattr("explorer.site_codes.layouts", layouts)
+    monkeypatch.setattr(SiteCodes, "_codes", lambda self, at, prompt_id: codes)
+    of, (early, late) = SiteCodes(source), every_dictionary(source)
+    of.predict([0, 8])
+    assert of.layout(early.path, 8, "tree") == {"data-grid": "2 2", "data-on": "1 3"}
+    assert of.layout(early.path, 0, "tree") == {"data-grid": "2 2"}
+    assert of.packed(late, 8)["layouts"] == {"tree": [1, 3]} and of.packed(late, 1)["layouts"] == {"tree": [1, 3]}
+    assert len(asked) == len(set(asked)) == 5
 
 
 def test_a_site_within_its_study_is_not_taken_for_the_studys(root, tmp_path):
