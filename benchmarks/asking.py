@@ -10,16 +10,15 @@ and the clock's smallest value.
 from __future__ import annotations
 
 import argparse
-import os
 import subprocess
 import sys
 import time
 from pathlib import Path
 from statistics import median
 
+from benchmarks.environment import REPO, environment_of
 from benchmarks.processor import children_seconds
 
-REPO = Path(__file__).resolve().parent.parent
 SQL = "select label, count(*) n from segments group by label order by n desc"
 COMMANDS = ("help", "status", "query", "verify")
 
@@ -31,7 +30,7 @@ def arguments_of(command: str, root: Path) -> list[str]:
 
 def seconds(checkout: Path, arguments: list[str]) -> tuple[float, float]:
     """By the clock, and of the processor. Raises ``CalledProcessError`` if the command fails."""
-    environment = {**os.environ, "PYTHONPATH": str(checkout)}
+    environment = environment_of(checkout)
     before, began = children_seconds(), time.perf_counter()
     command = [sys.executable, "-m", "flows.cli", *arguments]
     subprocess.run(command, cwd=checkout, env=environment, stdout=subprocess.DEVNULL, check=True)

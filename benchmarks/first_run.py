@@ -10,7 +10,6 @@ every minute is waited for; how long is a matter of the clock, and told apart.
 from __future__ import annotations
 
 import argparse
-import os
 import re
 import signal
 import subprocess
@@ -23,9 +22,9 @@ from typing import Any
 
 import httpx
 
+from benchmarks.environment import REPO, environment_of
 from benchmarks.processor import children_seconds
 
-REPO = Path(__file__).resolve().parent.parent
 PATIENCE_S = 300.0
 
 
@@ -36,11 +35,10 @@ def main() -> None:
     parser.add_argument("--root", type=Path, required=True)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="first-run-") as home:
-        environment = {**os.environ, "PREFECT_HOME": home, "PYTHONPATH": str(REPO), "HF_HUB_OFFLINE": "1"}
-        environment.pop("PREFECT_API_URL", None)
         command = [sys.executable, "-m", "flows.cli", "serve", str(options.config.resolve())]
         command += ["--root", str(options.root.resolve()), "--cron", "* * * * *", "--port", "0"]
         began = datetime.now(UTC)
+        environment = environment_of(PREFECT_HOME=home)
         served = subprocess.Popen(command, cwd=REPO, env=environment, stderr=subprocess.PIPE, text=True)
         try:
             url = _address(served)

@@ -34,6 +34,7 @@ import torch
 import yaml
 
 from benchmarks import tiles
+from benchmarks.environment import REPO, environment_of
 from benchmarks.random_model import build_model
 from flows.server import prefect_server
 from storage.activations import ActivationStore
@@ -44,7 +45,6 @@ from study.units import FIRST_IMAGES
 from study.verify import verify
 
 STAGES = ("collect", "train", "label", "layout", "intervene")
-REPO = Path(__file__).resolve().parent.parent
 OBJECTS, STYLES = ("tree", "house"), ("night",)
 WINDOWS = {"early": (0.6, 1.0, 1.0), "middle": (0.2, 0.6, 0.5), "final": (0.0, 0.2, 0.0)}  # start, end, the concepts' t
 FULL_PROMPTS = 246_000
@@ -158,8 +158,7 @@ def run_study(work: Path, device: str, scale: Scale) -> list[str]:
         raise SystemExit(f"{root} holds an earlier run: give another --work")
     config = write_config(work, scale, device)
     with prefect_server() as url:
-        environment = {**os.environ, "PREFECT_API_URL": url}
-        environment["PYTHONPATH"] = os.pathsep.join([str(REPO), str(work / "plugin"), os.environ.get("PYTHONPATH", "")])
+        environment = environment_of(REPO, work / "plugin", url=url)
         costs = {}
         for stage in STAGES:
             costs[stage] = _run_stage(stage, config, root, environment, device)

@@ -14,7 +14,6 @@ Overhead is the ratio less one.
 from __future__ import annotations
 
 import argparse
-import os
 import subprocess
 import sys
 import tempfile
@@ -26,9 +25,8 @@ from statistics import median
 
 import psutil
 
+from benchmarks.environment import REPO, environment_of
 from benchmarks.processor import children_seconds, running_seconds
-
-REPO = Path(__file__).resolve().parent.parent
 
 
 def run_plainly(config_path: Path, root: Path) -> None:
@@ -68,10 +66,7 @@ class Cost:
 def cost_of(arguments: list[str], url: str | None = None) -> Cost:
     """What a Python process takes, whose Prefect server is at ``url``. Raises ``CalledProcessError`` if it fails."""
     before, began = children_seconds(), time.perf_counter()
-    environment = {**os.environ, "PYTHONPATH": str(REPO), "HF_HUB_OFFLINE": "1"}
-    environment.pop("PREFECT_API_URL", None)  # a server of the command's own is part of its cost
-    if url:
-        environment["PREFECT_API_URL"] = url
+    environment = environment_of(url=url)  # a server of the command's own is part of its cost
     subprocess.run([sys.executable, *arguments], cwd=REPO, env=environment, check=True, stdout=subprocess.DEVNULL)
     return Cost(time.perf_counter() - began, children_seconds() - before)
 

@@ -19,7 +19,6 @@ the third stays the same says that nothing was done twice. It wants a core for e
 from __future__ import annotations
 
 import argparse
-import os
 import shutil
 import subprocess
 import sys
@@ -31,11 +30,11 @@ from datetime import datetime
 from pathlib import Path
 from statistics import median
 
+from benchmarks.environment import REPO, environment_of
 from benchmarks.processor import children_seconds
 from storage.inspect import table_hashes
 from storage.tables import read_table
 
-REPO = Path(__file__).resolve().parent.parent
 STUDY = (  # 192 prompts in 12 shards, and 12 sites
     "prompts.splits={train: 48, dictionary: 96, layout: 32, style: 16}",
     "prompts.shard_size=16",
@@ -98,8 +97,7 @@ def _started(command: str, root: Path, options: argparse.Namespace, home: Path) 
     named = {setting.partition("=")[0]: setting for setting in (*STUDY, *RUN, *options.set)}  # the last of a name
     settings = [part for setting in named.values() for part in ("--set", setting)]
     arguments = ["-m", "flows.cli", command, str(options.config), "--root", str(root), "--share", *settings]
-    environment = {**os.environ, "PYTHONPATH": str(REPO), "HF_HUB_OFFLINE": "1", "PREFECT_HOME": str(home)}
-    environment.pop("PREFECT_API_URL", None)  # a server each
+    environment = environment_of(PREFECT_HOME=str(home))  # a server each
     return subprocess.Popen([sys.executable, *arguments], cwd=REPO, env=environment, stdout=subprocess.DEVNULL)
 
 
@@ -149,8 +147,7 @@ def main() -> None:
 def _make_database(home: Path) -> None:
     """That of the servers, beforehand: the first would make it within its time."""
     command = [sys.executable, "-m", "prefect", "server", "database", "upgrade", "-y"]
-    environment = {name: value for name, value in os.environ.items() if name != "PREFECT_API_URL"}
-    subprocess.run(command, env=environment | {"PREFECT_HOME": str(home)}, check=True, stdout=subprocess.DEVNULL)
+    subprocess.run(command, env=environment_of(PREFECT_HOME=str(home)), check=True, stdout=subprocess.DEVNULL)
 
 
 def tell(what: str, rounds: list[dict[str, dict[int, Cost]]]) -> None:
