@@ -23,7 +23,7 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
 from explorer.label_page import EVIDENCE, READ
-from storage.tables import _parquet_options, checked_parts, open_parts
+from storage.tables import checked_parts, open_parts, parquet_options
 
 LABELS = ("tree", "house", "boat", "label 3", "label 9", "label 500", "label 2000", "label 3000")
 SCAN = "select label, max(iou_heldout) from concept_labels where kind = 'trained' and assigned group by label"
@@ -34,7 +34,8 @@ def copied(files: list[Path], folder: Path, options: dict[str, Any]) -> list[Pat
     """The parts, written anew below a folder."""
     folder.mkdir()
     for file in files:
-        pq.write_table(pq.read_table(file), folder / file.name, **options)
+        rows = pq.read_table(file)
+        pq.write_table(rows, folder / file.name, **{**parquet_options("concept_labels", rows), **options})
     return sorted(folder.iterdir())
 
 
@@ -60,12 +61,11 @@ def main() -> None:
     parser.add_argument("root", type=Path)
     parser.add_argument("--rounds", type=int, default=5)
     given = parser.parse_args()
-    options = _parquet_options("concept_labels")
     with tempfile.TemporaryDirectory() as folder:
         files = checked_parts(given.root, "concept_labels")
         parts = {
-            "large pages": copied(files, Path(folder, "large"), {**options, **WITHOUT}),
-            "small pages": copied(files, Path(folder, "small"), options),
+            "large pages": copied(files, Path(folder, "large"), WITHOUT),
+            "small pages": copied(files, Path(folder, "small"), {}),
         }
         ways: dict[str, Callable[[str], int]] = {}
         for name, of in parts.items():

@@ -3,7 +3,8 @@
     python -m benchmarks.queries            # writes some 1 GB below the temporary folder, a few minutes on one core
     python -m benchmarks.queries --small    # seconds
     python -m benchmarks.queries --keep DIR # keeps the tables in DIR, and uses them if they are there;
-                                            # `python -m benchmarks.explorer DIR` times the explorer's pages on them
+                                            # `python -m benchmarks.explorer DIR` times the explorer's pages on them,
+                                            # those of images once `python -m benchmarks.full_pictures DIR` made some
 
 The questions are read from docs/labelling.md. The tables are drawn at random, of the sizes and the sparsity of a full
 study: ten labels a trained and a shared concept, five an untrained one, 384 numbers an embedding, three examples in ten
@@ -38,6 +39,7 @@ REPO = Path(__file__).parents[1]
 PAGE = REPO / "docs" / "labelling.md"
 QUESTION = re.compile(r"^\*\*(\d+)\. (.+?)\*\*.*?^```sql\n(.+?)^```", re.S | re.M)
 TARGET_MS = 200
+PIXELS, GRID = 512, 16  # of an image, and of a map, at a side
 NAMED = ("tree", "house", "boat", "cloud", "sky", "grass", "night")
 SITES = tuple(itertools.product(("down", "mid", "up"), (1.0, 0.5, 0.0), ("cond", "uncond"), (10, 20)))
 KINDS = {"trained": 10, "untrained": 5, "shared": 10}  # label rows a concept
@@ -126,13 +128,21 @@ def _prompts(size: Size) -> dict[str, Any]:
 def _segments(rng: np.random.Generator, labels: np.ndarray, start: int, size: Size) -> dict[str, Any]:
     images = min(size.shard, size.images - start)
     rows = 6 * images
-    runs = 80 * np.arange(rows + 1, dtype=np.int32)
+    ends = 80 * np.arange(rows + 1, dtype=np.int32)
+    cuts = np.sort(rng.integers(0, PIXELS**2, (rows, 79)), axis=1)
+    runs = np.diff(cuts, axis=1, prepend=0, append=PIXELS**2)  # of each mask, from its first pixel to its last
     return {
         "prompt_id": start + np.repeat(np.arange(images), 6),
         "segment_id": np.tile(np.arange(6), images),
         "label": _some_labels(rng, labels, rows),
-        "rle_counts": pa.ListArray.from_arrays(runs, pa.array(rng.integers(1, 999, runs[-1]), pa.int32())),
+        "rle_counts": pa.ListArray.from_arrays(ends, pa.array(runs.ravel(), pa.int32())),
+        "rle_size": _pairs_of(PIXELS, rows),
     }
+
+
+def _pairs_of(side: int, rows: int) -> pa.Array:
+    """A square's height and width, for every row."""
+    return pa.FixedSizeListArray.from_arrays(pa.array(np.full(2 * rows, side), pa.int32()), 2)
 
 
 def _concepts(rng: np.random.Generator, labels: np.ndarray, size: Size) -> dict[str, Any]:
@@ -202,7 +212,8 @@ def _examples(rng: np.random.Generator, size: Size) -> dict[str, Any]:
         "bin": np.tile(np.repeat(np.arange(10), 3), size.concepts),
         "rank": np.tile(np.arange(3), size.concepts * 10),
         "prompt_id": rng.integers(0, size.prompts, rows),
-        "map_indices": pa.ListArray.from_arrays(ends, pa.array(rng.integers(0, 256, ends[-1]), pa.int32())),
+        "map_indices": pa.ListArray.from_arrays(ends, pa.array(rng.integers(0, GRID**2, ends[-1]), pa.int32())),
+        "grid": _pairs_of(GRID, rows),
         "map_values": pa.ListArray.from_arrays(ends, pa.array(rng.random(ends[-1]), pa.float32())),
     }
 

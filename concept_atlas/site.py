@@ -175,7 +175,7 @@ class SiteView:
     @cached_property
     def vectors(self) -> np.ndarray:
         """float32 [concepts, channels]: each concept's direction in the residual update, of unit length."""
-        return np.asarray(self.sae.concept_vectors().cpu().numpy())
+        return self._here.vectors(self.kind)
 
     def nearest(self, cid: int, n: int = 8) -> list[tuple[int, float]]:
         """The ``n`` other concepts whose vectors have the largest cosine with that of one, and that cosine."""

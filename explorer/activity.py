@@ -41,7 +41,7 @@ def activity(source: Source, at: At, cid: int) -> Fires:
     own, others = density_C.get(cid, 0.0), [density for other, density in density_C.items() if other != cid]
     return Fires(
         problem="" if rows else UNCOUNTED,
-        strengths=_strengths(rows[0]["histogram"], concepts_of(source, at)[cid][1]) if rows else None,
+        strengths=_strengths(rows[0]["histogram"], concepts_of(source, at)[cid].act_max) if rows else None,
         coactive=_coactive(source, at, rows[0]) if rows else [],
         density=own,
         densities=_densities([*others, own], own) if own else None,
@@ -52,12 +52,7 @@ def activity(source: Source, at: At, cid: int) -> Fires:
 
 def densities_of(source: Source, at: At) -> dict[int, float]:
     """CID -> density of the concepts of a dictionary that fire anywhere."""
-
-    def read() -> dict[int, float]:
-        rows = source.atlas.rows("concepts", ["cid", "density"], at.columns).to_pylist()
-        return {row["cid"]: row["density"] for row in rows if row["density"] > 0}
-
-    return source.kept(f"densities {at.path}", read)
+    return {cid: known.density for cid, known in concepts_of(source, at).items() if known.density > 0}
 
 
 def _strengths(counts: list[int], top: float) -> BarChart | None:
@@ -89,6 +84,6 @@ def _coactive(source: Source, at: At, row: dict[str, Any]) -> list[dict[str, Any
     known = concepts_of(source, at)
     columns = ("coactive", "coactivation", "coactivation_shuffled", "n_both")
     return [
-        {**dict(zip(columns, values, strict=True)), "label": known[values[0]][0], "url": at.url(values[0])}
+        {**dict(zip(columns, values, strict=True)), "label": known[values[0]].label, "url": at.url(values[0])}
         for values in zip(*(row[name] for name in columns), strict=True)
     ]

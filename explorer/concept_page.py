@@ -28,6 +28,8 @@ LABEL_COLUMNS = (
     *("n_co", "paper_assigned"),
 )
 ERRORS = {"iou": "iou_se", "iou_heldout": "iou_heldout_se"}  # column -> its standard error
+READ = ("label", *LABEL_COLUMNS, *ERRORS.values())
+EXAMPLES = ["bin", "rank", "prompt_id", "act_max", "grid", "map_indices", "map_values"]
 SHOWN_LABELS = 12
 CELL = np.dtype([("number", "<u2"), ("value", "<f4")])
 
@@ -37,7 +39,7 @@ def concept_page(source: Source, block: str, t: str, conditioning: str, k: str, 
     at = site_of(source, block, t, conditioning, k)
     cid = cid_of(source, at, text)
     (facts,) = source.rows("concepts", [*FACTS, "top_label", "alive"], **at.columns, cid=cid)
-    labels = source.rows("concept_labels", **at.columns, kind="trained", cid=cid)
+    labels = source.labels_of(at.columns, cid, READ)
     labels.sort(key=lambda row: (not row["assigned"], -row["iou_selection"], row["label"]))
     bins, problem = source.tried(lambda: examples(source, at, cid), list[dict[str, Any]]())
     nearest, alone = source.tried(lambda: _nearest(source, at, cid), list[Row]())
@@ -68,7 +70,7 @@ def concept_page(source: Source, block: str, t: str, conditioning: str, k: str, 
 
 def examples(source: Source, at: At, cid: int) -> list[dict[str, Any]]:
     """The images kept of each bin of the concept's activation, strongest bin first, with their maps."""
-    rows = source.rows("concept_examples", **at.columns, cid=cid)
+    rows = source.rows("concept_examples", EXAMPLES, **at.columns, cid=cid)
     captions = captions_of(source, [row["prompt_id"] for row in rows])
     bins: dict[int, list[dict[str, Any]]] = {}
     for row in rows:
@@ -102,7 +104,9 @@ def _nearest(source: Source, at: At, cid: int) -> list[Row]:
     """The concepts of the dictionary whose vectors point most alike."""
     known = concepts_of(source, at)
     found = source.view(at.block, at.t, at.conditioning, at.k).nearest(cid, NEAREST)
-    return [{"cid": other, "cosine": cosine, "label": known[other][0], "url": at.url(other)} for other, cosine in found]
+    return [
+        {"cid": other, "cosine": cosine, "label": known[other].label, "url": at.url(other)} for other, cosine in found
+    ]
 
 
 def neighbours(source: Source, at: At, cid: int) -> list[tuple[str, str, str]]:

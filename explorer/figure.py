@@ -14,6 +14,10 @@ from explorer.source import Source
 
 Row = dict[str, Any]
 
+# The lines of figures, in this order: dictionaries whose labels are compared, and ways to predict layouts.
+KINDS = ("trained", "shared", "untrained", "shuffled_positions")
+METHODS = ("posterior", "concepts", "position", "raw")
+
 # What the kinds of dictionary, methods and controls are, to a pointer that rests on the name.
 TOLD = {
     "trained": "the study's dictionaries",
@@ -83,6 +87,11 @@ def over_time(
         if (block, conditioning) in found
     ]
     return panels, time_axis([site.t for site in source.atlas.sites]) if panels else None
+
+
+def method_of(row: Row) -> str:
+    """By which way a row predicts."""
+    return str(row["method"])
 
 
 def _series(name: str, lines: dict[str, list[Point]]) -> Series:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from explorer.charts import Axis, Panel, Point, Series
-from explorer.figure import TOLD, Figure, Row, figure, over_time
+from explorer.figure import KINDS, METHODS, TOLD, Figure, Row, figure, method_of, over_time
 from explorer.missing import known_labels
 from explorer.source import Source
 
@@ -59,19 +59,17 @@ def explained(source: Source, k: int) -> Figure:
 
 def carried(source: Source, k: int) -> Figure:
     """How many labels some concept carries, by kind of dictionary."""
-    names = ("trained", "shared", "untrained", "shuffled_positions")
     rows = source.rows("label_controls", k=k)
-    panels, axis = over_time(source, rows, names, _kind, ("n_labels",))
+    panels, axis = over_time(source, rows, KINDS, _kind, ("n_labels",))
     told = "Distinct labels that our rule gives to some concept of a dictionary, beside the controls."
     return figure("Labels carried", told, "label_controls", "labels carried", panels, axis)
 
 
 def label_iou(source: Source, k: int) -> Figure:
     """Mean held-out IoU of the labels' best concepts, by kind of dictionary."""
-    names = ("trained", "shared", "untrained", "shuffled_positions")
     rows = source.rows("label_controls", k=k)
     value = ("label_iou", "label_iou_ci_low", "label_iou_ci_high")
-    panels, axis = over_time(source, rows, names, _kind, value)
+    panels, axis = over_time(source, rows, KINDS, _kind, value)
     told = (
         "Mean over labels of the IoU of the concept that was best on one half of the images, measured on the "
         "other half; 95 % intervals."
@@ -81,9 +79,8 @@ def label_iou(source: Source, k: int) -> Figure:
 
 def layout(source: Source, k: int) -> Figure:
     """How well layouts are predicted, by method."""
-    names = ("posterior", "concepts", "position", "raw")
-    rows = source.rows("layout_scores", k=k, kind="trained", label="*", method=list(names))
-    panels, axis = over_time(source, rows, names, lambda row: str(row["method"]), ("iou", "iou_ci_low", "iou_ci_high"))
+    rows = source.rows("layout_scores", k=k, kind="trained", label="*", method=list(METHODS))
+    panels, axis = over_time(source, rows, METHODS, method_of, ("iou", "iou_ci_low", "iou_ci_high"))
     told = (
         "IoU of predicted masks with those of the finished image, mean over images, with 95 % intervals. "
         "What is above position was read from the activations at that time."

@@ -90,7 +90,8 @@ def codes(source: Source, text: str, block: str, t: str, conditioning: str, k: s
         on = [(cid, value) for cid, value in zip(numbers, row, strict=True) if value > 0]
         cells.append(sorted(on, key=lambda pair: (-pair[1], pair[0])))
     named = {cid for cell in cells for cid, _ in cell}
-    facts = {cid: known for cid, known in concepts_of(source, at).items() if cid in named}
+    known = concepts_of(source, at)
+    facts = {cid: (known[cid].label, known[cid].act_max) for cid in sorted(named & known.keys())}
     predicted = layouts(source, view, prompt_id, found)
     return {"path": at.path, "grid": [height, width], "cells": cells, "concepts": facts, "layouts": predicted}
 
@@ -103,8 +104,8 @@ def layouts(source: Source, view: SiteView, prompt_id: int, found: Codes) -> dic
 
 def _neighbours(source: Source, prompt_id: int) -> list[tuple[str, str, str]]:
     """The images of the numbers before and after that were kept, as (name, way, address)."""
-    kept = source.arrow("images", ["prompt_id"])["prompt_id"].to_pylist()
-    before = [other for other in kept if other < prompt_id][-1:]
-    after = [other for other in kept if other > prompt_id][:1]
-    ways = [(other, "prev") for other in before] + [(other, "next") for other in after]
+    kept = source.arrow("images", ["prompt_id"])["prompt_id"].to_numpy()  # ascending
+    first, behind = np.searchsorted(kept, prompt_id), np.searchsorted(kept, prompt_id, "right")
+    ways = [(other, "prev") for other in kept[max(first - 1, 0) : first]]
+    ways += [(other, "next") for other in kept[behind : behind + 1]]
     return [(str(other), way, f"/image/{other}") for other, way in ways]

@@ -13,7 +13,7 @@ import concept_atlas
 from explorer.addresses import at_of
 from explorer.detectors import COLUMNS as DETECTED
 from explorer.detectors import detectors
-from explorer.figure import Figure, Row, figure, over_time
+from explorer.figure import KINDS, METHODS, Figure, Row, figure, method_of, over_time
 from explorer.home import edit_figure
 from explorer.label_layouts import predicted
 from explorer.missing import images_of, known_labels, label_of
@@ -21,12 +21,11 @@ from explorer.source import Source
 
 BEST, IMAGES = 3, 24
 Z95 = 1.959964  # of a normal distribution: half of a 95 % interval, in standard errors
-KINDS = ("trained", "shared", "untrained", "shuffled_positions")
 PLACE = ("block", "t", "conditioning", "kind")
 COLUMNS = ("iou_selection", "iou_heldout", "ceiling", "precision", "recall", "lift", "q_value", "assigned")
 READ = ("block", "t", "conditioning", "k", "kind", "cid", "iou_heldout_se", *COLUMNS)
 EVIDENCE = f"select {', '.join(READ)} from concept_labels where label = ? and k = ? and kind in {KINDS}"
-METHODS, LEARNT = ("posterior", "concepts", "position", "raw"), "evidence"
+LEARNT = "evidence"  # the method whose threshold pictures of layouts are drawn by
 LAYOUTS = ("block", "t", "conditioning", "method", "iou", "iou_ci_low", "iou_ci_high", "threshold")
 
 
@@ -102,16 +101,12 @@ def _layout_rows(source: Source, label: str, k: int) -> list[Row]:
 
 def _layouts(source: Source, rows: list[Row]) -> Figure:
     shown = [row for row in rows if row["method"] in METHODS]
-    panels, axis = over_time(source, shown, METHODS, _method, ("iou", "iou_ci_low", "iou_ci_high"))
+    panels, axis = over_time(source, shown, METHODS, method_of, ("iou", "iou_ci_low", "iou_ci_high"))
     told = "IoU of the label's predicted mask with that of the finished image, with 95 % intervals."
     found = figure("Layouts predicted", told, "layout_scores", "IoU of layouts", panels, axis)
     if found.missing and source.arrow("layout_scores", ["label"], label="*").num_rows:
         return replace(found, missing="None of this label: it is in too few images, or fills those that it is in.")
     return found
-
-
-def _method(row: Row) -> str:
-    return str(row["method"])
 
 
 def _edits(source: Source, label: str) -> Figure | None:

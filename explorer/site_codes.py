@@ -87,7 +87,9 @@ class SiteCodes:
             "grid": list(codes.cids.shape[:2]),
             **packed(codes),
             "layouts": {label: on.tolist() for label, on in self._predicted(at, prompt_id, codes).items()},
-            "concepts": {cid: known[cid] for cid in np.unique(codes.cids[codes.values > 0]).tolist() if cid in known},
+            "concepts": {
+                cid: known[cid][:2] for cid in np.unique(codes.cids[codes.values > 0]).tolist() if cid in known
+            },
         }
 
     def _codes(self, at: At, prompt_id: int) -> Codes | str:

@@ -19,6 +19,7 @@ U = TypeVar("U")
 KEPT_ANSWERS, KEPT_BYTES = 512, 64 * 2**20  # of tables, as Arrow holds them
 KEPT_VIEWS = 4  # each may hold its dictionary: 52 MB at 5120 concepts of 1280 channels
 VIEWS_OF_ALL = 16  # all times of a block, which the pages of its concepts show together
+TRAINED = "trained"  # the kind of the dictionaries that have pages
 FAULTS = (AtlasError, OSError, pa.ArrowException)  # what a table says that is written anew just now, or damaged
 
 
@@ -95,6 +96,16 @@ class Source:
         A label's rows are few among a hundred thousand in each of many parts, and SQL reads little else.
         """
         return self._concept_labels.query(sql, values)
+
+    def labels_of(self, at: dict[str, Any], cid: int, columns: Sequence[str]) -> list[dict[str, Any]]:
+        """The rows of ``concept_labels`` of one concept of the dictionary that the columns ``at`` name."""
+        where = {**at, "kind": TRAINED, "cid": cid}
+        if self._all:
+            return self.rows("concept_labels", list(columns), **where)
+        asked = " and ".join(f"{name} = ?" for name in where)
+        return list(
+            self.labelled(f"select {', '.join(columns)} from concept_labels where {asked}", *where.values()).to_pylist()
+        )
 
     def _of_one(self, table: str, columns: list[str] | None, cid: int, **where: Any) -> pa.Table:
         """The rows of one concept, out of those of its dictionary."""

@@ -65,5 +65,6 @@ def _step(source: Source, at: At, t: float, cid: int | None, link: Row | None) -
     step: dict[str, Any] = {"t": t, "cid": cid, "link": link, "here": t == at.t, "path": there.path}
     if cid is not None:
         step["url"] = there.url(cid)
-        step["label"], step["act_max"] = concepts_of(source, there).get(cid, (None, 0.0))
+        known = concepts_of(source, there).get(cid)
+        step["label"], step["act_max"] = (known.label, known.act_max) if known else (None, 0.0)
     return step

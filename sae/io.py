@@ -13,13 +13,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load, save
 from torch import Tensor
 
 from sae.errors import SAEError
 from sae.model import SAE, ThresholdSAE, TopKSAE
 from storage.atomic import write_atomic
+from storage.vouch import check
 
 SAELENS_VERSION = "6.54.12"  # the version whose format this is; below 6.0 SAELens drops the metadata
 WEIGHTS, CONFIG = "sae_weights.safetensors", "cfg.json"
@@ -97,6 +98,22 @@ def _k_of(folder: Path, config: dict[str, Any]) -> int:
     return k
 
 
+def load_vectors(folder: str | Path, digests: Mapping[str, str]) -> Tensor:
+    """Concept vectors [M, D], float32, of an SAE that ``load_sae`` reads, and nothing else of it.
+
+    Its file is compared with its digest as tables are: once for as long as it stays the same file. Raises ``SAEError``
+    naming a file that cannot be read, ``StorageError`` for one that is missing or not that of the digest.
+    """
+    file = Path(folder) / WEIGHTS
+    check(file, digests[WEIGHTS])
+    try:
+        with safe_open(file, "pt") as weights:
+            vectors: Tensor = weights.get_tensor("W_dec").float().clone()  # no longer of the file
+    except (OSError, SafetensorError) as error:
+        raise SAEError(f"{file} is damaged ({error}): {_remedy(digests)}") from error
+    return vectors
+
+
 def _read(file: Path, digests: Mapping[str, str] | None) -> bytes:
     """The bytes of a file; where its digest is known, the very bytes that it was compared with."""
     data = file.read_bytes()
@@ -149,10 +166,11 @@ def build(origin: Path, weights: dict[str, Tensor], k: int) -> SAE:
     """An SAE from W_enc [D, M], b_enc [M], W_dec [M, D], b_dec [D] and, for one with a threshold, threshold [M]."""
     d, n = check_shapes(origin, weights)
     for name, tensor in weights.items():
-        if not torch.isfinite(tensor).all():
+        if tensor.numel() and not all(torch.isfinite(end) for end in tensor.aminmax()):  # a NaN is both
             raise SAEError(f"{origin}: {name} holds a value that is not finite: export it again")
-    sae = ThresholdSAE(d, n, k) if "threshold" in weights else TopKSAE(d, n, k)
-    with torch.no_grad():
-        for name, tensor in weights.items():
-            getattr(sae, name).copy_(tensor)
+    with torch.device("meta"):  # no zeros that are replaced at once
+        sae = ThresholdSAE(d, n, k) if "threshold" in weights else TopKSAE(d, n, k)
+    for name, tensor in weights.items():
+        own = tensor.float().T.contiguous().T if name == "W_enc" else tensor.float().clone()  # as SAE stores it
+        setattr(sae, name, torch.nn.Parameter(own, requires_grad=False))
     return sae.requires_grad_(False)

@@ -29,11 +29,13 @@ Filters = list[tuple[str, str, Any]]
 OfStage = Callable[[str], dict[str, dict[str, Any]]]
 
 ROW_GROUP_ROWS = 32_768  # measured by benchmarks/queries.py: half costs scans more, four times as many label look-ups
+GROUP_BYTES = 16 * 2**20  # in memory: for one row Arrow reads them all, 40 images of 400 kB instead of 256
 # A look-up in SQL reads no pages but those that may hold its rows: of a label in 36 parts it takes six tenths of the
 # time that large pages take; scans and sizes stay as they are (benchmarks/label_rows.py). Arrow reads whole row groups.
 PAGE_ROWS = 4096
 DICTIONARY_BYTES = 8 * 2**20  # the captions of a row group: beyond the default of 1 MB they would be left plain
 PROMPT = "prompt_id"
+PLACE = ("block", "t", "conditioning", "k")
 RUN_PART = re.compile(r"[a-z]+-[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")  # of `runs`: stage and flow run
 # Pages carry checksums of their own, which the reader compares: what changes between a part's check and its reading.
 FORMAT = ds.ParquetFileFormat(
@@ -72,11 +74,11 @@ def store_part(root: str | Path, table: str, part: str, rows: list[dict[str, Any
     data = _validated(table, rows)
     buffer = io.BytesIO()
     words = {**(SCHEMAS[table].metadata or {}), TABLE_KEY: str(TABLE).encode()}
-    pq.write_table(data.replace_schema_metadata(words), buffer, **_parquet_options(table))
+    pq.write_table(data.replace_schema_metadata(words), buffer, **parquet_options(table, data))
     encoded = buffer.getvalue()
     write_atomic(part_path(root, table, part), encoded)
     facts = {KEY: TABLE, "part": part, "rows": data.num_rows, "sha256": digest_of_bytes(encoded)}
-    return {**facts, **_range_of(table, data)}
+    return {**facts, **_range_of(table, data), **_place_of(data)}
 
 
 def _range_of(table: str, data: pa.Table) -> dict[str, int]:
@@ -86,16 +88,28 @@ def _range_of(table: str, data: pa.Table) -> dict[str, int]:
     return {"first": data[PROMPT][0].as_py(), "last": data[PROMPT][-1].as_py()}
 
 
+def _place_of(data: pa.Table) -> dict[str, Any]:
+    """``only``: of the columns that name a dictionary those that have one value in all rows, and that value.
+
+    A reader that asks for another one leaves the part unopened: a study of full size has 36 of a table.
+    """
+    named = [name for name in PLACE if name in data.column_names]
+    values = {name: data[name].unique() for name in named}
+    only = {name: found[0].as_py() for name, found in values.items() if len(found) == 1}
+    return {"only": only} if only else {}
+
+
 def part_path(root: str | Path, table: str, part: str) -> Path:
     """File of a table's part. Raises ``StorageError`` for a name that is not a table."""
     return table_folder(root, table) / f"{part}.parquet"
 
 
-def _parquet_options(table: str) -> dict[str, Any]:
+def parquet_options(table: str, data: pa.Table) -> dict[str, Any]:
+    """How rows of a table are written."""
     schema = SCHEMAS[table]
     return {
         "compression": "zstd",
-        "row_group_size": ROW_GROUP_ROWS,
+        "row_group_size": max(1, min(ROW_GROUP_ROWS, GROUP_BYTES * data.num_rows // max(data.nbytes, 1))),
         "max_rows_per_page": PAGE_ROWS,
         "write_page_index": True,
         "write_statistics": True,
@@ -198,7 +212,10 @@ def _check_parts(root: str | Path, table: str, filters: Filters | None) -> list[
 
 
 def _may_hold(facts: dict[str, Any], filters: Filters) -> bool:
-    """Whether a part can hold a row that passes all filters, from its record's range of prompts."""
+    """Whether a part can hold a row that passes all filters, from its record: its range of prompts, its dictionary."""
+    only = facts.get("only", {})
+    if not all(_passes(only[name], op, value) for name, op, value in filters if name in only):
+        return False
     if "first" not in facts:
         return True
     first, last = facts["first"], facts["last"]
@@ -211,6 +228,11 @@ def _may_hold(facts: dict[str, Any], filters: Filters) -> bool:
         "<": lambda value: first < value,
     }
     return all(passes[op](value) for name, op, value in filters if name == PROMPT and op in passes)
+
+
+def _passes(found: Any, op: str, value: Any) -> bool:
+    """Whether one value passes a filter; of a comparison of order it is not said, and the part is opened."""
+    return bool(found == value) if op == "==" else found in value if op == "in" else True
 
 
 def scan_batches(

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from concepts.codes import Codes, CodesOnDisk
-from sae.io import CONFIG, WEIGHTS, load_sae
+from sae.io import CONFIG, WEIGHTS, load_sae, load_vectors
 from sae.members import Member
 from sae.model import SAE
 from storage.activations import ActivationStore
@@ -141,13 +141,25 @@ class Dictionary(AtSite):
 
         Raises ``StudyError`` if no record names it, ``SAEError`` for a file that is missing or damaged.
         """
-        folder, named = self.folder_of(kind, seed), self._named(kind)
+        folder = self.folder_of(kind, seed)
+        return load_sae(folder, self._digests(kind, folder)).to(self.device)
+
+    def vectors(self, kind: str = TRAINED) -> np.ndarray:
+        """float32 [M, D]: the concept vectors of the SAE of a kind, in a fifth of the time that ``sae`` takes.
+
+        Raises ``StudyError`` if no record names it, ``SAEError`` or ``StorageError`` for a file that is damaged.
+        """
+        folder = self.folder_of(kind)
+        return np.asarray(load_vectors(folder, self._digests(kind, folder)).numpy())
+
+    def _digests(self, kind: str, folder: Path) -> dict[str, str]:
+        """What a record says of an SAE's files. Raises ``StudyError`` if none names it."""
+        named = self._named(kind)
         digests = {name: named.get(self._below_root(folder / name)) for name in (WEIGHTS, CONFIG)}
         if digests[WEIGHTS] is None:
             raise StudyError(f"{folder} holds no SAE that a record names: run `concepts train`")
         # Records of the first format named weights alone: what they left out is read as it is.
-        known = {name: digest for name, digest in digests.items() if digest is not None}
-        return load_sae(folder, known).to(self.device)
+        return {name: digest for name, digest in digests.items() if digest is not None}
 
     def codes(self, sae: SAE, split: str) -> Iterator[Codes]:
         """The codes of a split, a shard's worth at a time, straight from the activation store."""

@@ -158,6 +158,29 @@ def test_a_reader_can_find_the_pages_that_may_hold_its_rows(tmp_path):
     assert all(chunk.has_offset_index and chunk.has_column_index for chunk in column_chunks(path))
 
 
+def test_a_reader_of_one_dictionary_leaves_the_parts_of_others_unopened(tmp_path):
+    table = pairs(100, 5)
+    other = table.set_column(table.column_names.index("t"), SCHEMAS["concept_labels"].field("t"), [[1.0] * 100])
+    both = pa.concat_tables([table.slice(0, 40), other.slice(40)])
+    add_part(tmp_path, "concept_labels", "here", table.slice(40))
+    add_part(tmp_path, "concept_labels", "both", both)
+    add_part(tmp_path, "concept_labels", "there", other.slice(0, 40)).write_bytes(b"damaged")
+    asked = [("block", "==", "mid"), ("t", "==", 0.5), ("k", "in", [4, 10]), ("cid", ">=", 0)]
+    assert read_table(tmp_path, "concept_labels", filters=asked).equals(table)
+    assert read_table(tmp_path, "concept_labels", filters=[("k", "==", 11)]).num_rows == 0
+    for opened in ([("t", ">", 0.5)], [("t", "in", [0.5, 1.0])], [("t", "!=", 0.5)], None):
+        with pytest.raises(StorageError, match=r"there.parquet is damaged"):
+            read_table(tmp_path, "concept_labels", filters=opened)
+
+
+def test_large_rows_lie_in_small_row_groups(tmp_path):
+    picture = np.random.default_rng(0).bytes(2**20)
+    rows = [{"prompt_id": i, "image": picture, "width": 8, "height": 8, "sha256": ""} for i in range(40)]
+    meta = pq.read_metadata(add_part(tmp_path, "images", "a", rows))
+    assert [meta.row_group(g).num_rows for g in range(meta.num_row_groups)] == [15, 15, 10]
+    assert read_table(tmp_path, "images", ["prompt_id"], [("prompt_id", "==", 17)]).num_rows == 1
+
+
 def test_a_key_held_twice_is_refused_wherever_the_rows_stand(tmp_path):
     table = pairs(1000, 50)
     with pytest.raises(StorageError, match="two rows share one key"):

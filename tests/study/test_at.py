@@ -8,6 +8,7 @@ from sae.io import load_sae, save_sae
 from sae.members import Member
 from sae.model import TopKSAE
 from storage.activations import ActivationStore
+from storage.errors import StorageError
 from storage.publish import publish_unit
 from storage.site import Site
 from study import at, devices
@@ -142,3 +143,17 @@ def test_with_several_gpus_sites_take_turns_unless_a_device_is_named(study, monk
     assert {fixed.at(site).device for site in sites} == {"cpu"}
     monkeypatch.setattr(devices.torch.cuda, "is_available", lambda: False)
     assert {auto.at(site).device for site in sites} == {"cpu"}
+
+
+@pytest.mark.parametrize("kind", ["trained", "shared", "untrained"])
+def test_concept_vectors_are_those_of_the_whole_sae_and_are_compared_with_the_record(study, kind):
+    sae = put_sae(study, kind, 3)
+    here = study.at(SITE, 4)
+    assert np.array_equal(here.vectors(kind), sae.concept_vectors().detach().numpy())
+    assert np.array_equal(here.vectors(kind), here.sae(kind).concept_vectors().numpy())
+    weights = here.folder_of(kind) / "sae_weights.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1] + b"x")
+    with pytest.raises(StorageError, match=r"sae_weights.safetensors is damaged .*concepts repair"):
+        here.vectors(kind)
+    with pytest.raises(StudyError, match="holds no SAE that a record names"):
+        study.at(("mid", 1.0, "cond"), 4).vectors(kind)
