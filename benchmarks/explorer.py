@@ -6,15 +6,19 @@
 Pages are asked one after the other, in this process, without a network. Of labels, concepts, images and codes as many
 different ones as ``--pages``, drawn with a fixed seed and each asked once, so that none has been read before; of the
 first page and of searches the same one or few. The first answer of each kind, which also imports what it needs, is
-told apart. Columns: milliseconds in the median, at the 95th percentile, at most; kilobytes in the median. Of a study
-without images, as `python -m benchmarks.queries --keep DIR` makes one, kinds of pages that show some are left out.
+told apart. Columns: milliseconds in the median, at the 95th percentile, at most; kilobytes in the median; behind them
+the most memory that the process has held so far, in megabytes. A study without images, as `python -m benchmarks.queries
+--keep DIR` makes one, lacks the kinds of pages that show some; `python -m benchmarks.full_pictures DIR` adds them.
 """
 
 from __future__ import annotations
 
 import argparse
+import multiprocessing
+import resource
 import statistics
 import time
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -28,8 +32,9 @@ from explorer.source import Source
 WORDS = ("tree", "boat", "water", "night", "177", "a cat")
 
 
-def addresses(source: Source, pages: int) -> dict[str, list[str]]:
+def addresses(root: Path, pages: int) -> dict[str, list[str]]:
     """Kind of page -> addresses to ask."""
+    source = Source(root)
     rng = np.random.default_rng(0)
     dictionaries = every_dictionary(source)
     images = source.arrow("images", ["prompt_id"])["prompt_id"].to_pylist()
@@ -72,15 +77,18 @@ def main() -> None:
     parser.add_argument("root", type=Path)
     parser.add_argument("--pages", type=int, default=100)
     options = parser.parse_args()
-    asked = addresses(Source(options.root), options.pages)
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as elsewhere:  # what it reads is not ours
+        asked = elsewhere.submit(addresses, options.root, options.pages).result()
     client = TestClient(application(Source(options.root)), base_url="http://localhost")
-    print(f"{'page':<10} {'n':>4} {'first':>8} {'median':>8} {'p95':>8} {'max':>8} {'kB':>6}")
+    print(f"{'page':<10} {'n':>4} {'first':>8} {'median':>8} {'p95':>8} {'max':>8} {'kB':>6} {'MB':>6}")
     for kind, of in asked.items():
         times, sizes = timed(client, of)
         rest = sorted(times[1:])
         p95 = rest[min(int(0.95 * len(rest)), len(rest) - 1)]
         cells = [times[0], statistics.median(rest), p95, rest[-1], statistics.median(sizes) / 1000]
-        print(f"{kind:<10} {len(of):>4} " + " ".join(f"{value:>8.0f}" for value in cells[:4]) + f" {cells[4]:>6.0f}")
+        held = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000
+        times_told = " ".join(f"{value:>8.0f}" for value in cells[:4])
+        print(f"{kind:<10} {len(of):>4} {times_told} {cells[4]:>6.0f} {held:>6.0f}", flush=True)
 
 
 if __name__ == "__main__":

@@ -18,8 +18,6 @@ from explorer.source import Source
 SHOWN_LABELS = 24
 SITE = ("block", "t", "conditioning", "k")
 EVIDENCE = ("iou_selection", "iou_heldout", "iou_heldout_se", "assigned", "label", "cid")
-
-
 OTHER, WHOLE = "other:", "study"  # in an address: of the other study, and all dictionaries of one
 
 

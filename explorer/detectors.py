@@ -14,9 +14,9 @@ DICTIONARIES = ("trained", "shared")
 OTHERS = {  # what every further method of the bench is; one that is not here was given to it by a user
     "probe": "supervised: a linear detector trained with the truth, a ceiling",
     "neurons": "baseline: the block's own channels",
-    "pca": "baseline: principal components of its activations",
-    "ica": "baseline: independent components of them",
-    "nmf": "baseline: non-negative factors of them",
+    "pca": "baseline: principal components of the block's activations",
+    "ica": "baseline: independent components of the block's activations",
+    "nmf": "baseline: non-negative factors of the block's activations",
     "untrained": TOLD["untrained"],
     "frozen": TOLD["frozen"],
     "frozen_encoder": "control: only the decoder trained",
