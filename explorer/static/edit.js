@@ -1,6 +1,6 @@
 // The edit page: a region that is painted, a window of times, and a request whose progress is told.
 
-import { cellAt } from "./maps.js";
+import { MOVES, cellAt } from "./maps.js";
 
 const GRID = [16, 16];
 const form = document.querySelector("[data-editing]");
@@ -14,7 +14,7 @@ const said = form.querySelector("[data-said]");
 const here = { on: new Set(), name: "", corner: null, before: null, cell: [0, 0] };
 
 /** The region as the library reads it: a name, painted cells, or nothing for everywhere. */
-export function regionOf(on, name) {
+function regionOf(on, name) {
   if (name) return name;
   if (!on.size) return "";
   let digits = "";
@@ -75,7 +75,6 @@ frame.addEventListener("pointermove", (event) => {
   if (here.corner) paint(cellAt(frame, event, GRID));
 });
 ["pointerup", "pointercancel"].forEach((kind) => frame.addEventListener(kind, () => { here.corner = null; }));
-const MOVES = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] };
 frame.addEventListener("keydown", (event) => {
   const move = MOVES[event.key];
   if (!move && event.key !== " ") return;

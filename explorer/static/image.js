@@ -1,5 +1,6 @@
 // The image page: segments on and off, a time, and the concepts that fire in the place that is pointed at.
 
+import { element, linkTo } from "./dom.js";
 import { codesOf, drawCells, drawMap, follow, mapOf, mark, paintRuns } from "./maps.js";
 import { conceptUrl, labelUrl } from "./places.js";
 
@@ -61,36 +62,19 @@ function drawLayout() {
   told.textContent = `${chosen.value} as predicted from ${where}; the threshold was learnt on the dictionary split.`;
 }
 
-/** An element with text, in a table's cell. */
-function cellWith(content) {
-  const cell = document.createElement("td");
-  cell.append(content);
-  return cell;
-}
-
-/** A link, or where the page is not there the words alone. */
-function linkTo(address, words) {
-  if (address === null) return String(words);
-  const link = document.createElement("a");
-  link.href = address;
-  link.textContent = words;
-  return link;
-}
-
 /** One line of the list: the concept's number, its label, its activation here and its largest anywhere. */
 function lineOf([cid, value]) {
   const [label, top] = here.codes.concepts[cid] ?? [null, null];
-  const row = document.createElement("tr");
-  row.dataset.cid = cid;
-  row.dataset.value = value;
-  row.classList.toggle("assigned", cid === here.chosen);
-  const choose = document.createElement("button");
-  choose.textContent = "map";
+  const choose = element("button", {}, "map");
   choose.addEventListener("click", () => { here.chosen = cid; tell(); });
-  const first = cellWith(linkTo(conceptUrl(here.codes.path, cid), cid));
-  first.append(" ", choose);
-  const name = label === null ? "no label" : linkTo(labelUrl(label), label);
-  row.append(first, cellWith(name), cellWith(value.toPrecision(4)), cellWith(top === null ? "" : top.toPrecision(4)));
+  const cells = [
+    [linkTo(conceptUrl(here.codes.path, cid), cid), " ", choose],
+    [label === null ? "no label" : linkTo(labelUrl(label), label)],
+    [value.toPrecision(4)],
+    [top === null ? "" : top.toPrecision(4)],
+  ];
+  const row = element("tr", { "data-cid": cid, "data-value": value }, ...cells.map((cell) => element("td", {}, ...cell)));
+  row.classList.toggle("assigned", cid === here.chosen);
   return row;
 }
 
@@ -100,7 +84,8 @@ function tell() {
   const [row, column] = here.cell;
   const firing = here.codes.cells[row * here.codes.grid[1] + column];
   mark(image, here.cell, here.codes.grid);
-  reading.textContent = `row ${row}, column ${column}: ${firing.length} concepts fire`;
+  const many = firing.length === 1 ? "1 concept fires" : `${firing.length} concepts fire`;
+  reading.textContent = `row ${row}, column ${column}: ${many}`;
   if (here.chosen === null && firing.length) {
     here.chosen = firing[0][0];
     list.replaceChildren(...firing.map(lineOf));

@@ -63,7 +63,8 @@ export function cellAt(element, event, [rows, columns]) {
   ];
 }
 
-const MOVES = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] };
+/** The rows and columns by which an arrow key moves. */
+export const MOVES = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] };
 
 /** Call told([row, column]) whenever a cell is pointed at, touched or reached with the arrow keys. */
 export function follow(element, gridOf, told) {

@@ -1,4 +1,4 @@
-// Making elements, as text alone: nothing that a table holds becomes markup.
+// Making elements out of text alone: nothing that a table holds becomes markup.
 
 export function element(name, given = {}, ...content) {
   const made = document.createElement(name);
