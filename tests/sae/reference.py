@@ -52,9 +52,9 @@ class DenseReference:
             self.adam.param_groups[0]["lr"] = lr
             self.adam.step()
             w_dec /= w_dec.norm(dim=1, keepdim=True)
-            for row, start in zip(w_dec, self.start, strict=True):
+            for row, start in zip(w_dec, self.start, strict=True) if self.kind == "soft_frozen" else ():
                 cosine = row @ start
-                if self.kind == "soft_frozen" and cosine < 0.8:
+                if cosine < 0.8:
                     across = row - cosine * start
                     row.copy_(0.8 * start + 0.6 * across / across.norm())
                     self.brought_back += 1

@@ -1,5 +1,6 @@
 """Whole training runs: what they learn, what they refuse, and resume after kill -9."""
 
+import functools
 import json
 import os
 import random
@@ -41,6 +42,13 @@ def place(folder, members):
     return RunPaths(folder / "checkpoint.json", {m: folder / str(i) for i, m in enumerate(members)})
 
 
+@functools.cache  # several tests look at one training
+def learned(**variant):
+    """A source and the SAE that a variant of the training learned from it."""
+    source, member = Synthetic(16, 6000, seed=0), Member(3, 64, 0)
+    return source, train_on(source, SETTINGS.model_copy(update=variant), [member]).saes[member]
+
+
 @pytest.mark.slow
 def test_training_beats_both_controls_and_recovers_directions():
     source = Synthetic(16, 6000, seed=0)
@@ -55,21 +63,16 @@ def test_training_beats_both_controls_and_recovers_directions():
 @pytest.mark.slow
 @pytest.mark.parametrize("variant", [{"variant": "batchtopk"}, {"matryoshka": (0.25, 1.0)}])
 def test_variants_learn_the_directions_too(variant):
-    source = Synthetic(16, 6000, seed=0)
-    settings = SETTINGS.model_copy(update=variant)
-    member = Member(3, 64, 0)
-    sae = train_on(source, settings, [member]).saes[member]
+    source, sae = learned(**variant)
     found = evaluate(raw(sae, source), Synthetic(16, 2000, seed=9).chunks())
     assert found.explained_variance > 0.75
     assert found.l0 == pytest.approx(3, abs=0.25), "the threshold must let through k latents on average"
 
 
 def test_a_matryoshka_prefix_reconstructs_better_than_a_plain_one():
-    source = Synthetic(16, 6000, seed=0)
-    member = Member(3, 64, 0)
     scores = {}
     for shares in ((), (0.25, 1.0)):
-        sae = train_on(source, SETTINGS.model_copy(update={"matryoshka": shares}), [member]).saes[member]
+        source, sae = learned(matryoshka=shares)
         x = next(standardised(source).batches(3000, 1, 0))
         values, latents = sae.encode(x)
         prefix = sae.decode(values * (latents < 16), latents)

@@ -17,6 +17,7 @@ from study import models
 from study.hashes import APART
 from study.opening import recorded_study
 from study.stages import STAGES, stages_of
+from study.study import Study
 from tasks import controls, curves, off_distribution
 from tasks.units import named, works_of
 
@@ -86,11 +87,17 @@ def within(key: str, declared: set[str]) -> bool:
     return any(key == one or key.startswith(f"{one}.") for one in declared)
 
 
+def with_settings(study: Study, groups: dict[str, dict[str, Any]]) -> Study:
+    """The study as one of other settings; what is looked at does not depend on how many images or steps there are."""
+    changed = {name: getattr(study.config, name).model_copy(update=given) for name, given in groups.items()}
+    return dataclasses.replace(study, config=study.config.model_copy(update=changed))
+
+
 @pytest.fixture(scope="module")
 def seen(tiny_study, tmp_path_factory) -> dict[str, set[str]]:
     """Stage -> the settings that two units of it looked at, nothing being left in memory of the unit before."""
     root = shutil.copytree(tiny_study, tmp_path_factory.mktemp("noted") / "study")
-    study = recorded_study(root)
+    study = with_settings(recorded_study(root), {"sampling": {"steps": 2}, "interventions": {"calibration_images": 1}})
     found = {}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(curves, "run_logger", lambda *_: logging.getLogger("cautions"))
@@ -99,10 +106,7 @@ def seen(tiny_study, tmp_path_factory) -> dict[str, set[str]]:
             models._backends.clear()
             controls.classical_fit.forget()
             off_distribution.distribution_of.forget()
-            asking = study.config.model_copy(
-                update={"interventions": study.config.interventions.model_copy(update=ASKED.get(stage.name, {}))}
-            )
-            study = dataclasses.replace(study, config=asking)
+            study = with_settings(study, {"interventions": ASKED.get(stage.name, {})})
             with noting(study.config) as looked_at:
                 works = works_of(study, stage)
                 for work in {id(work): work for work in (works[0], works[-1])}.values():
