@@ -6,9 +6,10 @@
 Pages are asked one after the other, in this process, without a network. Of labels, concepts, images and codes as many
 different ones as ``--pages``, drawn with a fixed seed and each asked once, so that none has been read before; of the
 first page and of searches the same one or few. The first answer of each kind, which also imports what it needs, is
-told apart. Columns: milliseconds in the median, at the 95th percentile, at most; kilobytes in the median; behind them
-the most memory that the process has held so far, in megabytes. A study without images, as `python -m benchmarks.queries
---keep DIR` makes one, lacks the kinds of pages that show some; `python -m benchmarks.full_pictures DIR` adds them.
+told apart. Columns: milliseconds in the median, at the 95th percentile, at most; the same percentile of the processor's
+milliseconds, of all threads, which a busy machine changes less; kilobytes in the median; the most memory that the
+process has held so far, in megabytes. A study without images, as `python -m benchmarks.queries --keep DIR` makes one,
+lacks the kinds of pages that show some; `python -m benchmarks.full_pictures DIR` adds them.
 """
 
 from __future__ import annotations
@@ -58,17 +59,23 @@ def addresses(root: Path, pages: int) -> dict[str, list[str]]:
     return {kind: of for kind, of in asked.items() if of}
 
 
-def timed(client: TestClient, asked: list[str]) -> tuple[list[float], list[int]]:
-    """Milliseconds and bytes of each answer. Raises ``RuntimeError`` for one that is no page."""
-    times, sizes = [], []
+def timed(client: TestClient, asked: list[str]) -> tuple[list[float], list[float], list[int]]:
+    """Milliseconds by the clock and of the processor, and bytes of each answer. Raises ``RuntimeError`` for no page."""
+    times, used, sizes = [], [], []
     for address in asked:
-        begun = time.perf_counter()
+        begun, before = time.perf_counter(), time.process_time()
         answer = client.get(address)
         times.append(1000 * (time.perf_counter() - begun))
+        used.append(1000 * (time.process_time() - before))
         sizes.append(len(answer.content))
         if answer.status_code != 200:
             raise RuntimeError(f"{address}: {answer.status_code}")
-    return times, sizes
+    return times, used, sizes
+
+
+def percentile(values: list[float]) -> float:
+    """The 95th, as the value that so many are below."""
+    return sorted(values)[min(int(0.95 * len(values)), len(values) - 1)]
 
 
 def main() -> None:
@@ -80,15 +87,14 @@ def main() -> None:
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as elsewhere:  # what it reads is not ours
         asked = elsewhere.submit(addresses, options.root, options.pages).result()
     client = TestClient(application(Source(options.root)), base_url="http://localhost")
-    print(f"{'page':<10} {'n':>4} {'first':>8} {'median':>8} {'p95':>8} {'max':>8} {'kB':>6} {'MB':>6}")
+    print(f"{'page':<10} {'n':>4} {'first':>8} {'median':>8} {'p95':>8} {'max':>8} {'cpu p95':>8} {'kB':>6} {'MB':>6}")
     for kind, of in asked.items():
-        times, sizes = timed(client, of)
-        rest = sorted(times[1:])
-        p95 = rest[min(int(0.95 * len(rest)), len(rest) - 1)]
-        cells = [times[0], statistics.median(rest), p95, rest[-1], statistics.median(sizes) / 1000]
+        times, used, sizes = timed(client, of)
+        rest = times[1:]
+        cells = [times[0], statistics.median(rest), percentile(rest), max(rest), percentile(used[1:])]
         held = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000
-        times_told = " ".join(f"{value:>8.0f}" for value in cells[:4])
-        print(f"{kind:<10} {len(of):>4} {times_told} {cells[4]:>6.0f} {held:>6.0f}", flush=True)
+        times_told = " ".join(f"{value:>8.0f}" for value in cells)
+        print(f"{kind:<10} {len(of):>4} {times_told} {statistics.median(sizes) / 1000:>6.0f} {held:>6.0f}", flush=True)
 
 
 if __name__ == "__main__":

@@ -175,6 +175,8 @@ class SiteView:
     @cached_property
     def vectors(self) -> np.ndarray:
         """float32 [concepts, channels]: each concept's direction in the residual update, of unit length."""
+        if "sae" in self.__dict__:  # it has been read: no need to hold them twice
+            return np.asarray(self.sae.concept_vectors().cpu().numpy())
         return self._here.vectors(self.kind)
 
     def nearest(self, cid: int, n: int = 8) -> list[tuple[int, float]]:

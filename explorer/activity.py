@@ -37,22 +37,17 @@ class Fires:
 def activity(source: Source, at: At, cid: int) -> Fires:
     """Of one concept. Without rows of ``concept_activity`` how often it fires stands alone."""
     rows = source.rows("concept_activity", **at.columns, cid=cid)
-    density_C = densities_of(source, at)
-    own, others = density_C.get(cid, 0.0), [density for other, density in density_C.items() if other != cid]
+    known = concepts_of(source, at)
+    own, firing = known[cid].density, known.densities[known.densities > 0]
     return Fires(
         problem="" if rows else UNCOUNTED,
-        strengths=_strengths(rows[0]["histogram"], concepts_of(source, at)[cid].act_max) if rows else None,
+        strengths=_strengths(rows[0]["histogram"], known[cid].act_max) if rows else None,
         coactive=_coactive(source, at, rows[0]) if rows else [],
         density=own,
-        densities=_densities([*others, own], own) if own else None,
-        less=sum(density < own for density in others),
-        others=len(others),
+        densities=_densities(firing, own) if own else None,
+        less=int((firing < own).sum()),
+        others=len(firing) - bool(own),
     )
-
-
-def densities_of(source: Source, at: At) -> dict[int, float]:
-    """CID -> density of the concepts of a dictionary that fire anywhere."""
-    return {cid: known.density for cid, known in concepts_of(source, at).items() if known.density > 0}
 
 
 def _strengths(counts: list[int], top: float) -> BarChart | None:
@@ -65,7 +60,7 @@ def _strengths(counts: list[int], top: float) -> BarChart | None:
     return BarChart("activation", "positions", bars, ticks)
 
 
-def _densities(every: list[float], own: float) -> BarChart:
+def _densities(every: np.ndarray, own: float) -> BarChart:
     """The concepts of a dictionary by density, in half decades up to 1; the bar that ``own`` is in is marked."""
     halves = np.minimum(np.floor(2 * np.log10(every)).astype(int), -1)
     lowest = 2 * int(np.floor(halves.min() / 2))  # the axis begins with a whole decade

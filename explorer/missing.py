@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, NamedTuple
@@ -91,15 +91,35 @@ class Known(NamedTuple):
     density: float
 
 
-def concepts_of(source: Source, at: At) -> dict[int, Known]:
-    """CID -> what lists say of a concept; of one dictionary."""
+class Concepts(Mapping[int, Known]):
+    """CID -> what lists say of a concept, of one dictionary, in the order of numbers.
 
-    def read() -> dict[int, Known]:
-        columns = ("cid", "top_label", "act_max", "density")
-        rows = source.atlas.rows("concepts", columns, at.columns)
-        return {cid: Known(*facts) for cid, *facts in zip(*(rows[name].to_pylist() for name in columns), strict=True)}
+    Each is looked up when it is asked for: a page needs a few of thousands.
 
-    return source.kept(f"concepts {at.path}", read)
+    Attributes: ``densities`` float64 [concepts], in that order.
+    """
+
+    def __init__(self, rows: pa.Table) -> None:
+        self._cids, self._labels = rows["cid"].to_numpy(), rows["top_label"]
+        self._tops, self.densities = rows["act_max"].to_numpy(), rows["density"].to_numpy()
+
+    def __getitem__(self, cid: int) -> Known:
+        place = int(np.searchsorted(self._cids, cid))
+        if place == len(self._cids) or self._cids[place] != cid:
+            raise KeyError(cid)
+        return Known(self._labels[place].as_py(), float(self._tops[place]), float(self.densities[place]))
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self._cids.tolist())
+
+    def __len__(self) -> int:
+        return len(self._cids)
+
+
+def concepts_of(source: Source, at: At) -> Concepts:
+    """What lists say of the concepts of a dictionary; read once."""
+    columns = ["cid", "top_label", "act_max", "density"]
+    return source.kept(f"concepts {at.path}", lambda: Concepts(source.atlas.rows("concepts", columns, at.columns)))
 
 
 def image_of(source: Source, text: str) -> dict[str, object]:

@@ -17,7 +17,7 @@ from concept_atlas import Atlas, AtlasError, SiteView
 T = TypeVar("T")
 U = TypeVar("U")
 KEPT_ANSWERS, KEPT_BYTES = 512, 64 * 2**20  # of tables, as Arrow holds them
-KEPT_VIEWS = 4  # each may hold its dictionary: 52 MB at 5120 concepts of 1280 channels
+KEPT_VIEWS = 2  # each may hold its dictionary: 52 MB at 5120 concepts of 1280 channels
 VIEWS_OF_ALL = 16  # all times of a block, which the pages of its concepts show together
 TRAINED = "trained"  # the kind of the dictionaries that have pages
 FAULTS = (AtlasError, OSError, pa.ArrowException)  # what a table says that is written anew just now, or damaged

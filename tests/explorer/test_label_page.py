@@ -4,9 +4,10 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from explorer.addresses import At
 from explorer.label_page import BEST, PLACE, READ, strongest
 from explorer.missing import BEST as CARRYING
-from explorer.missing import best_carrying, images_of, known_labels
+from explorer.missing import best_carrying, concepts_of, images_of, known_labels
 from explorer.source import Source
 from storage.schemas import SCHEMAS
 from study.config import load_config
@@ -70,3 +71,18 @@ def test_the_concepts_that_carry_a_label_best_are_those_that_a_walk_through_all_
         found = best_carrying(source, label)
         assert len(own) > CARRYING == len(found)
         assert found == [{name: row[name] for name in found[0]} for row in own[:CARRYING]]
+
+
+def test_concepts_are_looked_up_one_by_one_as_in_a_table(tmp_path):
+    open_study(tmp_path, load_config(ROOT / "configs" / "tiny.yaml").model_dump(mode="json"), {})
+    source, at = Source(tmp_path), At("mid", 0.5, "cond", 4)
+    assert dict(concepts_of(source, at)) == {}
+    facts = {7: ("tree", 2.5, 0.25), 3: (None, 0.0, 0.0), 4: ("sky", 1.5, 0.5)}
+    rows = [
+        row("concepts", **at.columns, cid=cid, top_label=label, act_max=top, density=density)
+        for cid, (label, top, density) in facts.items()
+    ]
+    add_part(tmp_path, "concepts", "a", rows)
+    found = concepts_of(source.refreshed(), at)
+    assert dict(found) == facts and list(found) == [3, 4, 7] and found.densities.tolist() == [0.0, 0.5, 0.25]
+    assert [cid in found for cid in (2, 3, 5, 8)] == [False, True, False, False]
