@@ -6,7 +6,6 @@ codes and reconstructions are equal in both packages whether or not one rescales
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,13 +13,13 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load, save
+from safetensors.torch import save
 from torch import Tensor
 
 from sae.errors import SAEError
 from sae.model import SAE, ThresholdSAE, TopKSAE
 from storage.atomic import write_atomic
-from storage.vouch import check
+from storage.vouch import cached_digest, check, digest_of_bytes
 
 SAELENS_VERSION = "6.54.12"  # the version whose format this is; below 6.0 SAELens drops the metadata
 WEIGHTS, CONFIG = "sae_weights.safetensors", "cfg.json"
@@ -59,13 +58,15 @@ def save_sae(folder: str | Path, sae: SAE, metadata: dict[str, Any]) -> None:
 def load_sae(folder: str | Path, digests: Mapping[str, str] | None = None) -> SAE:
     """Read an SAE of ours or of SAELens 6 (topk or jumprelu). ``digests`` maps a file's name to its SHA-256, if known.
 
+    Weights are compared with it once for as long as they stay the same file, as tables are, and copied once.
+
     Raises ``SAEError`` naming the file when it is missing, damaged or not the one of the digest, lacks a tensor or a
     field, or is of an architecture or a normalisation that has no equal here.
     """
     folder = Path(folder)
     try:
         config = json.loads(_read(folder / CONFIG, digests))
-        weights = load(_read(folder / WEIGHTS, digests))
+        weights = _mapped(folder / WEIGHTS, digests)
     except FileNotFoundError as error:
         lost, remedy = error.filename or "a file", _remedy(digests) if digests else "run `concepts train`"
         raise SAEError(f"{folder} holds no SAE ({lost} is missing): {remedy}") from error
@@ -118,9 +119,24 @@ def _read(file: Path, digests: Mapping[str, str] | None) -> bytes:
     """The bytes of a file; where its digest is known, the very bytes that it was compared with."""
     data = file.read_bytes()
     wanted = (digests or {}).get(file.name)
-    if wanted is not None and hashlib.sha256(data).hexdigest() != wanted:
-        raise SAEError(f"{file} is damaged (its checksum is not the recorded one): {_remedy(digests)}")
+    if wanted is not None and digest_of_bytes(data) != wanted:
+        raise _other_bytes(file, digests)
     return data
+
+
+def _mapped(file: Path, digests: Mapping[str, str] | None) -> dict[str, Tensor]:
+    """Every tensor of a file, mapped into memory: whoever keeps one copies it. Raises ``OSError``, ``SAEError``."""
+    wanted = (digests or {}).get(file.name)
+    if wanted is not None and cached_digest(file) != wanted:
+        raise _other_bytes(file, digests)
+    if not file.stat().st_size:  # which cannot be mapped
+        raise ValueError(f"{file.name} is empty")
+    with safe_open(file, "pt") as held:
+        return {name: held.get_tensor(name) for name in held.keys()}  # noqa: SIM118 - it cannot be iterated over
+
+
+def _other_bytes(file: Path, digests: Mapping[str, str] | None) -> SAEError:
+    return SAEError(f"{file} is damaged (its checksum is not the recorded one): {_remedy(digests)}")
 
 
 def _remedy(digests: Mapping[str, str] | None) -> str:

@@ -43,7 +43,7 @@ def stamp_of(path: str | Path) -> Stamp:
 def check(path: str | Path, digest: str) -> None:
     """Raise ``StorageError`` if the file is missing, cannot be read or is not the one that ``digest`` was taken of."""
     try:
-        taken = _cached_digest(path)
+        taken = cached_digest(path)
     except OSError as error:
         raise unreadable(path, error) from error
     if taken != digest:
@@ -65,7 +65,8 @@ def vouched_files(record: Mapping[str, Any]) -> dict[str, str]:
     return {**record.get("weights", {}), **record.get("files", {})}
 
 
-def _cached_digest(path: str | Path) -> str:
+def cached_digest(path: str | Path) -> str:
+    """SHA-256 of a file in hex, taken once for as long as it stays the same file. Raises ``OSError``."""
     stamp, key = stamp_of(path), str(path)
     with _lock:
         known = _known.get(key)

@@ -1,3 +1,4 @@
+import hashlib
 import json
 
 import numpy as np
@@ -160,6 +161,23 @@ class TestForeignFiles:
         (tmp_path / "state_dict.safetensors").write_bytes(b"no")
         with pytest.raises(SAEError, match="cannot be read"):
             load_foreign(tmp_path / "state_dict.safetensors", 4)
+
+
+def test_what_was_loaded_is_no_longer_of_its_file_and_a_change_of_that_is_noticed(tmp_path):
+    sae, file = some_sae(ThresholdSAE), tmp_path / "sae_weights.safetensors"
+    save_sae(tmp_path, sae, {})
+    whole = file.read_bytes()
+    digests = {file.name: hashlib.sha256(whole).hexdigest()}
+    loaded = load_sae(tmp_path, digests)
+    with file.open("r+b") as same:  # the very file, in its place
+        same.seek(len(whole) - 4096)
+        same.write(bytes(4096))
+    assert all(torch.equal(getattr(loaded, name), tensor) for name, tensor in sae.state_dict().items())
+    with pytest.raises(SAEError, match="its checksum is not the recorded one"):
+        load_sae(tmp_path, digests)
+    file.unlink()
+    with pytest.raises(SAEError, match=r"holds no SAE \(.*sae_weights.safetensors is missing\): run `concepts repair`"):
+        load_sae(tmp_path, digests)
 
 
 def test_a_threshold_sae_lets_any_number_through():

@@ -189,6 +189,22 @@ def test_the_nightly_run_is_made_by_the_services(stack, server):
     assert [run["auto_scheduled"] for run in server.post("/api/flow_runs/filter", json=due).json()][:1] == [True]
 
 
+def test_the_gpus_profile_moves_what_needs_a_device_and_a_start_without_it_moves_it_back(stack, server):
+    def pools() -> dict[str, str]:
+        known = server.post("/api/deployments/filter", json={}).raise_for_status().json()
+        return {one["name"]: one["work_pool_name"] for one in known}
+
+    before = pools()
+    assert set(before.values()) == {"atlas"}
+    try:
+        stack("run", "--rm", "--no-deps", "init-gpu")
+        moved = pools()
+        assert moved.keys() == before.keys() and moved["study"] == "atlas-gpu" and moved["figures"] == "atlas"
+    finally:
+        stack("run", "--rm", "--no-deps", "init")
+    assert pools() == before
+
+
 # Every process but the first and the one that asks: the first is Docker's, which only passes signals on.
 STOP = """
 import os, signal
