@@ -12,12 +12,16 @@ from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
 from matplotlib import style
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.transforms import Bbox
 
 P = ParamSpec("P")
 R = TypeVar("R")
 BLUE, GREY, RED, GREEN = "#2f6db3", "#9aa3ad", "#c8553d", "#4f9d69"
 COLOURS = (BLUE, RED, GREEN, GREY, "#8a63b0", "#d9a441")
+DPI = 110
+MARGIN = 0.1  # inches, matplotlib's own
 STYLE = {
     "font.size": 9,
     "axes.spines.top": False,
@@ -51,5 +55,11 @@ def save(figure: Figure, path: Path) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing")  # a box stands for it
-        figure.savefig(path, format="png", dpi=110, bbox_inches="tight", metadata={"Software": None})
+        figure.savefig(path, format="png", dpi=DPI, bbox_inches=_frame(figure), metadata={"Software": None})
     return path
+
+
+def _frame(figure: Figure) -> Bbox:
+    """What is drawn, in inches, and a margin: the frame that ``tight`` finds, which draws all once more for that."""
+    figure.set_dpi(DPI)
+    return figure.get_tightbbox(FigureCanvasAgg(figure).get_renderer()).padded(MARGIN)

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 from PIL import Image
 
 from figures import draw, pictures
@@ -109,9 +110,13 @@ DRAWINGS = {
 
 
 @pytest.mark.parametrize("name", DRAWINGS)
-def test_a_figure_is_a_function_of_its_data(name, tmp_path):
-    paths = [DRAWINGS[name](value, tmp_path / f"{i}.png") for i, value in enumerate((0.4, 0.4, 0.7))]
-    first, again, other = (path.read_bytes() for path in paths)
+def test_a_figure_is_a_function_of_its_data(name, tmp_path, monkeypatch):
+    """The second time with matplotlib's own tight frame, for which it draws the figure once more."""
+    paths = [DRAWINGS[name](value, tmp_path / f"{value}.png") for value in (0.4, 0.7)]
+    save = Figure.savefig
+    monkeypatch.setattr(Figure, "savefig", lambda self, path, **how: save(self, path, **how | {"bbox_inches": "tight"}))
+    paths.append(DRAWINGS[name](0.4, tmp_path / "again.png"))
+    first, other, again = (path.read_bytes() for path in paths)
     assert first == again and first != other
     with Image.open(paths[0]) as image:
         assert min(image.size) > 100 and len(image.convert("RGB").getcolors(1 << 24)) > 10
