@@ -44,11 +44,16 @@ def test_tables_agree_with_each_other(tiny_study):
     assert query(tiny_study, sql).to_pylist() == [{"n": 0}]
 
 
-def test_a_finished_study_is_left_alone(tiny_study, launch):
-    before = table_hashes(tiny_study)
+@pytest.fixture(scope="module")
+def hashes(tiny_study):
+    """What the tables hold, before any test of this module tries to change it."""
+    return table_hashes(tiny_study)
+
+
+def test_a_finished_study_is_left_alone(tiny_study, hashes, launch):
     stamps = {f: f.stat().st_mtime_ns for f in (tiny_study / "tables" / "images").glob("*")}
     assert launch("run", "configs/tiny.yaml", "--root", str(tiny_study)).returncode == 0
-    assert table_hashes(tiny_study) == before
+    assert table_hashes(tiny_study) == hashes
     assert {f: f.stat().st_mtime_ns for f in (tiny_study / "tables" / "images").glob("*")} == stamps
 
 
@@ -100,11 +105,10 @@ def test_the_real_detector_and_segmenter_run_the_whole_study(launch, tmp_path):
         (["--set", "seed=1"], "seed: 0 -> 1"),
     ],
 )
-def test_mistakes_are_one_sentence_and_exit_two(tiny_study, launch, arguments, says):
-    before = table_hashes(tiny_study)
+def test_mistakes_are_one_sentence_and_exit_two(tiny_study, hashes, launch, arguments, says):
     done = launch("run", "configs/tiny.yaml", "--root", str(tiny_study), *arguments)
     assert done.returncode == 2 and "Traceback" not in done.stderr
-    assert re.search(says, done.stderr) and table_hashes(tiny_study) == before
+    assert re.search(says, done.stderr) and table_hashes(tiny_study) == hashes
 
 
 @pytest.mark.parametrize(
