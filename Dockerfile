@@ -1,5 +1,5 @@
 # The image of every service of docker-compose.yml that is ours. It brings torch for CPUs; for an NVIDIA GPU build it with
-# --build-arg TORCH_INDEX=https://pypi.org/simple, whose torch brings CUDA with it (about 6 GB more).
+# --build-arg TORCH_INDEX=https://pypi.org/simple, whose torch brings CUDA with it (about 4 GB more).
 ARG PYTHON_IMAGE=python:3.11.15-slim-bookworm@sha256:d29f48a31a8b408ed19272ca1e7b10ebae13b240a27e862d3d4217c528e2e0c3
 FROM ${PYTHON_IMAGE}
 ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
