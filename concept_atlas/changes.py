@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from pathlib import Path
+
+SETTLED_NS = 2_000_000_000  # the longest tick of a file system: within one, a second change leaves no trace
 
 
 class Changes:
@@ -23,8 +26,18 @@ class Changes:
     def _below(self, folder: str) -> list[int]:
         try:
             changed = os.stat(folder).st_mtime_ns  # noqa: PTH116 - a Path for each of hundreds takes longer than asking
-            if folder not in self._known or self._known[folder][0] != changed:
-                self._known[folder] = changed, sorted(entry.path for entry in os.scandir(folder) if entry.is_dir())
+            inner = self._inner(folder, changed)
         except FileNotFoundError:
             return []
-        return [changed, *(time for inner in self._known[folder][1] for time in self._below(inner))]
+        return [changed, *(one for path in inner for one in self._below(path))]
+
+    def _inner(self, folder: str, changed: int) -> list[str]:
+        """The folders in a folder, as they were when it last changed, unless that was a moment ago."""
+        known = self._known.get(folder)
+        if known and known[0] == changed:
+            return known[1]
+        looked = time.time_ns()
+        inner = sorted(entry.path for entry in os.scandir(folder) if entry.is_dir())
+        if looked - changed > SETTLED_NS:
+            self._known[folder] = changed, inner
+        return inner
