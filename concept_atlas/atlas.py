@@ -18,7 +18,7 @@ from concept_atlas.site import KINDS, Codes, SiteView
 from storage.query import OpenTables, query
 from storage.schemas import SCHEMAS, WRITERS
 from storage.site import Site
-from storage.tables import Filters, count_rows, read_table, table_folder
+from storage.tables import Filters, KnownParts, count_rows, read_table, table_folder
 from study.errors import StudyError
 from study.opening import recorded_study, study_with_models
 from study.reading import images_of, label_masks, prompts_of, refuse_unknown_prompt
@@ -67,6 +67,7 @@ class Atlas:
         self._study = study
         self.root, self.name = Path(study.root), study.config.name
         self._records = Changes(self.root / "done")
+        self._known: KnownParts | None = None
 
     def query(self, sql: str, to: str = "arrow") -> pa.Table | pandas.DataFrame | polars.DataFrame:
         """The answer to one SQL statement over the tables, as an Arrow table, or ``to`` "pandas" or "polars".
@@ -104,14 +105,22 @@ class Atlas:
             (name, "in" if isinstance(value, Collection) and not isinstance(value, str | bytes) else "==", value)
             for name, value in (where or {}).items()
         ]
-        return read_table(self.root, table, None if columns is None else list(columns), filters or None)
+        wanted = None if columns is None else list(columns)
+        return read_table(self.root, table, wanted, filters or None, self._known)
 
     def open_tables(self, *tables: str) -> OpenTables:
         """Tables opened once, for many statements of SQL by its ``query``: a short one takes a third of the time.
 
         Raises ``StorageError`` for a name that is no table's.
         """
-        return OpenTables(self.root, tables)
+        return OpenTables(self.root, tables, known=self._known)
+
+    def hold_parts(self) -> None:
+        """Look up once which parts each table has, for a reader who calls this again when ``stamp`` has changed.
+
+        Else the records are read for each call of ``rows`` and each statement of ``open_tables``.
+        """
+        self._known = KnownParts(self.root)
 
     @property
     def progress(self) -> list[Progress]:

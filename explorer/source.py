@@ -43,9 +43,13 @@ class Source:
         self._held = 0  # bytes of these
         self._views: OrderedDict[Hashable, SiteView] = OrderedDict()
         self._made: dict[str, Any] = {}
-        self.atlas: Atlas = concept_atlas.open(root)
-        self._concept_labels = self.atlas.open_tables("concept_labels")
+        self._open()
         self._stamp = self.atlas.stamp
+
+    def _open(self) -> None:
+        self.atlas: Atlas = concept_atlas.open(self._root)
+        self.atlas.hold_parts()
+        self._concept_labels = self.atlas.open_tables("concept_labels")
 
     def refreshed(self) -> Source:
         """Itself, without what no longer holds if the folder has changed since the last call."""
@@ -54,7 +58,7 @@ class Source:
         stamp = self.atlas.stamp
         with self._lock:
             if stamp != self._stamp:
-                self.atlas = concept_atlas.open(self._root)  # it may have other settings, or have grown
+                self._open()  # it may have other settings, or have grown
                 self.forget()
                 self._stamp = stamp
         return self
@@ -68,6 +72,7 @@ class Source:
             self._held = 0
             self._views.clear()
             self._made.clear()
+            self.atlas.hold_parts()
 
     def rows(self, table: str, columns: list[str] | None = None, **where: Any) -> list[dict[str, Any]]:
         """The rows of a table that have the given values, as ``Atlas.rows`` has them."""

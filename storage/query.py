@@ -30,7 +30,7 @@ from storage.schemas import SCHEMAS
 from storage.shape import MACRO, quoted_name, quoted_text, shaped, with_numbers
 from storage.statement import ALLOWED, refuse_unless_reading
 from storage.study import read_study
-from storage.tables import checked_parts, parts, table_folder
+from storage.tables import KnownParts, checked_parts, table_folder
 from storage.vouch import Stamp, stamp_of
 
 __all__ = ["FORMATS", "OpenTables", "query", "render", "rendered"]
@@ -94,14 +94,20 @@ class OpenTables:
     They are opened anew when a part has come, gone or been replaced. Several threads may ask; each waits for its turn.
     """
 
-    def __init__(self, root: str | Path, tables: Sequence[str], notice: Callable[[str], None] = warnings.warn) -> None:
-        """``tables``: those that statements may name. ``notice``: as of ``query``.
+    def __init__(
+        self,
+        root: str | Path,
+        tables: Sequence[str],
+        notice: Callable[[str], None] = warnings.warn,
+        known: KnownParts | None = None,
+    ) -> None:
+        """``tables``: those that statements may name. ``notice``: as of ``query``. ``known``: which parts there are.
 
         Raises ``StorageError`` for a name that is no table's.
         """
         for table in tables:
             table_folder(root, table)
-        self._source, self._tables = Source(Path(root).resolve(), notice), list(tables)
+        self._source, self._tables = Source(Path(root).resolve(), notice, known), list(tables)
         self._lock, self._open = threading.Lock(), ExitStack()
         self._connection: duckdb.DuckDBPyConnection | None = None
         self._opened: list[tuple[Path, Stamp]] = []
@@ -150,20 +156,22 @@ class Source:
 
     root: Path
     notice: Callable[[str], None]
+    known: KnownParts | None = None
     told: set[str] = field(default_factory=set)
 
     def parts(self, table: str) -> list[Path]:
         """A table's parts, compared with their digests. Raises ``StorageError`` for a damaged one."""
-        size = sum(path.stat().st_size for path in parts(self.root, table) if path.exists())
+        known = self.known or KnownParts(self.root)
+        size = sum(path.stat().st_size for path in known.named(table) if path.exists())
         if size <= CHECKED_BYTES:
-            return checked_parts(self.root, table)
+            return checked_parts(self.root, table, known=known)
         if table not in self.told:
             self.told.add(table)
             self.notice(
                 f"table {table} is too large ({size / 2**30:.0f} GiB) to be compared with its digests before each "
                 "query: `concepts verify` does that"
             )
-        return parts(self.root, table)
+        return list(known.named(table))
 
 
 def _answer(source: Source, sql: str, text: bool) -> pa.Table:

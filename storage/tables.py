@@ -5,8 +5,10 @@ A part belongs to its table when a completion record names it; other files besid
 
 from __future__ import annotations
 
+import functools
 import io
 import re
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -178,6 +180,31 @@ def named_parts(root: str | Path, table: str, of_stage: OfStage | None = None) -
     return dict(sorted(named.items(), key=lambda item: item[0].name))
 
 
+class KnownParts:
+    """The parts of a study's tables, looked up once: for a reader of many rows who notices when the folder changes.
+
+    Records are read at the first question for a table. Several threads may ask.
+    """
+
+    def __init__(self, root: str | Path) -> None:
+        self._root, self._lock = root, threading.Lock()
+        self.forget()
+
+    def forget(self) -> None:
+        """Look again from now on."""
+        with self._lock:
+            self._named: dict[str, dict[Path, dict[str, Any]]] = {}
+            self._of_stage = functools.cache(functools.partial(whole_records, self._root))
+
+    def named(self, table: str) -> dict[Path, dict[str, Any]]:
+        """As ``named_parts``, and raises as it does."""
+        with self._lock:
+            found = self._named.get(table)
+            if found is None:
+                found = self._named[table] = named_parts(self._root, table, self._of_stage)
+            return found
+
+
 def unrecorded_runs(root: str | Path) -> list[Path]:
     """Parts of ``runs`` of a folder from before they had records, known by their names alone."""
     return sorted(p for p in table_folder(root, "runs").glob("*.parquet") if RUN_PART.fullmatch(p.stem))
@@ -189,22 +216,26 @@ def parts(root: str | Path, table: str) -> list[Path]:
     return list(named_parts(root, table))
 
 
-def checked_parts(root: str | Path, table: str, filters: Filters | None = None) -> list[Path]:
+def checked_parts(
+    root: str | Path, table: str, filters: Filters | None = None, known: KnownParts | None = None
+) -> list[Path]:
     """The part files of a table, each compared with the digest in its record.
 
-    With ``filters``, those that hold no prompt that passes them, by their records, are left out and not read. Raises
-    ``StorageError`` for a part that is missing or damaged.
+    With ``filters``, those that hold no prompt that passes them, by their records, are left out and not read. ``known``
+    has the records' names. Raises ``StorageError`` for a part that is missing or damaged.
     """
     table_folder(root, table)
+    known = known or KnownParts(root)
     try:
-        return _check_parts(root, table, filters)
+        return _check_parts(known, table, filters)
     except StorageError:
         # A unit that is written anew right now has replaced the part before its record: look again, once.
-        return _check_parts(root, table, filters)
+        known.forget()
+        return _check_parts(known, table, filters)
 
 
-def _check_parts(root: str | Path, table: str, filters: Filters | None) -> list[Path]:
-    wanted = {path: facts for path, facts in named_parts(root, table).items() if _may_hold(facts, filters or [])}
+def _check_parts(known: KnownParts, table: str, filters: Filters | None) -> list[Path]:
+    wanted = {path: facts for path, facts in known.named(table).items() if _may_hold(facts, filters or [])}
     for path, facts in wanted.items():
         if "sha256" in facts:
             check(path, facts["sha256"])
@@ -236,13 +267,17 @@ def _passes(found: Any, op: str, value: Any) -> bool:
 
 
 def scan_batches(
-    root: str | Path, table: str, columns: list[str] | None = None, filters: Filters | None = None
+    root: str | Path,
+    table: str,
+    columns: list[str] | None = None,
+    filters: Filters | None = None,
+    known: KnownParts | None = None,
 ) -> Iterator[pa.RecordBatch]:
     """Record batches in no promised order, with bounded memory.
 
     Raises ``StorageError`` for a part that is missing or damaged.
     """
-    files = checked_parts(root, table, filters)
+    files = checked_parts(root, table, filters, known)
     if not files:
         return
     try:
@@ -261,12 +296,16 @@ def _expression(filters: Filters | None) -> Any:
 
 
 def read_table(
-    root: str | Path, table: str, columns: list[str] | None = None, filters: Filters | None = None
+    root: str | Path,
+    table: str,
+    columns: list[str] | None = None,
+    filters: Filters | None = None,
+    known: KnownParts | None = None,
 ) -> pa.Table:
     """The rows of a table, sorted by key; an empty table of the right schema if there are none."""
     wanted = None if columns is None else list(dict.fromkeys([*columns, *KEYS[table]]))
     schema = SCHEMAS[table] if wanted is None else pa.schema([SCHEMAS[table].field(c) for c in wanted])
-    batches = [b for b in scan_batches(root, table, wanted, filters) if b.num_rows]
+    batches = [b for b in scan_batches(root, table, wanted, filters, known) if b.num_rows]
     rows = pa.Table.from_batches(batches, schema=schema) if batches else schema.empty_table()
     rows = rows.sort_by([(name, "ascending") for name in KEYS[table]])
     return rows if columns is None else rows.select(columns)

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from storage.content import content_hash
 from storage.errors import StorageError
 from storage.query import query, render
-from storage.schemas import KEYS, SCHEMAS, SORTS
-from storage.tables import ROW_GROUP_ROWS, as_table, read_table
+from storage.records import write_record
+from storage.schemas import KEYS, SCHEMAS, SORTS, WRITERS
+from storage.tables import ROW_GROUP_ROWS, KnownParts, as_table, named_parts, read_table
 from tests.parts import add_part, open_study
 
 
@@ -171,6 +172,22 @@ def test_a_reader_of_one_dictionary_leaves_the_parts_of_others_unopened(tmp_path
     for opened in ([("t", ">", 0.5)], [("t", "in", [0.5, 1.0])], [("t", "!=", 0.5)], None):
         with pytest.raises(StorageError, match=r"there.parquet is damaged"):
             read_table(tmp_path, "concept_labels", filters=opened)
+
+
+def test_known_parts_are_those_of_the_first_look_until_they_are_forgotten_or_one_is_gone(tmp_path):
+    first = add_part(tmp_path, "layout_scores", "first", [score("tree", 0.5)])
+    known = KnownParts(tmp_path)
+    assert known.named("layout_scores") == named_parts(tmp_path, "layout_scores")
+    second = add_part(tmp_path, "layout_scores", "second", [score("house", 0.5)])
+    assert read_table(tmp_path, "layout_scores", ["label"], known=known)["label"].to_pylist() == ["tree"]
+    known.forget()
+    assert list(known.named("layout_scores")) == [first, second]
+    first.unlink()
+    write_record(tmp_path, WRITERS["layout_scores"][0], "first", {"tables": {}, "files": {}}, "h")
+    assert read_table(tmp_path, "layout_scores", ["label"], known=known)["label"].to_pylist() == ["house"]
+    second.write_bytes(b"damaged")
+    with pytest.raises(StorageError, match=r"second.parquet is damaged"):
+        read_table(tmp_path, "layout_scores", known=known)
 
 
 def test_large_rows_lie_in_small_row_groups(tmp_path):
