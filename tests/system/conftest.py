@@ -17,7 +17,7 @@ import httpx
 import pytest
 from filelock import FileLock
 
-from flows.server import ALONE, API, QUIET
+from flows.server import API
 from tests.explorer.conftest import SCRIPT, kept
 from tests.system import forked
 
@@ -95,7 +95,7 @@ def served(prefect_home):
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         pass_fds=[listener.fileno()],
-        env=environment(prefect_home) | QUIET | ALONE,
+        env=environment(prefect_home),
     )
     end = time.time() + 120
     while True:
