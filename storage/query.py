@@ -44,7 +44,6 @@ SETTINGS = {
     "autoinstall_known_extensions": "false",
     "autoload_known_extensions": "false",
     "temp_directory": "''",  # a query that outgrows the memory fails rather than fill the disk
-    "enable_progress_bar": "false",  # it would be drawn into the output of any program that asks and waits
     "TimeZone": "'UTC'",  # the answer does not depend on where it is asked
 }
 
