@@ -58,8 +58,8 @@ class Source:
         stamp = self.atlas.stamp
         with self._lock:
             if stamp != self._stamp:
-                self._open()  # it may have other settings, or have grown
                 self.forget()
+                self._open()  # it may have other settings, or have grown
                 self._stamp = stamp
         return self
 

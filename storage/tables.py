@@ -221,8 +221,8 @@ def checked_parts(
 ) -> list[Path]:
     """The part files of a table, each compared with the digest in its record.
 
-    With ``filters``, those that hold no prompt that passes them, by their records, are left out and not read. ``known``
-    has the records' names. Raises ``StorageError`` for a part that is missing or damaged.
+    With ``filters``, those that hold no prompt that passes them, by their records, are left out and not read.
+    ``known``: parts that were looked up before. Raises ``StorageError`` for a part that is missing or damaged.
     """
     table_folder(root, table)
     known = known or KnownParts(root)
