@@ -27,6 +27,7 @@ from starlette.testclient import TestClient
 
 from explorer.addresses import label_url
 from explorer.app import application
+from explorer.memory import give_back_memory
 from explorer.missing import every_dictionary, known_labels
 from explorer.source import Source
 
@@ -86,6 +87,7 @@ def main() -> None:
     options = parser.parse_args()
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as elsewhere:  # what it reads is not ours
         asked = elsewhere.submit(addresses, options.root, options.pages).result()
+    give_back_memory()
     client = TestClient(application(Source(options.root)), base_url="http://localhost")
     print(f"{'page':<10} {'n':>4} {'first':>8} {'median':>8} {'p95':>8} {'max':>8} {'cpu p95':>8} {'kB':>6} {'MB':>6}")
     for kind, of in asked.items():

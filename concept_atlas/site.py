@@ -108,6 +108,15 @@ class SiteView:
         """The dictionary, its files compared with the study's record."""
         return self._here.sae(self.kind)
 
+    @property
+    def _encoder(self) -> SAE:
+        """What encodes an image: the dictionary, or half of one that was not asked for whole."""
+        return self.sae if "sae" in self.__dict__ else self._half
+
+    @cached_property
+    def _half(self) -> SAE:
+        return self._here.encoder(self.kind)
+
     def codes(self, prompt_id: int) -> Codes:
         """Which concepts are on in each place of an image, and how strongly."""
         refuse_unknown_prompt(self._study, prompt_id)
@@ -125,7 +134,7 @@ class SiteView:
         from study.codes import encode_maps  # imports torch
 
         maps = store_of(self._study).read(self.site, start, stop)
-        values, latents = encode_maps(self.sae, maps)
+        values, latents = encode_maps(self._encoder, maps)
         shape = (*maps.shape[:3], values.shape[-1])
         of_each = zip(values.reshape(shape), latents.reshape(shape), strict=True)
         return {prompt_id: Codes(*codes) for prompt_id, codes in enumerate(of_each, start)}
@@ -160,7 +169,7 @@ class SiteView:
 
     def _precisions(self, labels: list[str]) -> dict[str, np.ndarray]:
         """Label -> P(label | concept on) of each concept, float64; 0 for one that never met the label."""
-        found = {label: np.zeros(self.sae.n) for label in labels}
+        found = {label: np.zeros(self._encoder.n) for label in labels}
         for label, precisions in found.items():
             rows = self._met.filter(pc.equal(self._met["label"], label))
             precisions[rows["cid"].to_numpy()] = rows["precision"].to_numpy()
@@ -181,7 +190,8 @@ class SiteView:
 
     def nearest(self, cid: int, n: int = 8) -> list[tuple[int, float]]:
         """The ``n`` other concepts whose vectors have the largest cosine with that of one, and that cosine."""
-        cosines = self.vectors @ self.vectors[cid]
+        read = "sae" in self.__dict__ or "vectors" in self.__dict__
+        cosines = self.vectors @ self.vectors[cid] if read else self._here.cosines(cid, self.kind)
         others = [int(other) for other in np.argsort(-cosines, kind="stable") if other != cid]
         return [(other, float(cosines[other])) for other in others[:n]]
 

@@ -14,7 +14,7 @@ import concept_atlas
 from explorer.activity import activity
 from explorer.addresses import At
 from explorer.figure import Row
-from explorer.missing import cid_of, concepts_of, site_of
+from explorer.missing import cid_of, concepts_of, prompts_of, site_of
 from explorer.source import Source
 from explorer.through_time import through_time
 
@@ -95,7 +95,7 @@ def cells(numbers: Sequence[int] | np.ndarray, values: Sequence[float] | np.ndar
 
 def captions_of(source: Source, prompt_ids: list[int]) -> dict[int, str]:
     """Prompt id -> caption, of these."""
-    prompts = source.arrow("prompts", ["prompt_id", "caption"])
+    prompts = prompts_of(source)
     own = prompts.filter(pc.is_in(prompts["prompt_id"], pa.array(prompt_ids, pa.int64())))
     return dict(zip(own["prompt_id"].to_pylist(), own["caption"].to_pylist(), strict=True))
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import difflib
 from typing import Any
 
+import numpy as np
 import pyarrow.compute as pc
 
 from explorer.addresses import At, at_of, canonical, label_url
 from explorer.concept_page import captions_of
 from explorer.list_page import COLUMNS as EVIDENCE
-from explorer.missing import best_carrying, concepts_of, every_dictionary, known_labels
+from explorer.missing import best_carrying, concepts_of, every_dictionary, known_labels, prompts_of
 from explorer.source import Source
 
 LONGEST = 200  # letters of a question that are looked at
@@ -39,7 +40,7 @@ def index_of(
     ``files``: address to file of every page; ``concepts``: those of each dictionary that have one; ``pictures``: the
     files of images.
     """
-    prompts, kept = source.arrow("prompts", ["prompt_id", "caption"]), _kept(source)
+    prompts, kept = prompts_of(source), set(_kept(source).tolist())
     captioned = zip(prompts["prompt_id"].to_pylist(), prompts["caption"].to_pylist(), strict=True)
     labels = []
     for label in known_labels(source):
@@ -98,7 +99,7 @@ def _numbered(source: Source, asked: str) -> tuple[list[dict[str, Any]], list[di
     if not (last.isascii() and last.isdigit() and len(last) <= 9):
         return [], []
     number = int(last)
-    bearing = {at_of(row): row["top_label"] for row in source.rows("concepts", [*COLUMNS, "top_label"], cid=number)}
+    bearing = {at_of(row): row["top_label"] for row in source.numbered(number, [*COLUMNS, "top_label"])}
     concepts = [
         {"cid": number, "path": at.path, "url": at.url(number), "label": bearing[at]}
         for at in every_dictionary(source)
@@ -114,18 +115,21 @@ def _captioned(source: Source, asked: str) -> list[dict[str, Any]]:
     words = asked.casefold().split()
     if not words:
         return []
-    prompts = source.arrow("prompts", ["prompt_id", "caption"])
+    prompts = prompts_of(source)
     for word in words:
         prompts = prompts.filter(pc.match_substring(prompts["caption"], word, ignore_case=True))
-    kept = _kept(source)
-    found = sorted(prompts["prompt_id"].to_pylist(), key=lambda prompt_id: (prompt_id not in kept, prompt_id))[:IMAGES]
-    captions = captions_of(source, found)
-    return [_image(prompt_id, captions[prompt_id], source) for prompt_id in found]
+    found = prompts["prompt_id"].to_numpy()  # ascending
+    kept = np.isin(found, _kept(source))
+    first = np.concatenate([np.flatnonzero(kept)[:IMAGES], np.flatnonzero(~kept)[:IMAGES]])[:IMAGES]
+    shown = prompts.take(first)
+    images = zip(found[first].tolist(), shown["caption"].to_pylist(), kept[first].tolist(), strict=True)
+    return [{"prompt_id": prompt_id, "caption": caption, "kept": there} for prompt_id, caption, there in images]
 
 
 def _image(prompt_id: int, caption: str, source: Source) -> dict[str, Any]:
-    return {"prompt_id": prompt_id, "caption": caption, "kept": prompt_id in _kept(source)}
+    return {"prompt_id": prompt_id, "caption": caption, "kept": bool(np.isin(prompt_id, _kept(source)))}
 
 
-def _kept(source: Source) -> set[int]:
-    return source.kept("kept images", lambda: set(source.arrow("images", ["prompt_id"])["prompt_id"].to_pylist()))
+def _kept(source: Source) -> np.ndarray:
+    """Prompts whose image there is, int64 [images]."""
+    return source.arrow("images", ["prompt_id"])["prompt_id"].to_numpy()

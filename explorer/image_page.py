@@ -11,7 +11,7 @@ from concept_atlas import Codes, SiteView
 from explorer.addresses import label_url
 from explorer.edit_page import PICTURES
 from explorer.image_edits import image_edits
-from explorer.missing import Missing, concepts_of, every_dictionary, image_of, number_of, site_of
+from explorer.missing import Concepts, Missing, concepts_of, every_dictionary, image_of, number_of, site_of
 from explorer.source import Source
 
 PICTURE_BYTES = 16 * 2**20
@@ -83,17 +83,31 @@ def codes(source: Source, text: str, block: str, t: str, conditioning: str, k: s
     prompt_id = int(str(image_of(source, text)["prompt_id"]))
     view = source.view(at.block, at.t, at.conditioning, at.k)
     found = view.codes(prompt_id)
-    height, width, per_cell = found.cids.shape
-    values, cids = found.values.reshape(-1, per_cell), found.cids.reshape(-1, per_cell)
-    cells = []
-    for row, numbers in zip(values.tolist(), cids.tolist(), strict=True):
-        on = [(cid, value) for cid, value in zip(numbers, row, strict=True) if value > 0]
-        cells.append(sorted(on, key=lambda pair: (-pair[1], pair[0])))
-    named = {cid for cell in cells for cid, _ in cell}
-    known = concepts_of(source, at)
-    facts = {cid: (known[cid].label, known[cid].act_max) for cid in sorted(named & known.keys())}
+    height, width, _ = found.cids.shape
+    facts = facts_of(concepts_of(source, at), found)
     predicted = layouts(source, view, prompt_id, found)
-    return {"path": at.path, "grid": [height, width], "cells": cells, "concepts": facts, "layouts": predicted}
+    return {"path": at.path, "grid": [height, width], "cells": _cells(found), "concepts": facts, "layouts": predicted}
+
+
+def strongest_first(found: Codes) -> Codes:
+    """The same codes, in each cell the strongest first; of equal ones the lowest number."""
+    order = np.lexsort((found.cids, -found.values), axis=-1)
+    return Codes(np.take_along_axis(found.values, order, -1), np.take_along_axis(found.cids, order, -1))
+
+
+def _cells(found: Codes) -> list[list[tuple[int, float]]]:
+    """Of each cell, row by row, its concepts that are on and how strongly, strongest first."""
+    ordered, per_cell = strongest_first(found), found.cids.shape[-1]
+    values, cids = (of.reshape(-1, per_cell) for of in (ordered.values, ordered.cids))
+    on = (values > 0).sum(-1)
+    pairs = zip(cids.tolist(), values.tolist(), on.tolist(), strict=True)
+    return [list(zip(numbers[:n], strengths[:n], strict=True)) for numbers, strengths, n in pairs]
+
+
+def facts_of(known: Concepts, found: Codes) -> dict[int, tuple[str | None, float]]:
+    """CID -> label and largest activation, of the concepts that are on somewhere and that are known."""
+    on = np.unique(found.cids[found.values > 0])
+    return {cid: (one.label, one.act_max) for cid, one in known.among(on).items()}
 
 
 def layouts(source: Source, view: SiteView, prompt_id: int, found: Codes) -> dict[str, list[int]]:

@@ -12,6 +12,7 @@ import uvicorn
 
 from concept_atlas import AtlasError
 from explorer.app import application
+from explorer.memory import give_back_memory
 from explorer.source import Source
 
 LOOPBACK = "127.0.0.1"
@@ -29,6 +30,7 @@ def explore(
 
     Raises ``AtlasError`` for a folder that holds no study or one of a newer version, and for a port that is taken.
     """
+    give_back_memory()
     source = Source(root, models, other=None if other is None else Source(other))
     listener = listening(port)
     address = f"http://{LOOPBACK}:{listener.getsockname()[1]}/"

@@ -10,7 +10,7 @@ import numpy as np
 from concept_atlas import Codes
 from explorer.addresses import At
 from explorer.concept_page import cells
-from explorer.image_page import layouts, masks
+from explorer.image_page import facts_of, layouts, masks, strongest_first
 from explorer.missing import concepts_of, every_dictionary
 from explorer.rewriting import Attributes
 from explorer.source import Source
@@ -81,15 +81,12 @@ class SiteCodes:
         codes = self._codes(at, prompt_id)
         if isinstance(codes, str):
             return {"said": codes}
-        known = concepts_of(self._source, at)
         return {
             "path": at.path,
             "grid": list(codes.cids.shape[:2]),
             **packed(codes),
             "layouts": {label: on.tolist() for label, on in self._predicted(at, prompt_id, codes).items()},
-            "concepts": {
-                cid: known[cid][:2] for cid in np.unique(codes.cids[codes.values > 0]).tolist() if cid in known
-            },
+            "concepts": facts_of(concepts_of(self._source, at), codes),
         }
 
     def _codes(self, at: At, prompt_id: int) -> Codes | str:
@@ -119,11 +116,10 @@ def packed(codes: Codes) -> dict[str, object]:
 
     Little-endian, in base64: the CID in ``cid_bytes``, which are 2 or 4, and the activation in four.
     """
-    order = np.lexsort((codes.cids, -codes.values), axis=-1)
+    ordered = strongest_first(codes)
     cid_bytes = 2 if codes.cids.max(initial=0) < 2**16 else 4
     pairs = np.empty(codes.cids.shape, [("cid", f"<u{cid_bytes}"), ("value", "<f4")])
-    pairs["cid"] = np.take_along_axis(codes.cids, order, -1)
-    pairs["value"] = np.take_along_axis(codes.values, order, -1)
+    pairs["cid"], pairs["value"] = ordered.cids, ordered.values
     return {"cid_bytes": cid_bytes, "cells": base64.b64encode(pairs.tobytes()).decode()}
 
 

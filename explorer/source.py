@@ -49,7 +49,7 @@ class Source:
     def _open(self) -> None:
         self.atlas: Atlas = concept_atlas.open(self._root)
         self.atlas.hold_parts()
-        self._concept_labels = self.atlas.open_tables("concept_labels")
+        self._in_sql = {table: self.atlas.open_tables(table) for table in ("concept_labels", "concepts")}
 
     def refreshed(self) -> Source:
         """Itself, without what no longer holds if the folder has changed since the last call."""
@@ -100,17 +100,18 @@ class Source:
 
         A label's rows are few among a hundred thousand in each of many parts, and SQL reads little else.
         """
-        return self._concept_labels.query(sql, values)
+        return self._in_sql["concept_labels"].query(sql, values)
 
     def labels_of(self, at: dict[str, Any], cid: int, columns: Sequence[str]) -> list[dict[str, Any]]:
         """The rows of ``concept_labels`` of one concept of the dictionary that the columns ``at`` name."""
         where = {**at, "kind": TRAINED, "cid": cid}
         if self._all:
             return self.rows("concept_labels", list(columns), **where)
-        asked = " and ".join(f"{name} = ?" for name in where)
-        return list(
-            self.labelled(f"select {', '.join(columns)} from concept_labels where {asked}", *where.values()).to_pylist()
-        )
+        return list(self._in_sql["concept_labels"].rows("concept_labels", columns, where).to_pylist())
+
+    def numbered(self, cid: int, columns: Sequence[str]) -> list[dict[str, Any]]:
+        """The rows of ``concepts`` of the concepts of every dictionary that bear a number, in no promised order."""
+        return list(self._in_sql["concepts"].rows("concepts", columns, {"cid": cid}).to_pylist())
 
     def _of_one(self, table: str, columns: list[str] | None, cid: int, **where: Any) -> pa.Table:
         """The rows of one concept, out of those of its dictionary."""

@@ -196,13 +196,16 @@ class KnownParts:
             self._named: dict[str, dict[Path, dict[str, Any]]] = {}
             self._of_stage = functools.cache(functools.partial(whole_records, self._root))
 
-    def named(self, table: str) -> dict[Path, dict[str, Any]]:
-        """As ``named_parts``, and raises as it does."""
+    def named(self, table: str, filters: Filters | None = None) -> dict[Path, dict[str, Any]]:
+        """As ``named_parts``, and raises as it does.
+
+        With ``filters``, those are left out that hold no row that passes them, by their records.
+        """
         with self._lock:
             found = self._named.get(table)
             if found is None:
                 found = self._named[table] = named_parts(self._root, table, self._of_stage)
-            return found
+        return {path: facts for path, facts in found.items() if _may_hold(facts, filters)} if filters else found
 
 
 def unrecorded_runs(root: str | Path) -> list[Path]:
@@ -235,7 +238,7 @@ def checked_parts(
 
 
 def _check_parts(known: KnownParts, table: str, filters: Filters | None) -> list[Path]:
-    wanted = {path: facts for path, facts in known.named(table).items() if _may_hold(facts, filters or [])}
+    wanted = known.named(table, filters)
     for path, facts in wanted.items():
         if "sha256" in facts:
             check(path, facts["sha256"])

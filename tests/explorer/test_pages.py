@@ -153,15 +153,15 @@ def test_an_image_has_its_caption_its_masks_and_every_dictionary(client, source)
 
 
 def test_codes_are_those_of_the_site_strongest_first_with_labels(client, source, monkeypatch):
-    values = np.array([[0.5, 2.0], [1.0, 0.0], [0.0, 0.0], [0.25, 0.1]], np.float32).reshape(2, 2, 2)
-    cids = np.array([[0, 1], [1, 0], [0, 1], [0, 1]]).reshape(2, 2, 2)
+    values = np.array([[0.5, 2.0], [1.0, 1.0], [0.0, 0.0], [0.25, 0.1]], np.float32).reshape(2, 2, 2)
+    cids = np.array([[0, 1], [1, 0], [0, 1], [7, 1]]).reshape(2, 2, 2)  # there is no concept 7
     layouts = {"tree": np.array([[False, True], [True, False]])}
     asked = {"codes": lambda self, prompt_id: Codes(values, cids), "layouts": lambda self, prompt_id, codes: layouts}
     view = type("View", (), asked)()
     monkeypatch.setattr(source, "view", lambda *at: view)
     answer = client.get("/image/1/codes/mid/0.50/cond/k4").json()
     assert answer["grid"] == [2, 2] and answer["path"] == "mid/0.50/cond/k4"
-    assert answer["cells"] == [[[1, 2.0], [0, 0.5]], [[1, 1.0]], [], [[0, 0.25], [1, float(np.float32(0.1))]]]
+    assert answer["cells"] == [[[1, 2.0], [0, 0.5]], [[0, 1], [1, 1]], [], [[7, 0.25], [1, float(np.float32(0.1))]]]
     assert answer["concepts"] == {"0": ["tree", 2.5], "1": [None, 2.5]}
     assert answer["layouts"] == {"tree": [1, 2]}
 

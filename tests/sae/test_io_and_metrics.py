@@ -8,7 +8,7 @@ from safetensors.torch import load_file, save_file
 
 from sae.errors import SAEError
 from sae.foreign import load_foreign
-from sae.io import load_sae, save_sae
+from sae.io import load_encoder, load_sae, load_vectors, products_with, save_sae
 from sae.members import fold
 from sae.metrics import evaluate, evaluate_all
 from sae.model import ThresholdSAE, TopKSAE
@@ -57,6 +57,11 @@ def test_the_export_has_our_codes_and_reconstructions_by_saelens_formula(tmp_pat
     again = load_sae(tmp_path)
     assert type(again) is kind and again.k == 4
     assert torch.equal(again.W_enc, sae.W_enc) and torch.equal(dense_codes(again, x), dense_codes(sae, x))
+    half = load_encoder(tmp_path)
+    assert type(half) is kind and (half.d, half.n, half.k) == (16, 48, 4) and not half.W_dec.numel()
+    assert torch.allclose(dense_codes(half, x), codes, atol=1e-5)
+    with pytest.raises(RuntimeError):
+        half.decode(*half.encode(x))
 
 
 @pytest.mark.parametrize("rescale", [False, True])
@@ -77,6 +82,7 @@ def test_foreign_saelens_folders_keep_their_codes(tmp_path, architecture, subtra
     codes, reconstruction = saelens_forward(tmp_path, x)
     assert torch.allclose(dense_codes(sae, x), codes, atol=1e-4)
     assert torch.allclose(sae(x), reconstruction, atol=1e-4)
+    assert torch.allclose(dense_codes(load_encoder(tmp_path), x), codes, atol=1e-4)
 
 
 def test_folding_keeps_the_latents_and_puts_codes_in_units_of_x():
@@ -127,6 +133,29 @@ def test_damaged_and_foreign_folders_are_named(tmp_path, damage, sentence):
     with pytest.raises(SAEError, match=sentence) as caught:
         load_sae(tmp_path)
     assert str(tmp_path) in str(caught.value)
+
+
+def test_the_vectors_alone_and_their_products_are_those_of_the_whole(tmp_path):
+    save_sae(tmp_path, some_sae(), {})
+    weights = tmp_path / "sae_weights.safetensors"
+    digests = {weights.name: hashlib.sha256(weights.read_bytes()).hexdigest()}
+    vectors = load_vectors(tmp_path, digests)
+    assert torch.equal(vectors, some_sae().W_dec)
+    wanted = [float(sum(a * b for a, b in zip(vectors[7], other, strict=True))) for other in vectors]
+    assert products_with(tmp_path, digests, 7).tolist() == pytest.approx(wanted, abs=1e-6)
+
+
+@pytest.mark.parametrize("read", [load_encoder, load_vectors, lambda *given: products_with(*given, 0)])
+def test_a_part_of_an_sae_is_refused_where_the_whole_is(tmp_path, read):
+    save_sae(tmp_path, some_sae(), {})
+    weights = tmp_path / "sae_weights.safetensors"
+    digests = {weights.name: hashlib.sha256(weights.read_bytes()).hexdigest()}
+    weights.write_bytes(weights.read_bytes()[:-9])
+    with pytest.raises(SAEError, match=r"checksum is not the recorded one.*concepts repair"):
+        read(tmp_path, digests)
+    weights.unlink()
+    with pytest.raises(SAEError, match=r"is missing.*concepts repair"):
+        read(tmp_path, digests)
 
 
 class TestForeignFiles:

@@ -1,13 +1,16 @@
 """Tables that are opened once for many statements answer as a query of their own does, whatever becomes of them."""
 
 import threading
+from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
 
+import storage.query
 from storage.errors import StorageError
 from storage.query import OpenTables, query
 from storage.records import forget_record, read_record
+from storage.schemas import SCHEMAS
 from storage.tables import part_path
 from storage.vouch import digest_of
 from tests.parts import add_part, open_study, rewrite_record
@@ -50,6 +53,33 @@ def test_parts_that_come_go_or_are_replaced_are_seen(study):
     assert ids(tables) == [3]
 
 
+def test_rows_of_some_values_are_those_of_a_statement(study):
+    tables = OpenTables(study, ["tags", "boxes"])
+    where = {"label": "it's ? house", "tagger": "x"}
+    asked = tables.query("select score, prompt_id from tags where label = ? and tagger = ?", [*where.values()])
+    assert asked.num_rows == 1 and tables.rows("tags", ["score", "prompt_id"], where).equals(asked)
+    assert tables.rows("tags", ["label"], {"label": "' or 1 = 1 --"}).num_rows == 0
+    assert tables.rows("tags", ["label"], {}).num_rows == 2
+    assert tables.rows("boxes", ["label"], {"prompt_id": 1}).equals(SCHEMAS["boxes"].empty_table().select(["label"]))
+    add_part(study, "tags", "b", [tag(7, "tree")])
+    assert sorted(tables.rows("tags", ["prompt_id"], {"label": "tree"})["prompt_id"].to_pylist()) == [0, 7]
+    with pytest.raises(StorageError, match="nope"):
+        tables.rows("tags", ["nope"], {})
+
+
+def test_rows_are_looked_for_in_the_parts_alone_that_may_hold_them(study, monkeypatch):
+    for n in range(8, 12):
+        add_part(study, "tags", str(n), [tag(n, f"label {n}")])
+    tables, opened = OpenTables(study, ["tags"]), []
+    selection = storage.query._selection
+    monkeypatch.setattr("storage.query._selection", lambda *given: opened.append(given[1]) or selection(*given))
+    assert tables.query("from tags").num_rows == 6
+    opened.clear()
+    for n in (9, 11):
+        assert tables.rows("tags", ["label"], {"prompt_id": n})["label"].to_pylist() == [f"label {n}"]
+    assert [[Path(file).name for file in files] for files in opened] == [["9.parquet"], ["11.parquet"]]
+
+
 def test_a_damaged_part_is_refused_until_it_is_whole(study):
     tables = OpenTables(study, ["tags"])
     assert ids(tables) == [0]
@@ -71,6 +101,7 @@ def test_a_part_without_a_column_of_today_has_nothing_in_it(study):
     assert OpenTables(study, ["tags"]).query("select tagger from tags order by prompt_id")["tagger"].to_pylist() == [
         None, None, "x"
     ]  # fmt: skip
+    assert OpenTables(study, ["tags"]).rows("tags", ["tagger"], {"prompt_id": 0})["tagger"].to_pylist() == [None]
 
 
 @pytest.mark.parametrize(
