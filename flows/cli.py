@@ -22,7 +22,8 @@ from flows.spellings import present
 from study.stages import stages_of
 
 INTERRUPTED = 130
-READING = ("status", "verify", "query")  # they answer within a second
+# They answer within a second. What of Arrow they need, of which each part looks for NumPy; ``verify`` counts with that.
+READING: dict[str, tuple[str, ...]] = {"status": ("pyarrow.dataset",), "query": ("pyarrow",), "verify": ()}
 # Commands of modules of their own, which are imported by who gives one.
 ELSEWHERE = {
     "edit": ("flows.editing", "edit"),
@@ -59,7 +60,7 @@ def main(arguments: list[str] | None = None) -> int:
     if arguments is None:
         ensure_utf8()
         if sys.argv[1:2] and sys.argv[1] in READING:
-            start_lightly()
+            start_lightly(READING[sys.argv[1]])
         code = _main(sys.argv[1:])
         gc.freeze()  # Python would look for garbage once more at its end: two seconds among torch and Prefect
         return code
@@ -170,10 +171,12 @@ def _said_that_all_is_done(options: argparse.Namespace, config: Any) -> bool:
 
 
 def _run_flow(options: argparse.Namespace, bars: bool) -> int:
+    from study.imports import import_kept, import_work
+
+    import_kept("flows.server", "flows.whole")
     from flows.server import prefect_server, though_the_api_goes
     from flows.stages import FLOWS, OPTIONAL_FLOWS
     from flows.whole import study_flow
-    from study.imports import import_work
 
     flow = study_flow if options.command == "run" else (FLOWS | OPTIONAL_FLOWS)[options.command]
     with prefect_server(meanwhile=lambda: import_work(stages_of(options.command))), progress_bars(bars):
@@ -231,9 +234,17 @@ def _serve(options: argparse.Namespace) -> int:
     from flows.schedule import study_schedule
 
     schedule = study_schedule(options.cron, options.timezone)
-    from flows.serve import serve_all
+    from prefect.settings import PREFECT_API_URL
 
-    serve_all(str(options.config), str(options.root), schedule, options.port)
+    from flows.server import prefect_server
+    from study.imports import import_kept
+
+    own = not PREFECT_API_URL.value()
+    # The flows are imported while a server of our own comes up, which takes as long.
+    with prefect_server(options.port, meanwhile=lambda: import_kept("flows.serve")) as url:
+        from flows.serve import serve_all
+
+        serve_all(url, own, str(options.config), str(options.root), schedule)
     return 0
 
 
@@ -241,7 +252,7 @@ def _server(options: argparse.Namespace) -> int:
     from flows.environment import prepare
 
     prepare(with_api=False)
-    from flows.serve import run_server
+    from flows.server import run_server
 
     run_server(options.port)
     return 0

@@ -20,6 +20,7 @@ from typing import Any
 
 from storage.text import without_secrets
 from study.errors import StudyError
+from study.imports import import_kept
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
@@ -143,6 +144,7 @@ def import_prefect() -> None:
     said = io.StringIO()  # Prefect prints a part of the error that it is about to raise
     try:
         with contextlib.redirect_stderr(said):
+            import_kept("prefect.settings")
             import prefect.settings
 
             prefect.settings.get_current_settings()

@@ -1,11 +1,10 @@
-"""Laptop mode: one process that serves every deployment, the whole study on a schedule, and a server if need be."""
+"""Laptop mode: one process that serves every deployment, and the whole study on a schedule."""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import sys
-import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterState, Fl
 from prefect.client.schemas.objects import StateType
 from prefect.deployments.runner import EntrypointType
 from prefect.schedules import Schedule
-from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_MAX_RETRIES, temporary_settings
+from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 from prefect.states import Cancelled
 
 from flows import automations
@@ -27,32 +26,26 @@ from flows.deployments import deployed
 from flows.edit import edit_flow
 from flows.environment import CHECKOUT
 from flows.interrupts import end_if_told, farewell
-from flows.server import own_server, prefect_server
 from flows.stages import FLOWS, OPTIONAL_FLOWS
 from flows.whole import study_flow
 
 
-def serve_all(config_path: str, root: str, schedule: Schedule, port: int) -> None:
-    """Serve until interrupted, against the server that PREFECT_API_URL names or one of our own on ``port``.
-
-    Raises ``StudyError`` if there is no server to be had.
-    """
-    own = not PREFECT_API_URL.value()
+def serve_all(url: str, own: bool, config_path: str, root: str, schedule: Schedule) -> None:
+    """Serve until interrupted, against the server at ``url``, which is this command's ``own`` or PREFECT_API_URL's."""
     served, absolute_root = deployments(config_path, root, schedule), str(Path(root).absolute())
     # Prefect imports a run's flow with the current folder first: let that be ours, not one with another tasks.py.
     os.chdir(CHECKOUT)
-    with prefect_server(ui_port=port) as url:
-        os.environ["PREFECT_API_URL"] = url  # also where the folder's .env names it
-        os.environ.setdefault("PREFECT_FLOWS_HEARTBEAT_FREQUENCY", str(automations.HEARTBEAT_SECONDS))
-        automations.install()
-        _say(url, own, config_path, root, schedule)
-        # The client is made and connected beforehand: there is little time for the last words.
-        with get_client(sync_client=True) as client, farewell(lambda: _cancel_what_runs(client, absolute_root)):
-            client.api_version()
-            try:
-                serve(*served, limit=1, print_starting_message=False)  # one study folder, one writer
-            finally:
-                end_if_told()  # Prefect swallows the interruption, or exits with code 0
+    os.environ["PREFECT_API_URL"] = url  # also where the folder's .env names it
+    os.environ.setdefault("PREFECT_FLOWS_HEARTBEAT_FREQUENCY", str(automations.HEARTBEAT_SECONDS))
+    automations.install()
+    _say(url, own, config_path, root, schedule)
+    # The client is made and connected beforehand: there is little time for the last words.
+    with get_client(sync_client=True) as client, farewell(lambda: _cancel_what_runs(client, absolute_root)):
+        client.api_version()
+        try:
+            serve(*served, limit=1, print_starting_message=False)  # one study folder, one writer
+        finally:
+            end_if_told()  # Prefect swallows the interruption, or exits with code 0
 
 
 def deployments(config_path: str, root: str, schedule: Schedule) -> list[Any]:
@@ -105,17 +98,6 @@ def _tell_cancelled(client: SyncPrefectClient, root: str) -> None:
         if run.deployment_id is not None and run.parameters.get("root") == root:
             state: Any = Cancelled(message="`concepts serve` ended.")
             client.set_flow_run_state(run.id, state, force=True)
-
-
-def run_server(port: int) -> None:
-    """Keep a server with UI and schedules on loopback until interrupted. Raises ``StudyError`` if there is none."""
-    with own_server(ui_port=port) as url:
-        page = url.removesuffix("/api")
-        print(
-            f"Prefect's UI: {page}\nfor the commands that shall use this server: export PREFECT_API_URL={url}",
-            flush=True,
-        )
-        threading.Event().wait()
 
 
 def _say(url: str, own: bool, config_path: str, root: str, schedule: Schedule) -> None:

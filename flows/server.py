@@ -16,7 +16,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -24,6 +24,7 @@ import httpx
 from prefect.settings import (
     PREFECT_API_AUTH_STRING,
     PREFECT_API_URL,
+    PREFECT_CLIENT_CSRF_SUPPORT_ENABLED,
     PREFECT_FLOWS_HEARTBEAT_FREQUENCY,
     PREFECT_UI_URL,
     get_current_settings,
@@ -34,6 +35,7 @@ from flows.environment import check_api
 from storage.errors import AtlasError
 from storage.text import without_secrets
 from study.errors import StudyError
+from tasks.progress import seldom_told
 
 T = TypeVar("T")
 START_SECONDS, STOP_SECONDS = 120, 10
@@ -56,12 +58,18 @@ QUIET = {
 
 # Of a server that lives as long as one run: it schedules nothing, so an automation that it heeded would start a flow in
 # some server's time to come; and what describes blocks is registered by the next server that has pages to show them, so
-# that packages of blocks need not be imported to see whether they are others than last time.
+# that packages of blocks need not be imported to see whether they are others than last time. States of task runs are
+# written down for many at a time, as events are: Prefect's own default is a transaction for each of them. And nobody
+# looks on, for whom events and logs would be passed along.
 ALONE = {
     "PREFECT_UI_ENABLED": "0",
     "PREFECT_SERVER_SERVICES_TRIGGERS_ENABLED": "false",
     "PREFECT_SERVER_REGISTER_BLOCKS_ON_START": "false",
     "PREFECT_SERVER_MEMOIZE_BLOCK_AUTO_REGISTRATION": "false",
+    "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_BATCH_SIZE": "100",  # or what has come in its flush interval, 5 s
+    "PREFECT_SERVER_SERVICES_EVENT_PERSISTER_BATCH_SIZE": "100",
+    "PREFECT_SERVER_EVENTS_STREAM_OUT_ENABLED": "false",
+    "PREFECT_SERVER_LOGS_STREAM_OUT_ENABLED": "false",
 }
 
 _without_ui: set[str] = set()  # APIs of our own servers that serve no pages
@@ -79,13 +87,15 @@ def prefect_server(ui_port: int | None = None, meanwhile: Callable[[], None] = l
         yield url
         return
     with own_server(ui_port, meanwhile) as url:
-        told = {PREFECT_API_URL: url, **_password()}
+        told = {PREFECT_API_URL: url, **_password(), **_no_tokens()}
         # Without the UI's services nobody looks for runs that fall silent, and to end its heartbeats takes each flow a
         # second.
-        silent: dict[Any, Any] = {PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None} if ui_port is None else {}
-        if ui_port is None:
+        unseen = ui_port is None
+        silent: dict[Any, Any] = {PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None} if unseen else {}
+        if unseen:
             _without_ui.add(url)
-        with temporary_settings(told | silent), _variables({setting.name: told[setting] for setting in told}):
+        variables = {setting.name: str(value) for setting, value in told.items()}
+        with temporary_settings(told | silent), _variables(variables), seldom_told() if unseen else nullcontext():
             try:
                 check_api(url)  # certificates and credentials that are set must not keep us from our own
                 yield url
@@ -97,6 +107,12 @@ def _password() -> dict[Any, str]:
     """What the clients of a server of our own have to send, if servers of this machine want a password."""
     password = get_current_settings().server.api.auth_string
     return {PREFECT_API_AUTH_STRING: password.get_secret_value()} if password else {}
+
+
+def _no_tokens() -> dict[Any, bool]:
+    """What spares each client the question for a token against forged requests, of servers that ask for none."""
+    asked = get_current_settings().server.api.csrf_protection_enabled
+    return {} if asked else {PREFECT_CLIENT_CSRF_SUPPORT_ENABLED: False}
 
 
 @contextmanager
@@ -155,6 +171,17 @@ def own_server(ui_port: int | None = None, meanwhile: Callable[[], None] = lambd
     finally:
         server.stop()
         listener.close()
+
+
+def run_server(port: int) -> None:
+    """Keep a server with UI and schedules on loopback until interrupted. Raises ``StudyError`` if there is none."""
+    with own_server(ui_port=port) as url:
+        page = url.removesuffix("/api")
+        print(
+            f"Prefect's UI: {page}\nfor the commands that shall use this server: export PREFECT_API_URL={url}",
+            flush=True,
+        )
+        threading.Event().wait()
 
 
 def _listen(port: int) -> socket.socket:

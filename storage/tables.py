@@ -11,12 +11,9 @@ import re
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
 from storage.atomic import write_atomic
@@ -26,6 +23,10 @@ from storage.records import whole_records
 from storage.schemas import KEYS, SCHEMAS, SORTS, WRITERS
 from storage.shown import limits_of, shown_tables
 from storage.vouch import check, digest_of_bytes
+
+if TYPE_CHECKING:  # a query needs none of these, and is not to wait for them
+    import numpy as np
+    import pyarrow.dataset as ds
 
 Filters = list[tuple[str, str, Any]]
 OfStage = Callable[[str], dict[str, dict[str, Any]]]
@@ -39,10 +40,6 @@ DICTIONARY_BYTES = 8 * 2**20  # the captions of a row group: beyond the default 
 PROMPT = "prompt_id"
 PLACE = ("block", "t", "conditioning", "k")
 RUN_PART = re.compile(r"[a-z]+-[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")  # of `runs`: stage and flow run
-# Pages carry checksums of their own, which the reader compares: what changes between a part's check and its reading.
-FORMAT = ds.ParquetFileFormat(
-    default_fragment_scan_options=ds.ParquetFragmentScanOptions(page_checksum_verification=True)
-)
 
 
 def table_folder(root: str | Path, table: str) -> Path:
@@ -62,6 +59,8 @@ def as_table(table: str, columns: Mapping[str, Any], constants: Mapping[str, Any
 
 
 def _array(values: Sequence[Any] | np.ndarray, kind: pa.DataType) -> pa.Array:
+    import numpy as np
+
     if isinstance(values, np.ndarray) and values.ndim == 1 and pa.types.is_floating(kind):
         return pa.array(values, kind, from_pandas=True)
     return pa.array(values if isinstance(values, np.ndarray) and values.ndim == 1 else list(values), kind)
@@ -152,6 +151,8 @@ def _validated(table: str, rows: list[dict[str, Any]] | pa.Table) -> pa.Table:
 
 def _refuse_duplicates(table: str, data: pa.Table) -> None:
     """Of sorted rows: equal keys are neighbours, since the sort order holds every column of the key."""
+    import pyarrow.compute as pc
+
     same = pa.scalar(True)
     for name in KEYS[table]:
         same = pc.and_(same, pc.equal(data[name].slice(1), data[name].slice(0, max(data.num_rows - 1, 0))))
@@ -291,7 +292,18 @@ def scan_batches(
 
 def open_parts(table: str, files: list[Path]) -> ds.Dataset:
     """The files as one dataset: columns come from the schema alone, never from the names of folders above them."""
-    return ds.dataset([str(f) for f in files], schema=SCHEMAS[table], format=FORMAT, partitioning=None)
+    import pyarrow.dataset as ds
+
+    return ds.dataset([str(f) for f in files], schema=SCHEMAS[table], format=_format(), partitioning=None)
+
+
+@functools.cache
+def _format() -> ds.ParquetFileFormat:
+    """Pages carry checksums of their own, which the reader compares: what changes between a part's check and this."""
+    import pyarrow.dataset as ds
+
+    options = ds.ParquetFragmentScanOptions(page_checksum_verification=True)
+    return ds.ParquetFileFormat(default_fragment_scan_options=options)
 
 
 def _expression(filters: Filters | None) -> Any:

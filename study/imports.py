@@ -15,10 +15,12 @@ def import_kept(*names: str) -> None:
     To look for some takes a second while they are imported, and more again and again later.
     """
     gc.disable()
-    for name in names:
-        import_module(name)
-    gc.freeze()
-    gc.enable()
+    try:
+        for name in names:
+            import_module(name)
+        gc.freeze()
+    finally:
+        gc.enable()
 
 
 def import_work(stages: Iterable[Stage]) -> None:

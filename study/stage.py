@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from storage.schemas import WRITERS
 from storage.site import Site
 from study.paths import series_name, shard_name, shards_of, unit_name
 from study.units import Units
@@ -86,6 +85,8 @@ class Stage:
     @cached_property
     def tables(self) -> tuple[str, ...]:
         """The tables that it writes parts of."""
+        from storage.schemas import WRITERS  # imports Arrow, which who asks for help need not wait for
+
         return tuple(table for table, writers in WRITERS.items() if self.name in writers)
 
     def reads_of(self, config: Given) -> tuple[str, ...]:

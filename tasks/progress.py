@@ -16,6 +16,8 @@ Listener = Callable[[str, int, int], None]
 _listeners: list[Listener] = []
 _watchers: list[Watcher] = []
 ARTIFACT_PERIOD_S = 1.0  # the server takes in about 70 events/s: one update a second is plenty
+UNSEEN_PERIOD_S = 30.0  # where nobody can look at it meanwhile: it is for who opens a server with pages later
+_period = [ARTIFACT_PERIOD_S]
 
 
 class Watcher:
@@ -46,6 +48,16 @@ def listening(listener: Listener) -> Iterator[None]:
         yield
     finally:
         _listeners.remove(listener)
+
+
+@contextmanager
+def seldom_told() -> Iterator[None]:
+    """Bring artifacts up to date each half minute and at a stage's end: the server in use shows them to nobody."""
+    _period.append(UNSEEN_PERIOD_S)
+    try:
+        yield
+    finally:
+        _period.pop()
 
 
 @contextmanager
@@ -98,7 +110,7 @@ class StageProgress:
         self.done += 1
         now = self._stepped = time.monotonic()
         self._tell(made)
-        if now - self._last >= ARTIFACT_PERIOD_S or self.done >= self.total:
+        if now - self._last >= _period[-1] or self.done >= self.total:
             self._last = now
             update_progress_artifact(self._artifact, self._percent(), self._description())  # type: ignore[arg-type]
 

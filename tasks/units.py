@@ -24,11 +24,13 @@ from study.study import Study
 from study.threads import limited
 from study.undone import undone
 from study.words import duration, figures_words, unit_words
+from tasks.certificates import read_certificates_once
 from tasks.logs import run_logger, tell_the_server_alone, write_as_asked
 from tasks.patience import be_patient
 from tasks.progress import under_way
 
 be_patient()  # here, because every process that runs a task imports this module
+read_certificates_once()
 tell_the_server_alone()
 ALREADY_DONE, TAKEN_OVER = "already_done", "taken_over"  # what work returns that somebody else did
 

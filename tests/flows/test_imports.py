@@ -57,3 +57,21 @@ print(list(pa.table({"a": column}).to_pandas().a), pa.array(sys.modules["pandas"
 def test_arrow_that_was_told_of_no_pandas_still_makes_data_frames():
     done = subprocess.run([sys.executable, "-c", LIGHT], cwd=ROOT, capture_output=True, text=True)
     assert done.stdout.split("\n")[0] == "[1, 2] 1", done.stderr
+
+
+PLAIN = """
+import sys
+from flows.lightness import start_lightly
+start_lightly(["pyarrow.dataset"])
+import pyarrow as pa, pyarrow.compute as pc, pyarrow.dataset as ds
+table = pa.table({"a": [2, None, 1], "b": [[1.5], [], None]})
+assert "numpy" not in sys.modules and "pandas" not in sys.modules
+kept = ds.dataset(table).to_table(filter=pc.field("a") > 1)
+import numpy
+print(kept.to_pylist(), numpy.arange(2).tolist())
+"""
+
+
+def test_arrow_that_was_told_of_no_numpy_reads_and_who_wants_numpy_has_it():
+    done = subprocess.run([sys.executable, "-c", PLAIN], cwd=ROOT, capture_output=True, text=True)
+    assert done.stdout == "[{'a': 2, 'b': [1.5]}] [0, 1]\n", done.stderr

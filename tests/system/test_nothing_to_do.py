@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 
+import httpx
 import pytest
 
 from flows.cli import main
@@ -34,6 +35,37 @@ def test_what_is_finished_is_said_without_anything_heavy(tiny_study, command):
     assert [line.partition(":")[0] for line in said] == (list(COMMANDS) if command == "run" else [command])
     assert all("nothing to do" in line for line in said)
     assert sorted((path, path.stat().st_mtime_ns) for path in tiny_study.rglob("*")) == before
+
+
+NIGHT = """
+import json, sys
+from flows.whole import study_flow
+counts = study_flow(*sys.argv[1:])
+print(json.dumps([counts, sorted({heavy!r} & set(sys.modules))]))
+"""
+
+
+def test_a_flow_that_finds_all_done_says_so_and_runs_no_command(copy, served):
+    """As on most nights of a schedule; ``concepts run`` asks before it makes a flow."""
+    root = copy.rename(copy.with_name("done-already"))
+    before = sorted((root / "tables" / "runs").iterdir())
+    code = NIGHT.format(heavy={"torch", "diffusers", "transformers"})
+    variables = {**served, "PREFECT_LOGGING_LEVEL": "INFO"}
+    done = subprocess.run([sys.executable, "-c", code, TINY, str(root)], env=variables, capture_output=True, text=True)
+    counts, heavy = json.loads(done.stdout.splitlines()[-1])
+    units = sum(one["units"] for one in counts.values())
+    assert list(counts) == list(COMMANDS) and units > 40 and not any(one["made_now"] for one in counts.values())
+    assert heavy == [] and sorted((root / "tables" / "runs").iterdir()) == before
+    [run] = [run for run in asked_of(served, "flow_runs") if run["name"].endswith("-done-already")]
+    [page] = asked_of(served, "artifacts", artifacts={"flow_run_id": {"any_": [run["id"]]}})
+    logged = [line["message"] for line in asked_of(served, "logs", logs={"flow_run_id": {"any_": [run["id"]]}})]
+    assert (run["name"], run["state"]["type"]) == ("study-done-already", "COMPLETED")
+    nothing = f"nothing to do: all {units} units are done"
+    assert page["data"].startswith(f"# tiny: {nothing}\n") and nothing in logged
+
+
+def asked_of(served, what, **body):
+    return httpx.post(f"{served['PREFECT_API_URL']}/{what}/filter", json=body).raise_for_status().json()
 
 
 GONE = {
@@ -99,11 +131,16 @@ sys.exit(main())
 
 @pytest.mark.parametrize("asked", ASKS)
 def test_who_only_asks_waits_for_nothing_heavy(tiny_study, asked):
-    """As the command is started: pandas is what Arrow imports by itself, Zarr what opening a store would."""
+    """As the command is started: pandas and NumPy are what Arrow imports by itself, Zarr what opening a store would."""
     arguments = [str(tiny_study) if word == "STUDY" else word for word in ASKS[asked]]
-    code = ENDS.format(heavy=HEAVY | {"pandas", "duckdb", "study.config"} - NEEDED.get(asked, set()))
+    light = {"pandas", "numpy", "pyarrow", "pyarrow.compute", "pydantic", "duckdb", "study.config"}
+    code = ENDS.format(heavy=HEAVY | light - NEEDED.get(asked, set()))
     done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, cwd=ROOT)
     assert (done.returncode, done.stderr.splitlines()[-1]) == (0, "[]"), done.stderr
 
 
-NEEDED = {"status": {"study.config"}, "query": {"duckdb"}, "verify": {"study.config"}}
+NEEDED = {
+    "status": {"study.config", "pydantic", "pyarrow", "pyarrow.compute"},
+    "query": {"duckdb", "pyarrow"},
+    "verify": {"study.config", "pydantic", "pyarrow", "pyarrow.compute", "numpy"},
+}

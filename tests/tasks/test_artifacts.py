@@ -94,6 +94,19 @@ def test_progress_tells_rate_and_time_left_of_this_run_alone(clock):
     assert told[-1] == (100.0, "train: 10 of 10 units, 20 s each")
 
 
+def test_progress_that_nobody_can_see_is_told_each_half_minute_and_at_the_end(clock):
+    now, told = clock
+    with progress.seldom_told():
+        stage = StageProgress("train", 0, 4, "mini")
+        for now[0] in (5.0, 29.0, 31.0, 32.0):
+            stage.step()
+    assert [percent for percent, _ in told] == [0.0, 75.0, 100.0]
+    with_pages = StageProgress("label", 0, 4, "mini")
+    now[0] = 35.0
+    with_pages.step()
+    assert told[-1][0] == 25.0
+
+
 def test_who_watches_is_told_of_units_that_begin_end_and_fail(clock):
     seen = []
 
