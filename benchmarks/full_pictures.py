@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmarks.queries import GRID, PIXELS, SITES, _write
+from benchmarks.queries import GRID, PIXELS, SITES, names_of, write_part
 from sae.io import CONFIG, WEIGHTS, save_sae
 from sae.model import TopKSAE
 from storage.activations import ActivationStore
@@ -54,7 +54,7 @@ def images(root: Path, shards: int, size: int) -> None:
             "width": PIXELS,
             "height": PIXELS,
         }
-        _write(root, "images", f"{shard:06d}", columns)
+        write_part(root, "images", f"{shard:06d}", columns)
 
 
 def activations(root: Path, prompts: int, size: int, shards: int) -> None:
@@ -110,13 +110,12 @@ def partners(root: Path) -> None:
                 "chosen_by": np.repeat(np.array(["coactivation", "cosine"], object), CONCEPTS),
                 "cid_to": np.concatenate([rng.permutation(CONCEPTS) for _ in range(2)]),
             }
-            _write(root, "concept_matches", f"{block}-{conditioning}-{earlier}", columns)
+            write_part(root, "concept_matches", f"{block}-{conditioning}-{earlier}", columns)
 
 
 def thresholds(root: Path) -> None:
     """What `concepts layout` would have learnt of the most frequent labels."""
-    labels = np.array(["tree", "house", "boat", "cloud", "sky", "grass", "night"], object)
-    labels = np.concatenate([labels, np.array([f"label {i}" for i in range(LABELS - len(labels))], object)])
+    labels = names_of(LABELS)
     for block, t, conditioning in itertools.product(BLOCKS, TIMES, CONDITIONINGS):
         columns: dict[str, Any] = {
             "block": block,
@@ -127,7 +126,7 @@ def thresholds(root: Path) -> None:
             "method": "evidence",
             "label": labels,
         }
-        _write(root, "layout_scores", f"{block}-{t}-{conditioning}", columns)
+        write_part(root, "layout_scores", f"{block}-{t}-{conditioning}", columns)
 
 
 def main() -> None:

@@ -69,24 +69,31 @@ def questions() -> dict[str, str]:
 def write_tables(root: Path, size: Size) -> None:
     """Every table that a question reads, in the parts that the pipeline would write."""
     rng = np.random.default_rng(0)
-    labels = np.array([*NAMED, *(f"label {i}" for i in range(size.labels - len(NAMED)))], object)
-    _write(root, "prompts", "all", _prompts(size))
+    labels = names_of(size.labels)
+    write_part(root, "prompts", "all", _prompts(size))
     for start in range(0, size.images, size.shard):
-        _write(root, "segments", f"{start // size.shard:06d}", _segments(rng, labels, start, size))
+        write_part(root, "segments", f"{start // size.shard:06d}", _segments(rng, labels, start, size))
     for site in SITES:
         name = "-".join(map(str, site))
         columns = dict(zip(("block", "t", "conditioning", "k"), site, strict=True))
-        _write(root, "concepts", name, columns | _concepts(rng, labels, size))
-        _write(root, "concept_activity", name, columns | _activity(size))
+        write_part(root, "concepts", name, columns | _concepts(rng, labels, size))
+        write_part(root, "concept_activity", name, columns | _activity(size))
         pairs = [_pairs(rng, labels, kind, each, size.concepts) for kind, each in KINDS.items()]
         joined = {column: np.concatenate([p[column] for p in pairs]) for column in pairs[0]}
-        _write(root, "concept_labels", name, columns | joined)
-        _write(root, "concept_examples", name, columns | _examples(rng, size))
-        _write(root, "label_controls", name, columns | {"kind": np.array(CONTROLS, object)}, rng)
+        write_part(root, "concept_labels", name, columns | joined)
+        write_part(root, "concept_examples", name, columns | _examples(rng, size))
+        write_part(root, "label_controls", name, columns | {"kind": np.array(CONTROLS, object)}, rng)
 
 
-def _write(root: Path, table: str, part: str, columns: dict[str, Any], rng: np.random.Generator | None = None) -> None:
-    """Single values stand for whole columns; columns that no question depends on are drawn."""
+def names_of(labels: int) -> np.ndarray:
+    """So many labels, object [labels]: a few that questions name, and others."""
+    return np.array([*NAMED, *(f"label {i}" for i in range(labels - len(NAMED)))], object)
+
+
+def write_part(
+    root: Path, table: str, part: str, columns: dict[str, Any], rng: np.random.Generator | None = None
+) -> None:
+    """Publish rows as a unit would. Single values stand for whole columns; columns that are not given are drawn."""
     rows = next(len(c) for c in columns.values() if isinstance(c, (np.ndarray, pa.Array)))
     rng = rng or np.random.default_rng(1)
     arrays = [_array(columns.get(field.name), field, rows, rng) for field in SCHEMAS[table]]

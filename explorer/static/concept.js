@@ -1,6 +1,6 @@
 // The concept page: maps over its images, on one scale or each on its own, and maps of its partners.
 
-import { codesOf, drawMap, follow, mapFrom, mapOf, mark, onceInSight } from "./maps.js";
+import { askOnce, drawMap, follow, mapFrom, mapOf, mark, onceInSight } from "./maps.js";
 
 const controls = document.querySelector("[data-controls]");
 const opacity = document.querySelector("[data-opacity]");
@@ -43,7 +43,7 @@ for (const control of [opacity, shared]) {
 /** The map of a partner, once it comes into sight. */
 async function reveal(element) {
   try {
-    const codes = await codesOf(element.dataset.codes);
+    const codes = await askOnce(element.dataset.codes);
     const values = mapOf(codes, Number(element.dataset.cid));
     show({ element, grid: codes.grid, values, top: Number(element.dataset.top) });
   } catch (error) {

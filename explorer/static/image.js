@@ -1,7 +1,7 @@
 // The image page: segments on and off, a time, and the concepts that fire in the place that is pointed at.
 
 import { element, linkTo } from "./dom.js";
-import { codesOf, drawCells, drawMap, follow, mapOf, mark, paintRuns } from "./maps.js";
+import { askOnce, drawCells, drawMap, follow, mapOf, mark, paintRuns } from "./maps.js";
 import { conceptUrl, labelUrl } from "./places.js";
 
 const image = document.querySelector("[data-image]");
@@ -106,7 +106,7 @@ async function load() {
   here.chosen = null;
   here.wanted = address;
   try {
-    const found = await codesOf(address);
+    const found = await askOnce(address);
     if (here.wanted !== address) return; // the slider has moved on
     said.hidden = true;
     here.codes = found;

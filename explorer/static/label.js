@@ -1,6 +1,6 @@
 // A label's page: the masks of images, and the cells where the label is predicted in them, of the block that is chosen.
 
-import { codesOf, drawCells, masksOf, onceInSight, paintRuns } from "./maps.js";
+import { askOnce, drawCells, onceInSight, paintRuns } from "./maps.js";
 
 const MASK = [194, 65, 12, 150];
 const place = document.querySelector("[data-predicted] [data-place]");
@@ -9,7 +9,7 @@ const numbersOf = (text) => (text ? text.split(" ").map(Number) : []);
 
 /** The mask of the label in an image, which an exported page has in itself. */
 async function maskOf({ masks, label, runs, size }) {
-  return masks === undefined ? { runs, size } : (await masksOf(masks)).masks[label];
+  return masks === undefined ? { runs, size } : (await askOnce(masks)).masks[label];
 }
 
 async function drawMask(element) {
@@ -26,7 +26,7 @@ async function drawMask(element) {
 /** The grid and the cells where the label is predicted; no cells where nothing is. */
 async function layoutOf({ codes, label, grid, on }) {
   if (codes === undefined) return [numbersOf(grid), on === undefined ? undefined : numbersOf(on)];
-  const found = await codesOf(codes);
+  const found = await askOnce(codes);
   return [found.grid, found.layouts[label]];
 }
 

@@ -103,8 +103,8 @@ export function mark(element, [row, column], [rows, columns]) {
 
 const asked = new Map();
 
-/** The codes of an image at a site, asked for once. Rejects with a sentence that says why. */
-export function codesOf(address) {
+/** The codes of an image at a site, or the masks of its labels, asked for once. Rejects with why there are none. */
+export function askOnce(address) {
   if (!asked.has(address)) {
     const answer = codesAt(address);
     asked.set(address, answer);
@@ -112,9 +112,6 @@ export function codesOf(address) {
   }
   return asked.get(address);
 }
-
-/** What is seen in an image, each label's mask; asked for as codes are. */
-export const masksOf = codesOf;
 
 /** Call `reveal` with each element of a selector, once it comes near to what is seen. */
 export function onceInSight(selector, reveal) {
