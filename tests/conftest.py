@@ -8,8 +8,9 @@ A test gets a study as cheaply as it can do with:
 - ``copy`` is a copy of that, 13 MB, which a test may change, spoil or go on with.
 - ``small_study`` and its copy ``small`` have half of everything, for tests that make much of a study again.
 - ``launch("revise", ...)`` runs a command to its end in a process that is forked from one which has imported torch and
-  Prefect already: a refusal costs a fifth of a second, not two to seven. ``flows.cli.main([...])`` in the test's own
-  process is as cheap, where nothing is left behind in it.
+  Prefect already: a refusal costs a fifth of a second, not two to seven. ``forked.run(forks, ("-c", code), 400,
+  "python")`` does so with a script. ``flows.cli.main([...])`` in the test's own process is as cheap, where nothing is
+  left behind in it.
 - A whole study of other settings takes twenty seconds of a processor: change settings of ``copy`` with ``revise``
   where what is asked is not whether that equals a fresh study.
 """
@@ -22,8 +23,12 @@ from itertools import groupby
 import pytest
 from hypothesis import settings
 
+from tests import lifeline
+
 gc.disable()  # until all tests are collected: nothing of what is imported is garbage, and to look takes five seconds
 
+for name in [name for name in os.environ if name.startswith("PREFECT_")]:
+    del os.environ[name]  # a shell's own: with its password the tests' server would turn the tests away
 for name, value in {
     "HF_HUB_OFFLINE": "1",
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
@@ -42,6 +47,12 @@ settings.load_profile("any machine")
 SECONDS = {"slow": 20.0, "system": 2.0}  # about what a test of a marker takes, unless the marker says more itself
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """The process that starts the others holds what they use together, to the end of the session."""
+    if not hasattr(config, "workerinput"):
+        lifeline.hold(config)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put the long tests first in the part of the list that each of pytest's processes begins with.
 
@@ -54,8 +65,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 def pytest_collection_finish() -> None:
     """From now on garbage is collected, and what was imported is not looked through each time."""
-    gc.collect()
-    gc.freeze()
+    gc.freeze()  # without a look for what is garbage already: it takes a second, and finds little
     gc.enable()
 
 

@@ -5,19 +5,21 @@ from __future__ import annotations
 import os
 import shutil
 import socket
+import sqlite3
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable
-from multiprocessing.context import ForkServerContext
+from contextlib import closing
 from pathlib import Path
 
 import httpx
 import pytest
 from filelock import FileLock
 
-from flows.server import API
+from flows.server import ALONE, API, QUIET
+from tests import lifeline
 from tests.explorer.conftest import SCRIPT, kept
 from tests.system import forked
 
@@ -32,9 +34,7 @@ def environment(home: Path, url: str | None = None) -> dict[str, str]:
     return {**os.environ, "PREFECT_HOME": str(home), "HF_HUB_OFFLINE": "1", **served}
 
 
-def kill_nine_once(
-    reached: Callable[[], object], arguments: list[str], forks: ForkServerContext, otherwise: str
-) -> None:
+def kill_nine_once(reached: Callable[[], object], arguments: list[str], forks: Path, otherwise: str) -> None:
     """Start a command and, as soon as ``reached()`` holds, kill it and all that it started."""
     with tempfile.TemporaryDirectory() as folder:
         process = forked.start(forks, tuple(arguments), folder)
@@ -53,28 +53,67 @@ def shared(tmp_path_factory, worker_id):
     return own if worker_id == "master" else own.parent
 
 
-DATABASE = """
-import asyncio
-from prefect.server.database import provide_database_interface
-asyncio.run(provide_database_interface().create_db())
-"""
+DATABASE = "prefect.db"
 
 
 @pytest.fixture(scope="session")
-def new_home(shared, tmp_path_factory):
+def prefect_server(shared):
+    """URL and Prefect home of a server that is running: one for all of pytest's processes, since each costs seconds.
+
+    It was started in an empty home, as a run's own is; the database that it made there is ``new_home``'s.
+    """
+    home, told = shared / "server", shared / "server.url"
+    with FileLock(shared / "server.lock"):
+        if not told.exists():
+            url = started(home)
+            copied(home / DATABASE, shared / DATABASE)
+            told.write_text(url)
+    return told.read_text(), home
+
+
+def started(home: Path) -> str:
+    """Start a server, which ends with the session, and return its URL when it answers."""
+    home.mkdir(exist_ok=True)
+    end, lives = time.time() + 120, lifeline.lifeline()
+    with socket.create_server(("127.0.0.1", 0)) as listener, (home / "err").open("wb") as said:
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}/api"
+        process = subprocess.Popen(
+            [sys.executable, "-P", str(API), str(listener.fileno())],
+            stdin=lives,
+            stdout=subprocess.DEVNULL,
+            stderr=said,
+            pass_fds=[listener.fileno()],
+            env=environment(home) | QUIET | ALONE,
+        )
+    os.close(lives)
+    with httpx.Client(timeout=2, trust_env=False) as client:  # one: to make one takes longer than to ask
+        while True:
+            try:
+                if client.get(f"{url}/health").status_code == 200:
+                    return url
+            except httpx.HTTPError:
+                pass
+            assert process.poll() is None and time.time() < end, (home / "err").read_text()
+            time.sleep(0.1)
+
+
+def copied(database: Path, to: Path) -> None:
+    """Copy a database that is in use."""
+    with closing(sqlite3.connect(database)) as source, closing(sqlite3.connect(to)) as target:
+        source.backup(target)
+
+
+@pytest.fixture(scope="session")
+def new_home(prefect_server, shared, tmp_path_factory):
     """Gives a new Prefect home, in which a server's database is made already: that costs five seconds of a processor.
 
     ``test_serve_without_a_server_...`` starts one in an empty home.
     """
-    made = shared / "database"
-    with FileLock(shared / "database.lock"):
-        if not made.exists():
-            home = tmp_path_factory.mktemp("database")
-            subprocess.run([sys.executable, "-c", DATABASE], env=environment(home), cwd=home, check=True, timeout=200)
-            shutil.move(home, made)
 
     def new() -> Path:
-        return shutil.copytree(made, tmp_path_factory.mktemp("prefect"), dirs_exist_ok=True)
+        home = tmp_path_factory.mktemp("prefect")
+        shutil.copyfile(shared / DATABASE, home / DATABASE)
+        return home
 
     return new
 
@@ -85,36 +124,17 @@ def prefect_home(new_home):
 
 
 @pytest.fixture(scope="session")
-def served(prefect_home):
-    """Variables of a process that finds a server running: one for all, since each run's own would cost seconds."""
-    listener = socket.create_server(("127.0.0.1", 0))
-    url = f"http://127.0.0.1:{listener.getsockname()[1]}/api"
-    server = subprocess.Popen(
-        [sys.executable, str(API), str(listener.fileno())],
-        stdin=subprocess.PIPE,  # it ends when this process does, and closes the pipe
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        pass_fds=[listener.fileno()],
-        env=environment(prefect_home),
-    )
-    end = time.time() + 120
-    while True:
-        try:
-            if httpx.get(f"{url}/health", timeout=2).status_code == 200:
-                break
-        except httpx.HTTPError:
-            pass
-        assert server.poll() is None and time.time() < end, "the tests' server did not come up"
-        time.sleep(0.1)
-    yield environment(prefect_home, url)
-    server.kill()
-    server.wait()
+def served(prefect_server):
+    """Variables of a process that finds that server running: each run's own would cost seconds."""
+    url, home = prefect_server
+    return environment(home, url)
 
 
 @pytest.fixture(scope="session")
-def forks(served):
-    """The process that imported everything, which every command below is forked from."""
-    return forked.fork_server(served)
+def forks(served, shared):
+    """The process that imported everything, which every command below is forked from: one for all, as the server is."""
+    with FileLock(shared / "forks.lock"):
+        return forked.fork_server(served)
 
 
 @pytest.fixture(scope="session")

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import re
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from tests.paths import ROOT
+from tests.system import forked
 
 pytestmark = [pytest.mark.system, pytest.mark.slow]
 ROOMS = ("concepts", "diffusion", "figures", "flows", "sae", "storage", "study", "tasks", "vision")
@@ -46,14 +45,22 @@ def project(tmp_path_factory) -> Path:
     return project
 
 
+COMMAND = """
+import os, sys
+os.chdir({project!r})
+sys.path.insert(0, {project!r})
+from flows.cli import main
+assert sys.modules["study.stages"].__file__.startswith({project!r}), sys.modules["study.stages"]
+sys.exit(main())
+"""
+
+
 @pytest.fixture(scope="module")
-def concepts(project, served):
+def concepts(project, forks):
     """Runs the command line of the copy."""
 
     def run(*arguments: str, code: int = 0) -> str:
-        command = [sys.executable, "-m", "flows.cli", *arguments]
-        variables = {**served, "PYTHONPATH": str(project)}
-        done = subprocess.run(command, cwd=project, env=variables, capture_output=True, text=True, timeout=400)
+        done = forked.run(forks, ("-c", COMMAND.format(project=str(project)), *arguments), 400, "python")
         assert done.returncode == code, done.stdout + done.stderr
         return done.stdout
 

@@ -47,19 +47,20 @@ def study(tiny_study, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def variables(forks, served):
-    """Those of a shell whose ``concepts`` is a forked process, and whose ``python`` is this one."""
-    with forked.command_of_shells(forks) as folder:
+    """Those of a shell whose ``concepts`` and ``python`` are forked processes."""
+    with forked.commands_of_shells(forks) as folder:
         path = [str(folder), str(Path(sys.executable).parent), os.environ["PATH"]]
         yield {**served, "PATH": os.pathsep.join(path)}
 
 
 @pytest.mark.parametrize(("language", "code"), BLOCKS)
-def test_block_runs(language, code, study, variables):
+def test_block_runs(language, code, study, variables, forks):
     if language == "sql":
         query(study, code)
     elif language == "python":
         script = code.replace("runs/mini", str(study))
-        subprocess.run([sys.executable, "-c", script], cwd=ROOT, check=True)
+        done = forked.run(forks, ("-c", script), 400, "python")
+        assert done.returncode == 0, done.stderr
     else:
         command = code.replace("runs/mini", str(study)).replace("configs/mini", "configs/tiny")
         done = subprocess.run(["bash", "-euc", command], cwd=ROOT, env=variables, capture_output=True, text=True)

@@ -3,8 +3,6 @@
 import json
 import re
 import shutil
-import subprocess
-import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -35,6 +33,7 @@ from tasks.edit_request import request_of
 from tasks.edit_words import told
 from tasks.one_edit import make_edit
 from tests.paths import ROOT
+from tests.system import forked
 
 pytestmark = pytest.mark.system
 PLACED = {"prompt": "a tree in the grass", "concept": "tree", "region": "left", "window": "early", "strength": 4.0}
@@ -296,11 +295,11 @@ print(json.dumps(edit_flow(sys.argv[1], json.loads(sys.argv[2]), sys.argv[3])))
 """
 
 
-def test_the_flow_makes_the_same_edit_and_shows_it(served, tiny_study, placed, tmp_path):
+def test_the_flow_makes_the_same_edit_and_shows_it(served, forks, tiny_study, placed, tmp_path):
     import httpx
 
     given = [str(tiny_study), json.dumps(PLACED), str(tmp_path / "out")]
-    done = subprocess.run([sys.executable, "-c", FLOW, *given], cwd=ROOT, env=served, capture_output=True, text=True)
+    done = forked.run(forks, ("-c", FLOW, *given), 400, "python")
     assert done.returncode == 0, done.stderr[-2000:]
     assert json.loads(done.stdout.splitlines()[-1]) == placed.row
     assert written(tmp_path / "out", placed.row["edit"]).row == placed.row
