@@ -40,6 +40,8 @@ class Plan:
     vae: VaeSettings
     scenes: int
     pool: int
+    judge_batch: int
+    diffusion_batch: int
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -51,7 +53,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--world", type=Path, help="a world file; without it miniature/world.yaml")
     parser.add_argument("--steps", type=int, default=6600, help="steps of the diffusion stage")
     parser.add_argument("--vision-steps", type=int, help=f"steps of each judge; without it {JUDGE_STEPS}")
-    parser.add_argument("--short", action="store_true", help="two steps of each stage, to see that all of it runs")
+    parser.add_argument("--short", action="store_true", help="two small steps of each stage: does it run?")
     options = parser.parse_args(arguments)
     try:
         _run(options.stage, _plan(options))
@@ -65,8 +67,8 @@ def _plan(options: argparse.Namespace) -> Plan:
     world = load_world(options.world) if options.world else default_world()
     if options.short:
         vae = VaeSettings(legs=(Leg(2, 4, 2e-3, False), Leg(2, 4, 1e-3, True)))
-        return Plan(world, options.work, options.out, 2, dict.fromkeys(JUDGE_STEPS, 2), vae, 80, 20)
-    scenes = DiffusionSettings().scenes
+        return Plan(world, options.work, options.out, 2, dict.fromkeys(JUDGE_STEPS, 2), vae, 20, 8, 4, 4)
+    judge, diffusion = VisionSettings(), DiffusionSettings()
     return Plan(
         world,
         options.work,
@@ -74,8 +76,10 @@ def _plan(options: argparse.Namespace) -> Plan:
         options.steps,
         {judge: options.vision_steps or steps for judge, steps in JUDGE_STEPS.items()},
         VaeSettings(),
-        scenes,
-        VisionSettings().pool,
+        diffusion.scenes,
+        judge.pool,
+        judge.batch,
+        diffusion.batch,
     )
 
 
@@ -88,7 +92,7 @@ def _run(stage: str, plan: Plan) -> None:
     vae = AutoencoderKL.from_pretrained(final, low_cpu_mem_usage=False).eval()
     for judge, settings in JUDGES.items():
         if stage in (judge, "all"):
-            run = VisionRun(replace(settings, pool=plan.pool), vae, plan.world)
+            run = VisionRun(replace(settings, pool=plan.pool, batch=plan.judge_batch), vae, plan.world)
             train_vision(run, plan.work / judge, plan.judge_steps[judge]).save(plan.out / FOLDERS[judge])
     if stage in ("diffusion", "export", "all"):
         _diffusion(stage, plan, vae)
@@ -106,7 +110,7 @@ def new_run(vae: AutoencoderKL, plan: Plan) -> DiffusionRun:
     """A diffusion run on the plan's data, not yet resumed."""
     latents, captions = encode_scenes(vae, plan.scenes, plan.work, plan.world)
     data = f"{plan.world.digest()}-{digest(vae)}"
-    settings = DiffusionSettings(scenes=plan.scenes, mirror=not plan.world.relations, data=data)
+    settings = DiffusionSettings(plan.scenes, plan.diffusion_batch, mirror=not plan.world.relations, data=data)
     return DiffusionRun(settings, latents, captions, write_tokenizer(plan.work / "tokenizer"))
 
 
