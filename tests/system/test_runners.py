@@ -25,6 +25,7 @@ from tests.system.conftest import SMALL, concepts, environment, given
 
 pytestmark = pytest.mark.system
 ENDED = {"COMPLETED", "FAILED", "CRASHED"}
+CLIENT = httpx.Client(timeout=60.0, trust_env=False)  # one: what it takes to make one would be most of each look
 DEPLOYED = {"study", "collect", "train", "label", "bench", "layout", "intervene", "figures", "trace", "atlas", "edit"}
 
 
@@ -139,7 +140,7 @@ def prefect_api(new_home):
     command = [sys.executable, "-m", "prefect", "server", "start", "--port", str(port)]
     process = subprocess.Popen(command, env=variables, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
-        _wait(lambda: httpx.get(f"{url}/health").status_code == 200, 90, "the server did not come up")
+        _wait(lambda: CLIENT.get(f"{url}/health").status_code == 200, 90, "the server did not come up")
         yield url, variables
     finally:
         _stop(process)
@@ -168,7 +169,7 @@ def test_serve_without_a_server_has_its_own_and_an_interruption_leaves_nothing_b
         served = {d["name"]: d for d in _deployments(url)}
         assert set(served) == DEPLOYED
         assert [s["schedule"]["cron"] for s in served["study"]["schedules"]] == ["0 4 * * *"]
-        assert httpx.get(url.removesuffix("/api"), follow_redirects=True).status_code == 200
+        assert CLIENT.get(url.removesuffix("/api"), follow_redirects=True).status_code == 200
         run = _wait(lambda: _post(url, f"deployments/{served['collect']['id']}/create_flow_run"), 30, "no run was made")
         _wait(lambda: _state(url, run["id"]) in ENDED, 200, "the flow run did not end")
         assert _state(url, run["id"]) == "COMPLETED", Path(log.name).read_text()[-3000:]
@@ -236,7 +237,7 @@ def _prefect(variables: dict[str, str], *arguments: str) -> None:
 
 def _post(url: str, path: str, body: dict | None = None):
     """The answer's body. Raises ``httpx.HTTPError`` on a refusal: SQLite may be locked for a moment."""
-    return httpx.post(f"{url}/{path}", json=body or {}).raise_for_status().json()
+    return CLIENT.post(f"{url}/{path}", json=body or {}).raise_for_status().json()
 
 
 def _deployments(url: str) -> list[dict]:
@@ -244,7 +245,7 @@ def _deployments(url: str) -> list[dict]:
 
 
 def _state(url: str, run_id: str) -> str:
-    return httpx.get(f"{url}/flow_runs/{run_id}").json()["state"]["type"]
+    return CLIENT.get(f"{url}/flow_runs/{run_id}").json()["state"]["type"]
 
 
 def _wait(condition, seconds: float, otherwise: str):
