@@ -15,7 +15,7 @@ from flows.arguments import USER_ERROR
 from flows.bars import progress_bars
 from flows.commands import STAGES, parser
 from flows.environment import variables_kept
-from flows.lightness import start_lightly
+from flows.lightness import keep_pandas_away, start_lightly
 from flows.locales import ensure_utf8, print_in_any_encoding, refuse_torn
 from flows.sentences import sentence_of
 from flows.spellings import present
@@ -61,6 +61,8 @@ def main(arguments: list[str] | None = None) -> int:
         ensure_utf8()
         if sys.argv[1:2] and sys.argv[1] in READING:
             start_lightly(READING[sys.argv[1]])
+        elif sys.argv[1:2] and sys.argv[1] in ("run", *STAGES):
+            keep_pandas_away()
         code = _main(sys.argv[1:])
         gc.freeze()  # Python would look for garbage once more at its end: two seconds among torch and Prefect
         return code

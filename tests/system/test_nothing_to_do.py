@@ -120,6 +120,7 @@ ASKS = {
     "status": ["status", "STUDY"],
     "query": ["query", "STUDY", "select label, count(*) from segments group by label"],
     "verify": ["verify", "STUDY"],
+    "run": ["run", TINY, "--root", "STUDY"],
 }
 ENDS = """
 import atexit, sys
@@ -143,4 +144,5 @@ NEEDED = {
     "status": {"study.config", "pydantic", "pyarrow", "pyarrow.compute"},
     "query": {"duckdb", "pyarrow"},
     "verify": {"study.config", "pydantic", "pyarrow", "pyarrow.compute", "numpy"},
+    "run": {"study.config", "pydantic", "pyarrow", "pyarrow.compute", "numpy"},
 }
