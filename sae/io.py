@@ -111,6 +111,8 @@ def _told(folder: Path, digests: Mapping[str, str] | None) -> Iterator[None]:
     except FileNotFoundError as error:
         lost, remedy = error.filename or "a file", _remedy(digests) if digests else "run `concepts train`"
         raise SAEError(f"{folder} holds no SAE ({lost} is missing): {remedy}") from error
+    except SAEError:  # which is a ValueError
+        raise
     except (ValueError, OSError, SafetensorError) as error:
         raise SAEError(f"{folder}: the SAE's files are damaged ({error}): {_remedy(digests)}") from error
 

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import torch
 
+from sae.errors import SAEError
 from sae.io import load_sae, save_sae
 from sae.members import Member
 from sae.model import TopKSAE
 from storage.activations import ActivationStore
-from storage.errors import StorageError
 from storage.publish import publish_unit
 from storage.site import Site
 from study import at, devices
@@ -151,9 +151,14 @@ def test_concept_vectors_are_those_of_the_whole_sae_and_are_compared_with_the_re
     here = study.at(SITE, 4)
     assert np.array_equal(here.vectors(kind), sae.concept_vectors().detach().numpy())
     assert np.array_equal(here.vectors(kind), here.sae(kind).concept_vectors().numpy())
+    assert here.cosines(1, kind) == pytest.approx(here.vectors(kind) @ here.vectors(kind)[1], abs=1e-6)
+    x = torch.randn(20, sae.d, generator=torch.Generator().manual_seed(0))
+    for mine, whole in zip(here.encoder(kind).encode(x), sae.encode(x), strict=True):
+        assert torch.allclose(mine.sort().values.float(), whole.sort().values.float(), atol=1e-6)
     weights = here.folder_of(kind) / "sae_weights.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1] + b"x")
-    with pytest.raises(StorageError, match=r"sae_weights.safetensors is damaged .*concepts repair"):
-        here.vectors(kind)
+    for read in (here.vectors, here.sae, here.encoder, lambda kind: here.cosines(1, kind)):
+        with pytest.raises(SAEError, match=r"^\S*sae_weights.safetensors is damaged [^:]*: run `concepts repair`"):
+            read(kind)
     with pytest.raises(StudyError, match="holds no SAE that a record names"):
         study.at(("mid", 1.0, "cond"), 4).vectors(kind)
