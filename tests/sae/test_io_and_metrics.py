@@ -151,9 +151,7 @@ def test_a_part_of_an_sae_is_refused_where_the_whole_is(tmp_path, read):
     weights = tmp_path / "sae_weights.safetensors"
     digests = {weights.name: hashlib.sha256(weights.read_bytes()).hexdigest()}
     weights.write_bytes(weights.read_bytes()[:-9])
-    with pytest.raises(
-        SAEError, match=r"^\S+ is damaged \(its checksum is [^()]*\): run `concepts repair`"
-    ):
+    with pytest.raises(SAEError, match=r"^\S+ is damaged \(its checksum is [^()]*\): run `concepts repair`"):
         read(tmp_path, digests)
     weights.unlink()
     with pytest.raises(SAEError, match=r"is missing.*concepts repair"):
