@@ -2,6 +2,7 @@
 
     python -m benchmarks.explorer runs/mini              # the demo's study
     python -m benchmarks.explorer runs/mini --pages 20   # fewer of each kind
+    python -m benchmarks.explorer runs/mini --settled    # once it has looked through the study, as in its first seconds
 
 Pages are asked one after the other, in this process, without a network. Of labels, concepts, images and codes as many
 different ones as ``--pages``, drawn with a fixed seed and each asked once, so that none has been read before; of the
@@ -29,6 +30,7 @@ from explorer.addresses import label_url
 from explorer.app import application
 from explorer.memory import give_back_memory
 from explorer.missing import every_dictionary, known_labels
+from explorer.server import ready
 from explorer.source import Source
 
 WORDS = ("tree", "boat", "water", "night", "177", "a cat")
@@ -84,11 +86,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("root", type=Path)
     parser.add_argument("--pages", type=int, default=100)
+    parser.add_argument("--settled", action="store_true", help="as after the server's first seconds")
     options = parser.parse_args()
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as elsewhere:  # what it reads is not ours
         asked = elsewhere.submit(addresses, options.root, options.pages).result()
     give_back_memory()
-    client = TestClient(application(Source(options.root)), base_url="http://localhost")
+    source = Source(options.root)
+    if options.settled:
+        ready(source)
+    client = TestClient(application(source), base_url="http://localhost")
     print(f"{'page':<10} {'n':>4} {'first':>8} {'median':>8} {'p95':>8} {'max':>8} {'cpu p95':>8} {'kB':>6} {'MB':>6}")
     for kind, of in asked.items():
         times, used, sizes = timed(client, of)

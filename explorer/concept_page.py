@@ -39,10 +39,12 @@ def concept_page(source: Source, block: str, t: str, conditioning: str, k: str, 
     at = site_of(source, block, t, conditioning, k)
     cid = cid_of(source, at, text)
     (facts,) = source.rows("concepts", [*FACTS, "top_label", "alive"], **at.columns, cid=cid)
-    labels = source.labels_of(at.columns, cid, READ)
+    labels, (bins, problem), (nearest, alone) = source.together(
+        lambda: source.labels_of(at.columns, cid, READ),
+        lambda: source.tried(lambda: examples(source, at, cid), list[dict[str, Any]]()),
+        lambda: source.tried(lambda: _nearest(source, at, cid), list[Row]()),
+    )
     labels.sort(key=lambda row: (not row["assigned"], -row["iou_selection"], row["label"]))
-    bins, problem = source.tried(lambda: examples(source, at, cid), list[dict[str, Any]]())
-    nearest, alone = source.tried(lambda: _nearest(source, at, cid), list[Row]())
     strongest = [shown["prompt_id"] for shown in bins[0]["shown"][:FOLLOWED]] if bins else []
     return {
         "at": at,

@@ -6,6 +6,7 @@ import socket
 import threading
 import webbrowser
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import uvicorn
@@ -46,7 +47,7 @@ def explore(
         )
     )
     print(f"study {source.atlas.name}: {address} (Ctrl-C ends it)", flush=True)
-    warm_up = threading.Timer(FIRST_PAGE, ready)
+    warm_up = threading.Timer(FIRST_PAGE, ready, [source])
     warm_up.daemon = True
     warm_up.start()
     if browse:
@@ -70,6 +71,9 @@ def listening(port: int) -> socket.socket:
     return listener
 
 
-def ready() -> None:
-    """Import what computes codes, so that the first page that needs them does not wait for it."""
+def ready(source: Source) -> None:
+    """Do beforehand what the first pages of concepts and codes would wait for: import PyTorch, compare files."""
     import torch  # noqa: F401
+
+    with suppress(AtlasError, OSError):  # the page that meets it tells it
+        source.look_through()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -19,6 +20,8 @@ U = TypeVar("U")
 KEPT_ANSWERS, KEPT_BYTES = 512, 64 * 2**20  # of tables, as Arrow holds them
 KEPT_VIEWS = 2  # each may hold its dictionary: 52 MB at 5120 concepts of 1280 channels
 VIEWS_OF_ALL = 16  # all times of a block, which the pages of its concepts show together
+LOOKED_THROUGH = ("concept_labels", "concepts", "concept_examples", "concept_activity", "concept_matches")
+LOOKED_THROUGH_BYTES = 8 * 2**30  # ten seconds of a processor: three full studies of the paper's
 TRAINED = "trained"  # the kind of the dictionaries that have pages
 FAULTS = (AtlasError, OSError, pa.ArrowException)  # what a table says that is written anew just now, or damaged
 
@@ -139,6 +142,16 @@ class Source:
             while len(self._views) > self._most_views:
                 self._views.popitem(last=False)
             return self._views[key]
+
+    @staticmethod
+    def together(*asks: Callable[[], Any]) -> list[Any]:
+        """What each of them returns, asked at the same time: reading and hashing files leaves Python to the others."""
+        with ThreadPoolExecutor(len(asks)) as pool:
+            return [answer.result() for answer in [pool.submit(ask) for ask in asks]]
+
+    def look_through(self) -> int:
+        """Hash in advance what the first page of each dictionary would wait for; see ``Atlas.check_ahead``."""
+        return self.atlas.check_ahead(LOOKED_THROUGH, LOOKED_THROUGH_BYTES)
 
     def tried(self, ask: Callable[[], T], otherwise: U) -> tuple[T | U, str]:
         """What ``ask`` returns and no words, or ``otherwise`` and the sentence that says why: asked twice at most."""

@@ -134,14 +134,16 @@ class OpenTables:
         """
         filters: Filters = [(name, "==", value) for name, value in where.items()]
         asked = " AND ".join(f"{quoted_name(name)} = ?" for name in where) or "true"
-        shown = ", ".join(map(quoted_name, columns))
+        shown, schema = ", ".join(map(quoted_name, columns)), _columns_of(table, columns)
 
         def ask(connection: duckdb.DuckDBPyConnection, alike: bool) -> pa.Table:
             files = [self._files[table][path.name] for path in self._source.parts(table, filters)]
             if not files:
-                return SCHEMAS[table].empty_table().select(columns)
+                return schema.empty_table()
             sql = f"SELECT {shown} FROM ({_selection(table, files, alike)}) WHERE {asked}"
-            return _rows(connection, sql, False, list(where.values()))
+            # No cast to what can be held, as statements need it: these are a table's own columns.
+            found = _bounded(connection.sql(sql, params=list(where.values())) if where else connection.sql(sql))
+            return found.cast(schema)
 
         with _in_our_words(table):
             return self._asked(ask)
@@ -316,6 +318,14 @@ def _selection(table: str, files: list[str], alike: bool) -> str:
         sources.insert(0, f"FROM {quoted_name(f'_{table}')}")
     columns = ", ".join(map(quoted_name, SCHEMAS[table].names))
     return f"SELECT {columns} FROM ({' UNION ALL BY NAME '.join(sources)})"
+
+
+def _columns_of(table: str, columns: Sequence[str]) -> pa.Schema:
+    """Their types. Raises ``StorageError`` for one that the table lacks."""
+    known = SCHEMAS[table]
+    if odd := [name for name in columns if name not in known.names]:
+        raise StorageError(f"table {table} has no column {odd[0]!r}: it has {', '.join(known.names)}")
+    return pa.schema([(name, known.field(name).type) for name in columns])
 
 
 def _bounded(relation: duckdb.DuckDBPyRelation) -> pa.Table:

@@ -10,7 +10,8 @@ from __future__ import annotations
 import hashlib
 import os
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -76,3 +77,19 @@ def cached_digest(path: str | Path) -> str:
     with _lock:
         _known[key] = (stamp, digest)
     return digest
+
+
+def hash_ahead(paths: Iterable[Path], most_bytes: int) -> int:
+    """Take digests of files that are about to be opened, while they have less than ``most_bytes`` in all.
+
+    Returns their bytes. A file that cannot be read is passed over: who opens it is told.
+    """
+    done = 0
+    for path in paths:
+        with suppress(OSError):
+            size = path.stat().st_size
+            if done + size > most_bytes:
+                break
+            cached_digest(path)
+            done += size
+    return done
