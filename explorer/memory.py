@@ -13,8 +13,7 @@ ARENAS, MAPPED_BYTES = 2, 2**20  # what is larger is mapped by itself, and unmap
 def give_back_memory() -> None:
     """Have what a page took given back to the system once it is answered, where the C library is glibc.
 
-    Else Arrow's own allocator, and an arena of glibc's for each of many threads, keep what one page of many needed:
-    a third of the process, over a study of full size (benchmarks/explorer.py).
+    Else Arrow's own allocator, and an arena of glibc's for each of many threads, keep what one page of many needed.
     """
     pa.set_memory_pool(pa.system_memory_pool())
     try:

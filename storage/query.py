@@ -129,8 +129,8 @@ class OpenTables:
     def rows(self, table: str, columns: Sequence[str], where: Mapping[str, Any]) -> pa.Table:
         """Some columns of the rows of one of these tables that have the values of ``where``, in no promised order.
 
-        No part is opened whose record says that it holds none of them: of one dictionary among 36, three quarters of
-        a statement's time (benchmarks/concept_rows.py). Raises as ``query`` does.
+        No part is opened whose record says that it holds none of them: of one dictionary among 36, six tenths of a
+        statement's time (benchmarks/concept_rows.py). Raises as ``query`` does.
         """
         filters: Filters = [(name, "==", value) for name, value in where.items()]
         asked = " AND ".join(f"{quoted_name(name)} = ?" for name in where) or "true"
