@@ -29,8 +29,12 @@ PARTS = ("imports", "server's start", "the process", "the server")
 
 def work_in_vain() -> None:
     """Run the command line's arguments with units that do nothing. Writes the parts' seconds to stdout, as JSON."""
+    from benchmarks.processor import running_seconds
     from flows import cli
     from flows import server as servers
+
+    def seconds(server: Any) -> float:
+        return running_seconds(psutil.Process(server._process.pid))
 
     taken: dict[str, float] = {}
 
@@ -41,11 +45,11 @@ def work_in_vain() -> None:
             import torch  # noqa: F401  the units' own, though they are not called: a limit of threads is set in it
 
             super().wait_until_healthy(url)
-            taken["server's start"], taken["the process"] = _seconds(self._process.pid), time.process_time()
+            taken["server's start"], taken["the process"] = seconds(self), time.process_time()
 
         def stop(self) -> None:
             taken["the process"] = time.process_time() - taken["the process"]
-            taken["the server"] = _seconds(self._process.pid) - taken["server's start"]
+            taken["the server"] = seconds(self) - taken["server's start"]
             super().stop()
 
     servers._Server = Server  # type: ignore[misc]
@@ -57,11 +61,6 @@ def work_in_vain() -> None:
     if cli.main(sys.argv[1:]):
         raise SystemExit("the run failed")
     print(json.dumps(taken), file=standard)
-
-
-def _seconds(pid: int) -> float:
-    times = psutil.Process(pid).cpu_times()
-    return float(times.user + times.system)
 
 
 def _take_the_work_out() -> None:

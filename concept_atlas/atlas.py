@@ -16,11 +16,10 @@ from concept_atlas.html import facts_table
 from concept_atlas.kept import edits_beside, kept_picture, kept_pictures, kept_rows
 from concept_atlas.site import KINDS, Codes, SiteView
 from storage.query import OpenTables, query
-from storage.records import whole_records
 from storage.schemas import SCHEMAS, WRITERS
 from storage.site import Site
 from storage.tables import Filters, KnownParts, count_rows, read_table, table_folder
-from storage.vouch import hash_ahead, vouched_files
+from storage.vouch import hash_ahead
 from study.errors import StudyError
 from study.opening import recorded_study, study_with_models
 from study.reading import images_of, label_masks, prompts_of, refuse_unknown_prompt
@@ -34,7 +33,6 @@ if TYPE_CHECKING:
     import polars
 
 FORMS = ("arrow", "pandas", "polars")
-DICTIONARY_FILE = "sae_weights.safetensors"  # of an SAE's folder; a trained one's is named after its k
 
 
 def open(root: str | Path) -> Atlas:  # as in gzip.open
@@ -131,10 +129,12 @@ class Atlas:
         As many as fit into ``most_bytes``; returns how many bytes that was. What is damaged is told to who reads it.
         Raises ``StorageError`` for a name that is no table's or a damaged record.
         """
+        from sae.io import WEIGHTS  # imports torch
+
+        for table in tables:
+            table_folder(self.root, table)
         known = self._known or KnownParts(self.root)
-        ends = tuple(f"/k{k}/{DICTIONARY_FILE}" for k in self.ks)
-        vouched = (name for record in whole_records(self.root, "train").values() for name in vouched_files(record))
-        dictionaries = [self.root / name for name in vouched if name.endswith(ends)]
+        dictionaries = [self._study.at(site, k).folder_of(TRAINED) / WEIGHTS for site in self.sites for k in self.ks]
         return hash_ahead([*dictionaries, *(path for table in tables for path in known.named(table))], most_bytes)
 
     @property

@@ -6,10 +6,10 @@ import difflib
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.compute as pc
 
 from explorer.addresses import At, at_of, canonical, label_url
-from explorer.concept_page import captions_of
 from explorer.list_page import COLUMNS as EVIDENCE
 from explorer.missing import best_carrying, concepts_of, every_dictionary, known_labels, prompts_of
 from explorer.source import Source
@@ -105,8 +105,8 @@ def _numbered(source: Source, asked: str) -> tuple[list[dict[str, Any]], list[di
         for at in every_dictionary(source)
         if at in bearing and site in ("", at.path)
     ]
-    captions = {} if site else captions_of(source, [number])
-    images = [_image(number, captions[number], source)] if number in captions else []
+    prompts = prompts_of(source)
+    images = [] if site else _images(source, prompts.filter(pc.equal(prompts["prompt_id"], number)))
     return concepts[:CONCEPTS], images
 
 
@@ -121,13 +121,14 @@ def _captioned(source: Source, asked: str) -> list[dict[str, Any]]:
     found = prompts["prompt_id"].to_numpy()  # ascending
     kept = np.isin(found, _kept(source))
     first = np.concatenate([np.flatnonzero(kept)[:IMAGES], np.flatnonzero(~kept)[:IMAGES]])[:IMAGES]
-    shown = prompts.take(first)
-    images = zip(found[first].tolist(), shown["caption"].to_pylist(), kept[first].tolist(), strict=True)
-    return [{"prompt_id": prompt_id, "caption": caption, "kept": there} for prompt_id, caption, there in images]
+    return _images(source, prompts.take(first))
 
 
-def _image(prompt_id: int, caption: str, source: Source) -> dict[str, Any]:
-    return {"prompt_id": prompt_id, "caption": caption, "kept": bool(np.isin(prompt_id, _kept(source)))}
+def _images(source: Source, prompts: pa.Table) -> list[dict[str, Any]]:
+    """What a list says of the images of some prompts."""
+    kept = np.isin(prompts["prompt_id"].to_numpy(), _kept(source)).tolist()
+    rows = zip(prompts["prompt_id"].to_pylist(), prompts["caption"].to_pylist(), kept, strict=True)
+    return [{"prompt_id": prompt_id, "caption": caption, "kept": there} for prompt_id, caption, there in rows]
 
 
 def _kept(source: Source) -> np.ndarray:

@@ -142,8 +142,7 @@ class OpenTables:
                 return schema.empty_table()
             sql = f"SELECT {shown} FROM ({_selection(table, files, alike)}) WHERE {asked}"
             # No cast to what can be held, as statements need it: these are a table's own columns.
-            found = _bounded(connection.sql(sql, params=list(where.values())) if where else connection.sql(sql))
-            return found.cast(schema)
+            return _bounded(connection.sql(sql, params=list(where.values()) or None)).cast(schema)
 
         with _in_our_words(table):
             return self._asked(ask)
@@ -261,7 +260,7 @@ def _interruptible(connection: duckdb.DuckDBPyConnection, work: Callable[[], pa.
 
 
 def _rows(connection: duckdb.DuckDBPyConnection, sql: str, text: bool, values: Sequence[Any] = ()) -> pa.Table:
-    relation = connection.sql(sql, params=list(values)) if values else connection.sql(sql)
+    relation = connection.sql(sql, params=list(values) or None)
     if relation is None:
         raise StorageError(f"the statement returns no rows: {ALLOWED}")
     return with_numbers(_bounded(shaped(relation, text)), relation.types)

@@ -7,6 +7,7 @@ import pytest
 from starlette.testclient import TestClient
 
 import storage.vouch
+from concept_atlas import AtlasError
 from explorer.app import application
 from explorer.server import ready
 from explorer.source import Source
@@ -58,6 +59,8 @@ def test_no_more_is_hashed_than_was_said(folder, hashed):
     assert source.atlas.check_ahead(["concepts"], 0) == 0 and not hashed
     size = (folder / DICTIONARY).stat().st_size
     assert source.atlas.check_ahead(["concepts"], size) == size and hashed == [folder / DICTIONARY]
+    with pytest.raises(AtlasError, match="there is no table 'nope'"):
+        source.atlas.check_ahead(["nope"], size)
 
 
 def test_what_is_missing_or_damaged_is_passed_over_and_told_by_its_page(folder, hashed):
@@ -73,5 +76,6 @@ def test_what_is_missing_or_damaged_is_passed_over_and_told_by_its_page(folder, 
 def test_a_damaged_record_keeps_no_page_from_being_served(folder):
     source = Source(folder)
     (folder / "done" / "train" / "mid-0.50-cond.json").write_text("{")
+    (folder / "done" / "label" / "mid-0.50-cond-k4.json").write_text("{")
     ready(source)
     assert TestClient(application(source), base_url="http://localhost").get("/image/0").status_code == 200
