@@ -75,7 +75,11 @@ def pytest_unconfigure() -> None:
 
 
 def parts(items: list[pytest.Item], processes: int) -> list[list[pytest.Item]]:
-    """The tests in parts of equal number: the longest modules dealt out first, each to whom has least to do."""
+    """The tests in parts of equal number: the longest modules dealt out first, each to whom has least to do.
+
+    One process begins with those marked ``system``, and so makes the server and the study that they share; the others
+    come to theirs when they have done what needs neither, and do not wait for it.
+    """
     modules = [list(tests) for _, tests in groupby(items, key=lambda item: item.path)]
     modules.sort(key=lambda tests: -sum(map(seconds, tests)))  # those that take nothing keep their order
     long = [tests for tests in modules if any(map(seconds, tests))]
@@ -83,12 +87,19 @@ def parts(items: list[pytest.Item], processes: int) -> list[list[pytest.Item]]:
     dealt: list[list[pytest.Item]] = [[] for _ in range(processes)]
     for tests in long:
         min(dealt, key=lambda part: sum(map(seconds, part))).extend(tests)
-    for part in dealt:
+    of_system = {test.path for tests in long for test in tests if is_of_system(test)}
+    for number, part in enumerate(dealt):
+        part.sort(key=lambda test: (test.path in of_system) == (number > 0))
         lacking = max(0, len(items) // processes - len(part))
         part += quick[:lacking]
         del quick[:lacking]
     dealt[-1] += quick
     return dealt
+
+
+def is_of_system(item: pytest.Item) -> bool:
+    """Whether a test is marked as one of servers, workers, clusters or whole studies."""
+    return any(mark.name == "system" for mark in item.iter_markers())
 
 
 def seconds(item: pytest.Item) -> float:

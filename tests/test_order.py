@@ -55,3 +55,10 @@ def test_a_module_of_one_very_long_test_comes_before_one_of_many_long_ones():
     very = [Item(Path("very"), 0, ("system",), said=(150,))]
     dealt = parts([*module("many", 4, "slow"), *very, *module("quick", 9)], 2)
     assert [part[0].path.name for part in dealt] == ["very", "many"]
+
+
+def test_one_process_begins_with_what_shares_a_study_and_the_others_come_to_it_later():
+    mixed = [*module("s", 6, "system", "slow"), *module("t", 4, "system", "slow"), *module("u", 3, "slow")]
+    dealt = parts([*mixed, *module("v", 1, "slow"), *module("quick", 8)], 2)
+    begun = [[item.path.name for item in part if item.path.name != "quick"] for part in dealt]
+    assert begun == [["s"] * 6 + ["v"], ["u"] * 3 + ["t"] * 4]

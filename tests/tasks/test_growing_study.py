@@ -49,7 +49,7 @@ SMALL = [  # one site, one SAE, one edit of a kind
 ]
 SIZE, NEW_SHARD = 2, "the second new shard"
 NIGHTS = (60, 70, 84)  # captions that there are on each
-pytestmark = pytest.mark.slow(60)
+pytestmark = pytest.mark.slow(15)
 
 
 def config(source, *more):
