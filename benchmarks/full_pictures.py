@@ -22,7 +22,8 @@ import numpy as np
 import torch
 
 from benchmarks.queries import GRID, PIXELS, SITES, names_of, write_part
-from sae.io import CONFIG, WEIGHTS, save_sae
+from sae.folder import CONFIG, WEIGHTS
+from sae.io import save_sae
 from sae.model import TopKSAE
 from storage.activations import ActivationStore
 from storage.images import encode_png

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -15,6 +16,7 @@ from concept_atlas.edited import Edited
 from concept_atlas.html import facts_table
 from concept_atlas.kept import edits_beside, kept_picture, kept_pictures, kept_rows
 from concept_atlas.site import KINDS, Codes, SiteView
+from sae.folder import WEIGHTS
 from storage.query import OpenTables, query
 from storage.schemas import SCHEMAS, WRITERS
 from storage.site import Site
@@ -22,7 +24,7 @@ from storage.tables import Filters, KnownParts, count_rows, read_table, table_fo
 from storage.vouch import hash_ahead
 from study.errors import StudyError
 from study.opening import recorded_study, study_with_models
-from study.reading import images_of, label_masks, prompts_of, refuse_unknown_prompt
+from study.reading import images_of, label_masks, prompts_of, refuse_unknown_prompt, study_labels
 from study.saes import TRAINED
 from study.stages import STAGES, stages_of
 from study.status import done_units, expected_units
@@ -31,6 +33,8 @@ from study.study import Study
 if TYPE_CHECKING:
     import pandas
     import polars
+
+    from study.embedder import Meanings
 
 FORMS = ("arrow", "pandas", "polars")
 
@@ -69,6 +73,8 @@ class Atlas:
         self.root, self.name = Path(study.root), study.config.name
         self._records = Changes(self.root / "done")
         self._known: KnownParts | None = None
+        self._meanings: dict[tuple[str, ...], Meanings] = {}  # of the settings that were asked for last
+        self._embedding = threading.Lock()  # who asks meanwhile waits, and loads no second embedder
 
     def query(self, sql: str, to: str = "arrow") -> pa.Table | pandas.DataFrame | polars.DataFrame:
         """The answer to one SQL statement over the tables, as an Arrow table, or ``to`` "pandas" or "polars".
@@ -129,8 +135,6 @@ class Atlas:
         As many as fit into ``most_bytes``; returns how many bytes that was. What is damaged is told to who reads it.
         Raises ``StorageError`` for a name that is no table's or a damaged record.
         """
-        from sae.io import WEIGHTS  # imports torch
-
         for table in tables:
             table_folder(self.root, table)
         known = self._known or KnownParts(self.root)
@@ -210,6 +214,21 @@ class Atlas:
     def codes(self, prompt_id: int, block: str, t: float, conditioning: str = "cond", k: int | None = None) -> Codes:
         """Which concepts are on in each place of an image at a site, and how strongly."""
         return self.at(block, t, conditioning, k).codes(prompt_id)
+
+    def nearest_labels(self, words: str, n: int = 8, settings: Sequence[str] = ()) -> list[tuple[str, float]]:
+        """The ``n`` labels of the dictionary split nearest in meaning to any words, and how near, nearest first.
+
+        By the cosine of vectors from the study's own embedder (``labels.embedder``), centred where the study centres
+        them. The first call loads it and embeds every label. ``settings`` tell where the study's models are by now, as
+        in ``["model.path=FOLDER"]``. Raises an ``AtlasError`` where it is not there, or cannot read the words.
+        """
+        with self._embedding:
+            if tuple(settings) not in self._meanings:
+                from study.embedder import Meanings
+
+                study = study_with_models(self.root, settings)
+                self._meanings = {tuple(settings): Meanings(study.config, study_labels(study))}
+            return self._meanings[tuple(settings)].nearest(words, n)
 
     def edit(
         self,

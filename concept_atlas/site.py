@@ -26,6 +26,7 @@ from study.study import Study
 if TYPE_CHECKING:
     import dask.array
 
+    from sae.encoder import Encoder
     from sae.model import SAE
     from study.at import Dictionary
 
@@ -108,13 +109,9 @@ class SiteView:
         """The dictionary, its files compared with the study's record."""
         return self._here.sae(self.kind)
 
-    @property
-    def _encoder(self) -> SAE:
-        """What encodes an image: the dictionary, or half of one that was not asked for whole."""
-        return self.sae if "sae" in self.__dict__ else self._half
-
     @cached_property
-    def _half(self) -> SAE:
+    def _encoder(self) -> Encoder:
+        """What encodes an image: half of the dictionary, and nothing of PyTorch."""
         return self._here.encoder(self.kind)
 
     def codes(self, prompt_id: int) -> Codes:
@@ -131,10 +128,8 @@ class SiteView:
 
     def _codes(self, start: int, stop: int) -> dict[int, Codes]:
         """Of the images from ``start`` to ``stop``, which is left out."""
-        from study.codes import encode_maps  # imports torch
-
         maps = store_of(self._study).read(self.site, start, stop)
-        values, latents = encode_maps(self._encoder, maps)
+        values, latents = self._encoder.encode(maps.reshape(-1, maps.shape[-1]))
         shape = (*maps.shape[:3], values.shape[-1])
         of_each = zip(values.reshape(shape), latents.reshape(shape), strict=True)
         return {prompt_id: Codes(*codes) for prompt_id, codes in enumerate(of_each, start)}

@@ -19,7 +19,7 @@ from concept_atlas import AtlasError
 from explorer.compare_page import compare_page
 from explorer.concept_page import concept_page
 from explorer.edit_page import edit_form, edited_page, edited_picture, requested
-from explorer.finding import LONGEST, found
+from explorer.finding import LONGEST, found, meant
 from explorer.guard import Guard
 from explorer.home import home
 from explorer.image_edits import study_picture
@@ -51,6 +51,10 @@ def application(source: Source, site: Site | None = None) -> Guard:
     @app.get("/search")
     def search(q: str = "") -> Response:
         return pages.html("search.html", lambda: found(source, q))
+
+    @app.get("/search/meaning")
+    def meaning(q: str = "") -> Response:
+        return pages.json(lambda: meant(source, q))
 
     @app.get("/label/{label:path}")
     def label_(label: str, k: str = "") -> Response:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from typing import Any
+from urllib.parse import urlencode
 
 import numpy as np
 import pyarrow as pa
@@ -16,7 +17,7 @@ from explorer.source import Source
 
 LONGEST = 200  # letters of a question that are looked at
 COLUMNS = ("block", "t", "conditioning", "k")
-LABELS, CONCEPTS, IMAGES = 12, 100, 48
+LABELS, CONCEPTS, IMAGES, MEANT = 12, 100, 48, 8
 
 
 def found(source: Source, question: str) -> dict[str, Any]:
@@ -29,6 +30,27 @@ def found(source: Source, question: str) -> dict[str, Any]:
         "labels": [{"label": label, "url": label_url(label), "best": _best(source, label)} for label in labels],
         "concepts": concepts,
         "images": images or _captioned(source, asked),
+        "meaning": "" if concepts or asked.isdigit() else meaning_url(asked),
+    }
+
+
+def meaning_url(asked: str) -> str:
+    """Where a page asks for the labels nearest in meaning to words; nothing for no words."""
+    return f"/search/meaning?{urlencode({'q': asked})}" if asked else ""
+
+
+def meant(source: Source, question: str) -> dict[str, Any]:
+    """The labels nearest to the question in meaning, by the study's embedder; the first call loads it.
+
+    Raises ``AtlasError`` where it is not at hand, or cannot read the words.
+    """
+    asked = " ".join(question[:LONGEST].split())
+    found = source.atlas.nearest_labels(asked, MEANT, source.models) if asked else []
+    return {
+        "labels": [
+            {"label": label, "url": label_url(label), "cosine": cosine, "best": _best(source, label)}
+            for label, cosine in found
+        ]
     }
 
 

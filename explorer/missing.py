@@ -198,13 +198,15 @@ def _shown(source: Source) -> dict[str, np.ndarray]:
     """Label -> the images that show it, int32, ascending; read once, out of the parts of every shard."""
 
     def read() -> dict[str, np.ndarray]:
-        pairs = source.atlas.rows("segments", ["label", "prompt_id"]).group_by(["label", "prompt_id"]).aggregate([])
-        if not pairs.num_rows:
+        segments = source.atlas.rows("segments", ["label", "prompt_id"])
+        if not segments.num_rows:
             return {}
-        pairs = pairs.sort_by([("label", "ascending"), ("prompt_id", "ascending")])
-        labels = pairs["label"].combine_chunks().dictionary_encode()
-        numbers = pairs["prompt_id"].to_numpy().astype(np.int32)
-        starts = np.flatnonzero(np.diff(labels.indices.to_numpy(), prepend=-1))
-        return dict(zip(labels.dictionary.to_pylist(), np.split(numbers, starts[1:]), strict=True))
+        labels = segments["label"].combine_chunks().dictionary_encode()
+        # Of pairs, each once and in order. Arrow's own grouping keeps 40 MB for good.
+        pairs = np.unique(labels.indices.to_numpy().astype(np.int64) << 32 | segments["prompt_id"].to_numpy())
+        of_label, numbers = pairs >> 32, pairs.astype(np.int32)
+        starts = np.flatnonzero(np.diff(of_label, prepend=-1))
+        found = dict(zip(labels.dictionary.to_pylist(), np.split(numbers, starts[1:]), strict=True))
+        return dict(sorted(found.items()))
 
     return source.kept("images by label", read)

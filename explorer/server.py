@@ -72,8 +72,6 @@ def listening(port: int) -> socket.socket:
 
 
 def ready(source: Source) -> None:
-    """Do beforehand what the first pages of concepts and codes would wait for: import PyTorch, compare files."""
-    import torch  # noqa: F401
-
+    """Do beforehand what the first pages of concepts and codes would wait for: compare files."""
     with suppress(AtlasError, OSError):  # the page that meets it tells it
         source.look_through()

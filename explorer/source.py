@@ -17,8 +17,8 @@ from concept_atlas import Atlas, AtlasError, SiteView
 
 T = TypeVar("T")
 U = TypeVar("U")
-KEPT_ANSWERS, KEPT_BYTES = 512, 64 * 2**20  # of tables, as Arrow holds them
-KEPT_VIEWS = 2  # each may hold its dictionary: 52 MB at 5120 concepts of 1280 channels
+KEPT_ANSWERS, KEPT_BYTES = 512, 40 * 2**20  # of tables, as Arrow holds them
+KEPT_VIEWS = 1  # it may hold half of its dictionary: 26 MB at 5120 concepts of 1280 channels, read again in 30 ms
 VIEWS_OF_ALL = 16  # all times of a block, which the pages of its concepts show together
 LOOKED_THROUGH = ("concept_labels", "concepts", "concept_examples", "concept_activity", "concept_matches")
 LOOKED_THROUGH_BYTES = 8 * 2**30  # ten seconds of a processor: three full studies of the paper's

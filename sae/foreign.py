@@ -20,7 +20,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from sae.errors import SAEError
-from sae.io import build, check_tensors
+from sae.folder import check_tensors
+from sae.io import build
 from sae.model import SAE
 
 TENSORS = ("encoder.weight", "latent_bias", "decoder.weight", "pre_bias")

@@ -8,27 +8,28 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from concepts.codes import Codes, CodesOnDisk
-from sae.io import CONFIG, WEIGHTS, load_encoder, load_sae, load_vectors, products_with
-from sae.members import Member
-from sae.model import SAE
+from sae.encoder import Encoder, load_encoder, load_vectors, products_with
+from sae.folder import CONFIG, WEIGHTS
 from storage.activations import ActivationStore
 from storage.records import read_record
 from storage.site import Site
 from storage.tables import Filters
 from storage.vouch import vouched_files
-from study.codes import encode_maps
-from study.devices import device_of
 from study.errors import StudyError
 from study.paths import of_seed, split_ranges, split_runs, unit_name
 from study.reading import cell_colours, label_areas
 from study.saes import SHARED, TRAINED
 from study.store import store_of
 from study.study import Study
+
+if TYPE_CHECKING:
+    from sae.members import Member
+    from sae.model import SAE
 
 
 class AtSite:
@@ -60,6 +61,8 @@ class AtSite:
     @property
     def device(self) -> str:
         """Where the site's SAEs are trained and encode, as torch names it."""
+        from study.devices import device_of  # imports torch, which whoever only asks a study does without
+
         return device_of(self.study, self.site)
 
     def maps(self, split: str, most: int | None = None) -> Iterator[tuple[range, np.ndarray]]:
@@ -141,16 +144,15 @@ class Dictionary(AtSite):
 
         Raises ``StudyError`` if no record names it, ``SAEError`` for a file that is missing or damaged.
         """
+        from sae.io import load_sae  # imports torch
+
         folder = self.folder_of(kind, seed)
         return load_sae(folder, self._digests(kind, folder)).to(self.device)
 
-    def encoder(self, kind: str = TRAINED) -> SAE:
-        """The SAE of a kind as ``sae`` gives it, but without its decoder: to encode a few images, in less time.
-
-        Raises as ``sae`` does.
-        """
+    def encoder(self, kind: str = TRAINED) -> Encoder:
+        """What of the SAE of a kind encodes a few images, on the CPU and without PyTorch. Raises as ``sae`` does."""
         folder = self.folder_of(kind)
-        return load_encoder(folder, self._digests(kind, folder)).to(self.device)
+        return load_encoder(folder, self._digests(kind, folder))
 
     def vectors(self, kind: str = TRAINED) -> np.ndarray:
         """float32 [M, D]: the concept vectors of the SAE of a kind, in a fifth of the time that ``sae`` takes.
@@ -158,12 +160,12 @@ class Dictionary(AtSite):
         Raises as ``sae`` does.
         """
         folder = self.folder_of(kind)
-        return np.asarray(load_vectors(folder, self._digests(kind, folder)).numpy())
+        return load_vectors(folder, self._digests(kind, folder))
 
     def cosines(self, cid: int, kind: str = TRAINED) -> np.ndarray:
         """float32 [M]: of each concept vector with that of one, all of unit length. Raises as ``sae`` does."""
         folder = self.folder_of(kind)
-        return np.asarray(products_with(folder, self._digests(kind, folder), cid).numpy())
+        return products_with(folder, self._digests(kind, folder), cid)
 
     def _digests(self, kind: str, folder: Path) -> dict[str, str]:
         """What a record says of an SAE's files. Raises ``StudyError`` if none names it."""
@@ -176,6 +178,8 @@ class Dictionary(AtSite):
 
     def codes(self, sae: SAE, split: str) -> Iterator[Codes]:
         """The codes of a split, a shard's worth at a time, straight from the activation store."""
+        from study.codes import encode_maps  # imports torch
+
         for ids, maps in self.maps(split):
             values, latents = encode_maps(sae.to(self.device), maps)
             if not np.isfinite(values).all():

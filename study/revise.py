@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from sae.checkpoint import LOG
-from sae.io import CONFIG, WEIGHTS
+from sae.folder import CONFIG, WEIGHTS
 from sae.members import members_of, shared_members
 from storage.formats import FIRST, KEY
 from storage.records import forget_record, is_done, read_record, records, write_record

@@ -16,7 +16,7 @@ from concepts.baselines import PROBE, Encode
 from concepts.detector_scores import Target, probe_of, score_method
 from diffusion.noised import record_images, signal_to_noise
 from diffusion.sampling import SitesToRecord
-from sae.io import CONFIG, WEIGHTS
+from sae.folder import CONFIG, WEIGHTS
 from storage.site import Site
 from study.at import Dictionary
 from study.errors import StudyError

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
 
-from sae.io import CONFIG, WEIGHTS
+from sae.folder import CONFIG, WEIGHTS
 from storage.names import refuse_name
 from study.errors import StudyError
 from study.store import store_of

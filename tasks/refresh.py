@@ -10,7 +10,8 @@ from typing import Any
 
 from sae.checkpoint import RunPaths, remove_checkpoint
 from sae.commit import read_commit
-from sae.io import CONFIG, WEIGHTS, load_sae
+from sae.folder import CONFIG, WEIGHTS
+from sae.io import load_sae
 from sae.members import Member, unfold
 from sae.model import SAE
 from sae.source import Statistics

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from sae.checkpoint import LOG, RunPaths, remove_checkpoint
-from sae.io import CONFIG, WEIGHTS, save_sae
+from sae.folder import CONFIG, WEIGHTS
+from sae.io import save_sae
 from sae.members import Member, fold, members_of, untrained
 from sae.metrics import Metrics, evaluate_all, stability
 from sae.model import SAE

@@ -1,14 +1,17 @@
 """Every number of a page is its table's, everything that a table holds is escaped, and a page leads on to others."""
 
+import html
+import re
 import struct
 from base64 import b64decode
 from html.parser import HTMLParser
+from urllib.parse import parse_qs, urlsplit
 
 import numpy as np
 import pytest
 
 import concept_atlas
-from concept_atlas import Codes
+from concept_atlas import AtlasError, Codes
 from explorer.charts import Panel, Point, Series, drawn, time_axis, top_of
 from tests.explorer.conftest import SCRIPT
 
@@ -188,6 +191,37 @@ def test_the_search_finds_labels_numbers_addresses_and_words(client, question, l
     assert leads_to <= found
     if question.startswith("/"):
         assert "/mid/1.00/cond/k4/1" not in found and "/image/1" not in found
+
+
+@pytest.mark.parametrize(("question", "asked"), [("a tall tree", True), ("&q=x", True), ("1", False), ("%20", False)])
+def test_words_are_asked_for_in_meaning_too_but_no_number(client, question, asked):
+    text = client.get("/search", params={"q": question.replace("%20", " ")}).text
+    assert ("/static/meaning.js" in text) == asked == ("data-meaning" in text)
+    if asked:
+        address = html.unescape(re.search(r'data-meaning="([^"]+)"', text)[1])
+        assert parse_qs(urlsplit(address).query) == {"q": [question]}
+
+
+def test_labels_nearest_in_meaning_come_with_the_concepts_that_carry_them(client, source, monkeypatch):
+    given = []
+    monkeypatch.setattr(
+        "concept_atlas.Atlas.nearest_labels", lambda _, *asked: given.append(asked) or [("tree", 0.75), (SCRIPT, -0.5)]
+    )
+    labels = client.get("/search/meaning", params={"q": "  a   shrub " + "x" * 300}).json()["labels"]
+    assert given == [("a shrub " + "x" * 188, 8, ())]
+    assert [(one["label"], one["cosine"]) for one in labels] == [("tree", 0.75), (SCRIPT, -0.5)]
+    assert labels[0]["url"] == "/label/tree" and labels[1]["best"] == []
+    assert {one["url"] for one in labels[0]["best"]} == {"/mid/1.00/cond/k4/0", "/mid/0.50/cond/k4/0"}
+    assert client.get("/search/meaning?q=").json() == {"labels": []}
+
+
+def test_an_embedder_that_is_not_there_is_a_sentence(client, monkeypatch):
+    def absent(*_):
+        raise AtlasError("the model is gone")
+
+    monkeypatch.setattr("concept_atlas.Atlas.nearest_labels", absent)
+    answer = client.get("/search/meaning?q=shrub")
+    assert (answer.status_code, answer.json()) == (503, {"said": "the model is gone"})
 
 
 def test_a_search_without_an_answer_says_so(client):

@@ -6,9 +6,10 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from sae.encoder import load_encoder, load_vectors, products_with
 from sae.errors import SAEError
 from sae.foreign import load_foreign
-from sae.io import load_encoder, load_sae, load_vectors, products_with, save_sae
+from sae.io import load_sae, save_sae
 from sae.members import fold
 from sae.metrics import evaluate, evaluate_all
 from sae.model import ThresholdSAE, TopKSAE
@@ -31,6 +32,13 @@ def some_sae(kind=TopKSAE):
 def dense_codes(sae, x):
     values, latents = sae.encode(x)
     return torch.zeros(len(x), sae.n).scatter(1, latents, values)
+
+
+def encoded(encoder, x):
+    """Dense codes by what encodes without PyTorch."""
+    values, latents = encoder.encode(x.numpy())
+    assert (values.dtype, latents.dtype) == (np.float32, np.int64) and (values >= 0).all()
+    return torch.zeros(len(x), encoder.n).scatter(1, torch.from_numpy(latents), torch.from_numpy(values))
 
 
 def saelens_forward(folder, x):
@@ -58,10 +66,8 @@ def test_the_export_has_our_codes_and_reconstructions_by_saelens_formula(tmp_pat
     assert type(again) is kind and again.k == 4
     assert torch.equal(again.W_enc, sae.W_enc) and torch.equal(dense_codes(again, x), dense_codes(sae, x))
     half = load_encoder(tmp_path)
-    assert type(half) is kind and (half.d, half.n, half.k) == (16, 48, 4) and not half.W_dec.numel()
-    assert torch.allclose(dense_codes(half, x), codes, atol=1e-5)
-    with pytest.raises(RuntimeError):
-        half.decode(*half.encode(x))
+    assert (half.n, half.k, half.threshold is None) == (48, 4, kind is TopKSAE)
+    assert torch.allclose(encoded(half, x), codes, atol=1e-5)
 
 
 @pytest.mark.parametrize("rescale", [False, True])
@@ -82,7 +88,7 @@ def test_foreign_saelens_folders_keep_their_codes(tmp_path, architecture, subtra
     codes, reconstruction = saelens_forward(tmp_path, x)
     assert torch.allclose(dense_codes(sae, x), codes, atol=1e-4)
     assert torch.allclose(sae(x), reconstruction, atol=1e-4)
-    assert torch.allclose(dense_codes(load_encoder(tmp_path), x), codes, atol=1e-4)
+    assert torch.allclose(encoded(load_encoder(tmp_path), x), codes, atol=1e-4)
 
 
 def test_folding_keeps_the_latents_and_puts_codes_in_units_of_x():
@@ -108,7 +114,12 @@ def test_folding_keeps_the_latents_and_puts_codes_in_units_of_x():
         ("nan", "W_dec holds a value that is not finite"),
     ],
 )
-def test_damaged_and_foreign_folders_are_named(tmp_path, damage, sentence):
+@pytest.mark.parametrize("read", [load_sae, load_encoder])
+def test_damaged_and_foreign_folders_are_named(tmp_path, damage, sentence, read):
+    if read is load_encoder:  # which leaves the decoder unread
+        sentence = {"W_dec holds a value that is not finite": "W_enc holds a value that is not finite"}.get(
+            sentence, sentence.replace("W_dec, ", "")
+        )
     save_sae(tmp_path, some_sae(), {})
     weights, config = tmp_path / "sae_weights.safetensors", json.loads((tmp_path / "cfg.json").read_text())
     tensors = load_file(weights)
@@ -126,12 +137,12 @@ def test_damaged_and_foreign_folders_are_named(tmp_path, damage, sentence):
             del config["k"]
         (tmp_path / "cfg.json").write_text(json.dumps(config))
     else:
-        tensors["W_dec"][3, 3] = torch.nan if damage == "nan" else 0.0
+        tensors["W_dec" if read is load_sae else "W_enc"][3, 3] = torch.nan if damage == "nan" else 0.0
         if damage == "shape":
             tensors["b_dec"] = torch.zeros(3)
         save_file({"W_enc": tensors["W_enc"]} if damage == "no tensor" else tensors, weights)
     with pytest.raises(SAEError, match=sentence) as caught:
-        load_sae(tmp_path)
+        read(tmp_path)
     assert str(tmp_path) in str(caught.value)
 
 
@@ -140,7 +151,7 @@ def test_the_vectors_alone_and_their_products_are_those_of_the_whole(tmp_path):
     weights = tmp_path / "sae_weights.safetensors"
     digests = {weights.name: hashlib.sha256(weights.read_bytes()).hexdigest()}
     vectors = load_vectors(tmp_path, digests)
-    assert torch.equal(vectors, some_sae().W_dec)
+    assert np.array_equal(vectors, some_sae().W_dec.numpy())
     wanted = [float(sum(a * b for a, b in zip(vectors[7], other, strict=True))) for other in vectors]
     assert products_with(tmp_path, digests, 7).tolist() == pytest.approx(wanted, abs=1e-6)
 
@@ -156,6 +167,21 @@ def test_a_part_of_an_sae_is_refused_where_the_whole_is(tmp_path, read):
     weights.unlink()
     with pytest.raises(SAEError, match=r"is missing.*concepts repair"):
         read(tmp_path, digests)
+
+
+def test_what_encodes_reads_smaller_and_larger_floats_and_names_others(tmp_path):
+    save_sae(tmp_path, some_sae(), {})
+    weights = tmp_path / "sae_weights.safetensors"
+    tensors, x = load_file(weights), Synthetic(16, 50, 0).x
+    stored = {name: tensor.half() if name == "W_enc" else tensor.double() for name, tensor in tensors.items()}
+    save_file(stored, weights)
+    assert torch.allclose(encoded(load_encoder(tmp_path), x), dense_codes(load_sae(tmp_path), x), atol=1e-5)
+    save_file({**tensors, "b_enc": tensors["b_enc"].bfloat16()}, weights)
+    with pytest.raises(SAEError, match="b_enc is stored as BF16, not as one of F64, F32, F16"):
+        load_encoder(tmp_path)
+    weights.write_bytes((2**40).to_bytes(8, "little") + weights.read_bytes()[8:])
+    with pytest.raises(SAEError, match="its header is cut off"):
+        load_encoder(tmp_path)
 
 
 class TestForeignFiles:

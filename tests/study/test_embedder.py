@@ -8,7 +8,7 @@ from diffusion.model import embed_labels, load_model
 from storage.errors import AtlasError
 from study import embedder
 from study.config import load_config
-from study.embedder import label_vectors, prepared_vectors
+from study.embedder import Meanings, label_vectors, prepared_vectors
 from study.models import borrowed_model, release_models
 from study.study import Study
 from tests.paths import ROOT
@@ -44,6 +44,27 @@ def test_vectors_are_centred_unless_the_settings_take_them_as_they_are(study, tm
     centred = moved / np.sqrt((moved**2).sum(1, keepdims=True))
     assert prepared_vectors(study, ["a", "b", "c"]) == pytest.approx(centred)
     assert prepared_vectors(raw, []).shape == (0, 1)
+
+
+@pytest.mark.parametrize("centred", [True, False])
+def test_words_are_compared_with_labels_where_the_labels_are_centred(tmp_path, centred):
+    """By cosines written out, of a query that is no label: the mean is the labels' alone."""
+    words = {"a": (3.0, 4.0), "b": (0.0, 2.0), "c": (6.0, 8.5), "asked": (1.0, 5.0)}
+    lines = [f"{len(words)} 2", *(f"{word} {x} {y}" for word, (x, y) in words.items())]
+    (tmp_path / "vectors.txt").write_text("\n".join(lines) + "\n")
+    settings = ["labels.embedder=word2vec", f"labels.word2vec_path={tmp_path / 'vectors.txt'}"]
+    config = load_config(ROOT / "configs" / "tiny.yaml", [*settings, f"labels.centred={str(centred).lower()}"])
+    mean = np.mean([words[label] for label in "abc"], axis=0) if centred else np.zeros(2)
+    asked = np.array(words["asked"]) - mean
+    cosines = {}
+    for label in "abc":
+        vector = np.array(words[label]) - mean
+        cosines[label] = float(vector @ asked / np.linalg.norm(vector) / np.linalg.norm(asked))
+    order = sorted(cosines, key=lambda label: -cosines[label])
+    found = Meanings(config, ["a", "b", "c"]).nearest("asked", 2)
+    assert [label for label, _ in found] == order[:2] == (["b", "a"] if centred else ["b", "c"])
+    assert [cosine for _, cosine in found] == pytest.approx([cosines[label] for label in order[:2]], abs=1e-6)
+    assert Meanings(config, []).nearest("asked", 2) == []
 
 
 def test_a_damaged_folder_is_refused_as_for_sampling(study, tmp_path):

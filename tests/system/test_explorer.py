@@ -324,6 +324,20 @@ def test_two_concepts_are_compared_on_maps_that_can_be_read(tab, address, best):
     assert first > 0 and tab.ask("document.querySelectorAll('.bin')[1].querySelectorAll('canvas').length") == first
 
 
+def test_words_lead_to_the_labels_nearest_in_meaning(tab, address, atlas):
+    tab.go(f"{address}/search?q=a+tall+shrub")
+    rows = "[...document.querySelectorAll('[data-meaning] tbody tr')]"
+    tab.until(f"{rows}.length > 0")
+    found = atlas.nearest_labels("a tall shrub")
+    assert tab.ask(f"{rows}.map(row => row.cells[0].textContent)") == [label for label, _ in found]
+    assert tab.ask(f"{rows}.map(row => Number(row.cells[1].querySelector('data').value))") == pytest.approx(
+        [cosine for _, cosine in found], abs=1e-5
+    )
+    assert tab.ask("document.querySelector('[data-said]').textContent") == ""
+    tab.ask(f"{rows}[0].querySelector('a').click()")
+    tab.until(f"location.pathname === '/label/' + {json.dumps(found[0][0])}")
+
+
 def test_a_narrow_window_needs_no_scrolling_sideways(tab, address, best):
     tab.call("Emulation.setDeviceMetricsOverride", width=360, height=700, deviceScaleFactor=1, mobile=False)
     try:

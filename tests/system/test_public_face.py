@@ -21,7 +21,9 @@ from storage.activations import ActivationStore
 from storage.errors import StorageError
 from storage.images import decode_png
 from storage.query import query
+from study.embedder import prepared_vectors
 from study.errors import StudyError
+from study.opening import recorded_study
 from study.status import status
 from tests.paths import ROOT
 from vision.rle import decode
@@ -29,6 +31,7 @@ from vision.types import Backend
 
 pytestmark = pytest.mark.system
 SITE = ("mid", 0.0, "cond")
+DICTIONARY_LABELS = "select distinct label from segments natural join prompts where split = 'dictionary' order by label"
 AT = "block = 'mid' and t = 0 and conditioning = 'cond'"
 
 
@@ -243,6 +246,18 @@ def test_nearest_concepts_are_those_of_the_largest_cosine(view, busiest, tiny_st
     assert [cosine for _, cosine in found] == pytest.approx(np.sort(cosines)[::-1][:3].tolist(), abs=1e-5)
 
 
+def test_labels_nearest_in_meaning_are_those_of_the_studys_embedder(atlas, tiny_study, tmp_path):
+    labels = [row["label"] for row in atlas.query(DICTIONARY_LABELS).to_pylist()]
+    units = dict(zip(labels, prepared_vectors(recorded_study(tiny_study), labels), strict=True))
+    cosines = {label: float(units["tree"] @ units[label]) for label in labels}
+    found = atlas.nearest_labels("tree", 4)
+    assert [label for label, _ in found] == sorted(labels, key=lambda label: -cosines[label])[:4]
+    assert found == [(label, pytest.approx(cosines[label], abs=1e-5)) for label, _ in found] and found[0][0] == "tree"
+    assert {label for label, _ in atlas.nearest_labels("a tree that no label names", 99)} == set(labels)
+    with pytest.raises(StudyError, match=r"none is not a folder.*--set model.path=FOLDER"):
+        atlas.nearest_labels("tree", settings=[f"model.path={tmp_path / 'none'}"])
+
+
 def test_progress_is_what_status_counts(atlas, tiny_study):
     told = status(tiny_study)
     assert {p.stage: p.done for p in atlas.progress} == told["done"]
@@ -311,8 +326,29 @@ def test_a_folder_with_modules_of_our_names_gets_in_nobodys_way(installed, tiny_
     assert done.returncode == 0 and "study tiny" in done.stdout, done.stderr  # as the console script is started
 
 
-def test_the_import_waits_for_no_model_library():
+ASKED = """
+import sys
+from starlette.testclient import TestClient
+from explorer.app import application
+from explorer.source import Source
+source = Source(sys.argv[1])
+client = TestClient(application(source), base_url="http://localhost")
+at, image, label = sys.argv[2:]
+for address in ("/", f"/label/{label}", f"/{at}/0", f"/image/{image}", f"/image/{image}/codes/{at}", "/search?q=sky",
+                "/compare?a=mid/1.00/cond/k4&b=mid/0.00/cond/k4", f"/list?c={at}/0", "/edit"):
+    assert client.get(address).status_code == 200, address
+source.atlas.at("mid", 0.0).layouts(int(image))
+"""
+
+
+@pytest.mark.parametrize("code", ["import concept_atlas", ASKED], ids=["the import", "asking"])
+def test_no_model_library_is_waited_for(code, tiny_study, atlas):
+    """Nor by any page that makes no edit and asks for no meaning: PyTorch alone is 190 MB."""
     heavy = ("torch", "prefect", "transformers", "diffusers", "matplotlib")
-    code = f"import sys, concept_atlas; print([name for name in {heavy!r} if name in sys.modules])"
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"
+    code += f"\nimport sys\nprint([name for name in {heavy!r} if name in sys.modules])"
+    shown = atlas.query(
+        "select prompt_id, label from segments natural join prompts where split = 'layout' limit 1"
+    ).to_pylist()[0]
+    asked = [str(tiny_study), "mid/0.00/cond/k4", str(shown["prompt_id"]), shown["label"]]
+    done = subprocess.run([sys.executable, "-c", code, *asked], cwd=ROOT, capture_output=True, text=True)
+    assert done.stdout.strip() == "[]", done.stderr
