@@ -1,7 +1,7 @@
 """What orchestration costs: ``concepts run`` against the same units of work as plain function calls, without Prefect.
 
     python -m benchmarks.overhead configs/tiny.yaml --rounds 3          # a minute or two a round
-    python -m benchmarks.overhead configs/mini.yaml --rounds 1
+    python -m benchmarks.overhead configs/mini.yaml --rounds 1          # an hour and a half; see --set
 
 All are whole processes that fill a folder of their own, in turns, with as many threads as ``run.max_workers`` says; at
 the end every table but ``runs`` has the same content hash. The plain one makes no flow run, no server, no artifacts, no
@@ -29,7 +29,7 @@ from benchmarks.environment import REPO, environment_of
 from benchmarks.processor import children_seconds, running_seconds
 
 
-def run_plainly(config_path: Path, root: Path) -> None:
+def run_plainly(config_path: Path, root: Path, settings: list[str]) -> None:
     """Make every unit of a study, a stage after the other, by calling its function."""
     from study.config import load_config
     from study.imports import import_work
@@ -40,7 +40,7 @@ def run_plainly(config_path: Path, root: Path) -> None:
     from study.undone import undone
     from tasks.units import Work, named, works_of
 
-    study = open_or_create(root, load_config(config_path))
+    study = open_or_create(root, load_config(config_path, settings))
     import_work(stages_of("run"))
 
     @limited
@@ -82,14 +82,18 @@ def cost_beside_a_server(arguments: list[str]) -> Cost:
         return Cost(cost.clock, cost.processor + running_seconds(server) - before)
 
 
-def compare(config: Path, scratch: Path) -> tuple[Cost, Cost, Cost]:
-    """One round: plain calls, then the command in both ways. Raises ``AssertionError`` if their tables differ."""
+def compare(config: Path, scratch: Path, settings: list[str]) -> tuple[Cost, Cost, Cost]:
+    """One round: plain calls, then the command in both ways. Raises ``AssertionError`` if their tables differ.
+
+    ``settings`` are as `concepts run --set` has them.
+    """
     from storage.inspect import table_hashes
 
     plain, alone, beside = scratch / "plain", scratch / "alone", scratch / "beside"
-    run = ["-m", "flows.cli", "run", str(config), "--root"]
+    given = [part for setting in settings for part in ("--set", setting)]
+    run = ["-m", "flows.cli", "run", str(config), *given, "--root"]
     costs = (
-        cost_of(["-m", "benchmarks.overhead", str(config), "--plainly-into", str(plain)]),
+        cost_of(["-m", "benchmarks.overhead", str(config), *given, "--plainly-into", str(plain)]),
         cost_of([*run, str(alone)]),
         cost_beside_a_server([*run, str(beside)]),
     )
@@ -102,15 +106,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("config", type=Path)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--set", action="append", default=[], help="other settings, as of a smaller study")
     parser.add_argument("--plainly-into", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.plainly_into:
-        run_plainly(options.config, options.plainly_into)
+        run_plainly(options.config, options.plainly_into, options.set)
         return
     rounds = []
     for _ in range(options.rounds):
         with tempfile.TemporaryDirectory(prefix="overhead-") as scratch:
-            rounds.append(compare(options.config.resolve(), Path(scratch)))
+            rounds.append(compare(options.config.resolve(), Path(scratch), options.set))
         _tell("round", [rounds[-1]])
     _tell(f"median of {len(rounds)}", rounds)
 

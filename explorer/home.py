@@ -17,9 +17,11 @@ def home(source: Source, asked_k: str) -> dict[str, Any]:
     """What the template shows; of several k the one that is asked for, else the first."""
     atlas = source.atlas
     k = int(asked_k) if asked_k in map(str, atlas.ks) else atlas.ks[0]
-    figures = [_tried(source, make, k) for make in FIGURES]
-    labels, problem = source.tried(lambda: known_labels(source), dict[str, int]())
-    progress = source.kept("progress", lambda: source.atlas.progress)
+    figures, (labels, problem), progress = source.together(
+        lambda: [_tried(source, make, k) for make in FIGURES],
+        lambda: source.tried(lambda: known_labels(source), dict[str, int]()),
+        lambda: source.kept("progress", lambda: source.atlas.progress),
+    )
     return {
         "facts": atlas.facts,
         "missing": [stage for stage in progress if stage.done < stage.units],

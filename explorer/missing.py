@@ -167,9 +167,9 @@ def known_labels(source: Source) -> dict[str, int]:
 
 
 def _labels(source: Source) -> dict[str, int]:
-    shown = sorted(_shown(source).items(), key=lambda pair: (-len(pair[1]), pair[0]))
-    counted = {label: len(images) for label, images in shown}
-    return {**counted, **dict.fromkeys(sorted(set(_carried(source)) - set(counted)), 0)}
+    shown, carried = source.together(lambda: _shown(source), lambda: _carried(source))
+    counted = {label: len(shown[label]) for label in sorted(shown, key=lambda label: (-len(shown[label]), label))}
+    return {**counted, **dict.fromkeys(sorted(set(carried) - set(counted)), 0)}
 
 
 def best_carrying(source: Source, label: str) -> list[dict[str, Any]]:
