@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy.sparse import csr_array
 
 from concepts.errors import ConceptError
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_array
 
 Embed = Callable[[list[str]], np.ndarray]
 BATCH = 256  # labels encoded at once: more gain nothing on a CPU, and memory stays small for any vocabulary
@@ -32,6 +34,8 @@ def label_lists(columns: Mapping[str, Any], n_concepts: int) -> tuple[csr_array,
     ``columns`` holds ``cid``, ``label`` and ``n_hit50`` of ``concept_labels``, of one length; pairs without a hit may
     be missing.
     """
+    from scipy.sparse import csr_array  # a quarter of a second, which whoever only asks a study does without
+
     hits = np.asarray(columns["n_hit50"], np.int64)
     rows = np.flatnonzero(hits)
     names = [columns["label"][row] for row in rows]
