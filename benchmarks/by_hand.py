@@ -36,7 +36,7 @@ class Job(NamedTuple):
 
     name: str
     ours: Callable[[], Any]
-    library: Callable[[], Any]
+    theirs: Callable[[], Any]
     same: Callable[[Any, Any], bool]
 
 
@@ -156,7 +156,7 @@ def timed(job: Job, rounds: int) -> tuple[float, float]:
     spent: tuple[list[float], list[float]] = ([], [])
     for _ in range(rounds):
         results = []
-        for way, seconds in zip((job.ours, job.library), spent, strict=True):
+        for way, seconds in zip((job.ours, job.theirs), spent, strict=True):
             began = time.process_time()
             results.append(way())
             seconds.append(time.process_time() - began)

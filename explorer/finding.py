@@ -22,12 +22,12 @@ LABELS, CONCEPTS, IMAGES, MEANT = 12, 100, 48, 8
 
 def found(source: Source, question: str) -> dict[str, Any]:
     """What the template shows: labels with their best concepts, concepts of that number, images of those words."""
-    asked = " ".join(question[:LONGEST].split())
+    asked = _words(question)
     concepts, images = _numbered(source, asked)
     labels = _labels(source, asked)
     return {
         "question": asked,
-        "labels": [{"label": label, "url": label_url(label), "best": _best(source, label)} for label in labels],
+        "labels": [_carried(source, label) for label in labels],
         "concepts": concepts,
         "images": images or _captioned(source, asked),
         "meaning": "" if concepts or asked.isdigit() else meaning_url(asked),
@@ -44,14 +44,14 @@ def meant(source: Source, question: str) -> dict[str, Any]:
 
     Raises ``AtlasError`` where it is not at hand, or cannot read the words.
     """
-    asked = " ".join(question[:LONGEST].split())
+    asked = _words(question)
     found = source.atlas.nearest_labels(asked, MEANT, source.models) if asked else []
-    return {
-        "labels": [
-            {"label": label, "url": label_url(label), "cosine": cosine, "best": _best(source, label)}
-            for label, cosine in found
-        ]
-    }
+    return {"labels": [{**_carried(source, label), "cosine": cosine} for label, cosine in found]}
+
+
+def _words(question: str) -> str:
+    """Of a question what is looked at, one blank between its words."""
+    return " ".join(question[:LONGEST].split())
 
 
 def index_of(
@@ -107,6 +107,11 @@ def _labels(source: Source, asked: str) -> list[str]:
         *difflib.get_close_matches(wanted, known, LABELS, 0.7),
     ]
     return list(dict.fromkeys(ordered))[:LABELS]
+
+
+def _carried(source: Source, label: str) -> dict[str, Any]:
+    """What a list says of a label, and the concepts that carry it best."""
+    return {"label": label, "url": label_url(label), "best": _best(source, label)}
 
 
 def _best(source: Source, label: str) -> list[dict[str, Any]]:

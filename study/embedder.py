@@ -48,9 +48,14 @@ def _embedder(config: StudyConfig) -> Embed:
         return load_minilm()
     if config.labels.embedder == "word2vec":
         return load_word2vec(config.labels.word2vec_path)
+    return _text_encoder(config.model)
+
+
+def _text_encoder(settings: ModelSettings) -> Embed:
+    """The model's own, loaded without the rest of the model."""
     from diffusion.model import embed_labels, load_text_encoder
 
-    return functools.partial(embed_labels, load_text_encoder(config.model))
+    return functools.partial(embed_labels, load_text_encoder(settings))
 
 
 def label_vectors(study: Study, labels: list[str]) -> np.ndarray:
@@ -74,9 +79,7 @@ def prepared_vectors(study: Study, labels: list[str]) -> np.ndarray:
 
 @functools.lru_cache(maxsize=16)  # one a device
 def _by_text_encoder(settings: ModelSettings, _plan: str, labels: tuple[str, ...]) -> np.ndarray:
-    """The encoder is loaded without the rest of the model, and is gone when the labels are embedded."""
-    from diffusion.model import embed_labels, load_text_encoder
-
-    vectors = embed_labels(load_text_encoder(settings), list(labels))
+    """The encoder is gone when the labels are embedded."""
+    vectors = _text_encoder(settings)(list(labels))
     vectors.flags.writeable = False
     return vectors
