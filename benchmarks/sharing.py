@@ -90,7 +90,10 @@ def timed(command: str, root: Path, processes: int, options: argparse.Namespace,
             raise subprocess.CalledProcessError(code, process.args)
     rows = read_table(root, "runs", ["stage", "started", "ended"], [("stage", "==", command)]).to_pylist()
     assert len(rows) == processes  # each did its part to the end
-    return Cost(clock, span(rows), children_seconds() - before)
+    cost = Cost(clock, span(rows), children_seconds() - before)
+    seconds = ", ".join(f"{name} {value:.1f} s" for name, value in vars(cost).items())
+    print(f"{command:<7} by {processes}: {seconds}", flush=True)
+    return cost
 
 
 def _started(command: str, root: Path, options: argparse.Namespace, home: Path) -> subprocess.Popen[bytes]:
