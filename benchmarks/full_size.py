@@ -64,6 +64,7 @@ class Scale:
     batch_size: int
     k: tuple[int, ...]
     windows: tuple[str, ...]
+    targets: dict[str, Any]
 
 
 SCALES = {
@@ -77,6 +78,7 @@ SCALES = {
         2,
         (10, 20),
         ("final",),  # whose edits share all steps but the last
+        {"objects": list(OBJECTS[:1]), "spatial_block": "mid", "global_block": "up"},  # a trace would take an hour
     ),
     "cuda": Scale(
         {"train": 64, "dictionary": 32, "layout": 24, "style": 8},
@@ -88,6 +90,7 @@ SCALES = {
         16,
         (10,),
         ("early", "middle", "final"),
+        {"objects": list(OBJECTS)},  # their blocks are left to a trace
     ),
 }
 
@@ -194,7 +197,7 @@ def write_config(work: Path, scale: Scale, device: str) -> Path:
     config["layout"] = {"min_images": 2, "bootstrap": 100}
     config["interventions"] = {
         "windows": {name: list(WINDOWS[name]) for name in scale.windows},
-        "objects": list(OBJECTS[:1]),
+        **scale.targets,
         "styles": list(STYLES),
         "prompts_per_target": 1,
         "spatial_strengths": [4.0],

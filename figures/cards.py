@@ -187,9 +187,9 @@ def quantile_name(bin_: int, n_bins: int) -> str:
     return f"strongest {high:.3g} %" if bin_ == 0 else f"{low:.3g} to {high:.3g} %"
 
 
-def caption_lines(caption: str) -> str:
-    """A caption in at most two lines, cut with an ellipsis."""
-    return "\n".join(textwrap.wrap(caption, CAPTION_WIDTH, max_lines=2, placeholder=" …"))
+def caption_lines(caption: str, width: int = CAPTION_WIDTH, lines: int = 2) -> str:
+    """A caption in at most so many lines of that many characters, cut with an ellipsis."""
+    return "\n".join(textwrap.wrap(caption, width, max_lines=lines, placeholder=" …"))
 
 
 def shortened(text: str, width: int) -> str:

@@ -9,8 +9,8 @@ import numpy as np
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter
 
-from figures.draw import CONTROLS
-from figures.style import COLOURS, in_our_style, panels, save
+from figures.draw import looks_of
+from figures.style import in_our_style, panels, save
 
 MEASURES = {  # columns of ``intervention_effects``; the cost grows to the right
     "layout_iou": "places kept\n(IoU of masks)",
@@ -27,7 +27,7 @@ def edit_damage(rows: list[dict[str, Any]], windows: list[str], path: Path) -> P
     A row of panels a kind, one a measure; a colour a control, a marker a window. A measure that is None has no point.
     """
     kinds = [kind for kind in ("spatial", "global") if any(r["kind"] == kind for r in rows)]
-    looks = _looks(rows)
+    looks = looks_of(rows)
     figure, axes = panels(len(kinds), len(MEASURES), figsize=(8.4, 2.5 * len(kinds) + 0.4), sharex="col", sharey=True)
     for of_kind, kind in zip(axes, kinds, strict=True):
         for axis, name in zip(of_kind, MEASURES, strict=True):
@@ -47,14 +47,6 @@ def edit_damage(rows: list[dict[str, Any]], windows: list[str], path: Path) -> P
     figure.legend(handles=lines, loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False, fontsize=8)
     figure.tight_layout()
     return save(figure, path)
-
-
-def _looks(rows: list[dict[str, Any]]) -> dict[str, tuple[str, str]]:
-    """Control -> what it is called, and its colour; the one of the whole study first."""
-    others = [c for c in dict.fromkeys(r["control"] for r in rows) if c not in CONTROLS]
-    free = [colour for colour in COLOURS if colour not in {colour for _, colour in CONTROLS.values()}]
-    known = {c: CONTROLS[c] for c in CONTROLS if any(r["control"] == c for r in rows)}
-    return known | {c: (c.replace("_", " "), free[i % len(free)]) for i, c in enumerate(others)}
 
 
 def _point(axis: Any, row: dict[str, Any], name: str, colour: str, marker: str) -> None:

@@ -11,10 +11,11 @@ from matplotlib.lines import Line2D
 
 from figures.style import BLUE, COLOURS, GREY, RED, in_our_style, panels, save
 
+UNEDITED = "unedited"
 CONTROLS = {  # of the column ``control``: what it is called, and its colour
     "none": ("by concepts", BLUE),
     "random_direction": ("random direction", RED),
-    "unedited": ("unedited", GREY),
+    UNEDITED: ("unedited", GREY),
 }
 CONTROL_STYLES = {"frozen": "-.+", "soft_frozen": "-.^", "frozen_encoder": ":d", "untrained": ":x"}
 KIND_STYLES = {"trained": "-o", "shared": "--s", **CONTROL_STYLES}
@@ -128,26 +129,36 @@ def layout_scores(rows: list[dict[str, Any]], path: Path) -> Path:
 def intervention_effects(rows: list[dict[str, Any]], windows: list[str], path: Path) -> Path:
     """Success of {kind, window, control, success, success_ci_low, success_ci_high}, controls side by side.
 
-    The rows are of the cases that the unedited images do not fulfil.
+    The rows are of the cases that the unedited images do not fulfil, so these succeed in none and are not drawn.
     """
     kinds = [kind for kind in ("spatial", "global") if any(r["kind"] == kind for r in rows)]
+    looks = looks_of([r for r in rows if r["control"] != UNEDITED])
+    apart = 0.6 / max(len(looks), 4)  # what belongs to a window stays nearer to it than to the next
     figure, axes = panels(1, len(kinds), figsize=(3.4 * len(kinds), 2.8), sharey=True)
     for axis, kind in zip(axes[0], kinds, strict=True):
-        for i, (control, (name, colour)) in enumerate(CONTROLS.items()):
+        for i, (control, (name, colour)) in enumerate(looks.items()):
             by_window = {r["window"]: r for r in rows if r["kind"] == kind and r["control"] == control}
             at = [j for j, window in enumerate(windows) if window in by_window]
             shown = [by_window[windows[j]] for j in at]
             middle = np.array([r["success"] for r in shown])
             ends = [[r[end] for r in shown] for end in ("success_ci_low", "success_ci_high")]
             reach = np.abs(np.array(ends, float) - middle)  # null, where prompts say nothing of it, becomes NaN: no bar
-            x = np.array(at) + 0.16 * (i - 1)
+            x = np.array(at) + apart * (i - (len(looks) - 1) / 2)
             axis.errorbar(x, middle, np.maximum(reach, 0), fmt="o", ms=4, lw=1.2, capsize=2, color=colour, label=name)
         axis.set_xticks(range(len(windows)), windows)
         axis.set_title(f"{kind} edits")
     axes[0, 0].set_ylabel("success where it was not so before\n(95 % interval)")
-    axes[0, 0].set_ylim(0, 1)
+    axes[0, 0].set_ylim(-0.03, 1.03)  # points at either end are whole
     _legend(axes[0, -1], 7)
     return save(figure, path)
+
+
+def looks_of(rows: list[dict[str, Any]]) -> dict[str, tuple[str, str]]:
+    """Control -> what it is called, and its colour; those that every study has come first."""
+    others = [c for c in dict.fromkeys(r["control"] for r in rows) if c not in CONTROLS]
+    free = [colour for colour in COLOURS if colour not in {colour for _, colour in CONTROLS.values()}]
+    known = {c: CONTROLS[c] for c in CONTROLS if any(r["control"] == c for r in rows)}
+    return known | {c: (c.replace("_", " "), free[i % len(free)]) for i, c in enumerate(others)}
 
 
 def _legend(axis: Any, size: float) -> None:

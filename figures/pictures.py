@@ -5,7 +5,6 @@ Images are uint8 [H, W, 3]; masks bool [H, W]; heat float [rows, columns].
 
 from __future__ import annotations
 
-import textwrap
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 
-from figures.cards import overlay
+from figures.cards import caption_lines, overlay
 from figures.sheet import Sheet
 from figures.style import BLUE, in_our_style, save
 
@@ -71,7 +70,7 @@ def images_and_masks(items: list[dict[str, Any]], path: Path) -> Path:
             canvas[mask] = palette[labels.index(label)]
         x, y, side, height = grid.at(1, column)
         sheet.picture(x, y, side, height, canvas)
-        sheet.text(x, y + height + 0.03, "\n".join(textwrap.wrap(item["caption"], 24)[:3]), size=7)
+        sheet.text(x, y + height + 0.03, caption_lines(item["caption"], 24, 3), size=7)
     handles = [Rectangle((0, 0), 1, 1, color=palette[i]) for i in range(len(labels))]
     if labels:
         columns = min(len(labels), LEGEND_COLUMNS)

@@ -135,6 +135,17 @@ def _no_targets(config: StudyConfig) -> str | None:
     return "interventions.objects and interventions.styles are both empty: name at least one target of either"
 
 
+def _one_object_to_trace(config: StudyConfig) -> str | None:
+    edits, blocks = config.interventions, list(config.sites.blocks)
+    if len(edits.objects) != 1 or len(blocks) == 1 or edits.named_blocks("spatial"):
+        return None
+    return (
+        f"interventions.objects names {edits.objects[0]!r} alone, but which block its edits are made at is left to a "
+        "trace, which asks for another object in its place: name the block in interventions.spatial_block "
+        f"({', '.join(blocks)}), or a second object"
+    )
+
+
 def _similarity_without_words(config: StudyConfig) -> str | None:
     if not config.interventions.similarity or config.vision.backend != "mini":
         return None
@@ -266,6 +277,7 @@ PAIRS = (
     Pair("interventions.objects", "vision.transformers.judge_clipseg", _objects_without_judge),
     Pair("interventions.styles", "vision.transformers.judge_clip", _styles_without_judge),
     Pair("interventions.objects", "interventions.styles", _no_targets),
+    Pair("interventions.objects", "interventions.spatial_block", _one_object_to_trace),
     Pair("interventions.similarity", "vision.backend", _similarity_without_words),
     Pair("labels.word2vec_path", "labels.embedder", _vectors_without_their_embedder),
     Pair("labels.keep_iou", "labels.assign_iou", _dropped_though_assigned),

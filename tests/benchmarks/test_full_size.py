@@ -11,6 +11,8 @@ import pytest
 from benchmarks import full_size, full_size_gpu, random_model, tiles
 from benchmarks.full_size_gpu import Subject
 from diffusion.edits import Edit
+from study.config import load_config
+from study.contradictions import refuse_contradictions
 from tests.paths import ROOT
 from vision.backend import load_backend
 from vision.settings import VisionSettings
@@ -72,6 +74,12 @@ def test_the_study_is_the_papers_but_for_its_size(tmp_path):
         assert line in written and line in papers
     captions = pq.read_table(tmp_path / "captions.parquet")["top_caption"].to_pylist()
     assert len(set(captions)) == len(captions) == sum(scale.splits.values())
+
+
+@pytest.mark.parametrize("device", full_size.SCALES)
+def test_no_stage_of_the_study_refuses_its_settings(tmp_path, device):
+    """One that the last stage refused had cost all stages before it."""
+    refuse_contradictions(load_config(full_size.write_config(tmp_path, full_size.SCALES[device], device)))
 
 
 def test_named_times_take_the_place_of_the_devices_own_and_leave_the_windows_that_hold_one():

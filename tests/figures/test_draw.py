@@ -145,3 +145,31 @@ def test_learning_curves_show_each_site_as_a_line_and_nothing_where_there_is_no_
     (legend,) = figure.legends
     assert [text.get_text() for text in legend.get_texts()] == ["mid", "up", "t = 1", "t = 0"]
     assert not any(axis.get_legend() for axis in figure.axes)
+
+
+def test_the_effects_show_every_control_that_was_run_and_none_that_succeeds_nowhere_by_definition(
+    tmp_path, monkeypatch
+):
+    kept = []
+    monkeypatch.setattr(draw, "save", lambda figure, path: kept.append(figure) or path)
+    more = [row | {"control": "random_concepts", "success": 0.2} for row in effects(0.5) if row["control"] == "none"]
+    draw.intervention_effects(effects(0.5) + more, WINDOWS, tmp_path / "a.png")
+    (figure,) = kept
+    (legend,) = [axis.get_legend() for axis in figure.axes if axis.get_legend()]
+    assert [text.get_text() for text in legend.get_texts()] == ["by concepts", "random direction", "random concepts"]
+    shown = [drawn.lines[0] for drawn in figure.axes[0].containers]
+    assert [list(line.get_ydata()) for line in shown] == [[0.5] * len(WINDOWS)] * 2 + [[0.2] * len(WINDOWS)]
+    assert len({line.get_color() for line in shown}) == 3
+    x = np.array([line.get_xdata() for line in shown])
+    assert np.diff(x, axis=0) == pytest.approx(0.15) and np.abs(x - range(len(WINDOWS))).max() < 0.5
+    low, high = figure.axes[0].get_ylim()
+    assert low < 0 and high > 1
+
+
+def test_a_caption_that_has_no_room_ends_in_an_ellipsis(tmp_path, monkeypatch):
+    said = []
+    monkeypatch.setattr(pictures.Sheet, "text", lambda self, x, y, text, **how: said.append(text))
+    caption = "an image of a purple ball, a white balloon and a yellow kite by the road at night"
+    pictures.images_and_masks([{"image": PICTURE, "caption": caption, "masks": {}}], tmp_path / "a.png")
+    (lines,) = said
+    assert lines.endswith(" …") and lines.count("\n") == 2 and max(map(len, lines.split("\n"))) <= 24

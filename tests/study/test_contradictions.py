@@ -56,6 +56,11 @@ CASES = {
         "are both empty: name at least one target",
         ["interventions.objects=[]"],
     ),
+    ("interventions.objects", "interventions.spatial_block"): (
+        ["interventions.objects=[tree]", "interventions.block=traced"],
+        "interventions.objects names 'tree' alone, but which block its edits are made at is left to a trace",
+        ["interventions.objects=[tree]", "interventions.block=traced", "interventions.spatial_block=mid"],
+    ),
     ("interventions.similarity", "vision.backend"): (
         ["interventions.similarity=true"],
         "vision.backend is 'mini', whose judge knows its own looks alone",
