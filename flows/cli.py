@@ -61,7 +61,7 @@ def main(arguments: list[str] | None = None) -> int:
         ensure_utf8()
         if sys.argv[1:2] and sys.argv[1] in READING:
             start_lightly(READING[sys.argv[1]])
-        elif sys.argv[1:2] and sys.argv[1] in ("run", *STAGES):
+        elif sys.argv[1:2] and sys.argv[1] in ("run", "explore", "export-site", *STAGES):
             keep_pandas_away()
         code = _main(sys.argv[1:])
         gc.freeze()  # Python would look for garbage once more at its end: two seconds among torch and Prefect

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import argparse
 
+from study.imports import import_kept
+
 
 def run(options: argparse.Namespace) -> int:
     """Serve them until interrupted. Raises an ``AtlasError`` for a folder without a study, or a port that is taken."""
+    import_kept("explorer.server")
     from explorer.server import explore
 
     explore(options.dir, options.port, options.open, options.set, options.compare)

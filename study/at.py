@@ -15,7 +15,6 @@ import numpy as np
 from concepts.codes import Codes, CodesOnDisk
 from sae.encoder import Encoder, load_encoder, load_vectors, products_with
 from sae.folder import CONFIG, WEIGHTS
-from storage.activations import ActivationStore
 from storage.records import read_record
 from storage.site import Site
 from storage.tables import Filters
@@ -30,6 +29,7 @@ from study.study import Study
 if TYPE_CHECKING:
     from sae.members import Member
     from sae.model import SAE
+    from storage.activations import ActivationStore
 
 
 class AtSite:

@@ -1,4 +1,4 @@
-"""Imports of the model libraries, which a command needs as a whole and keeps to its end."""
+"""Imports of large libraries, which a command needs as a whole and keeps to its end."""
 
 from __future__ import annotations
 

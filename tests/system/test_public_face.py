@@ -352,3 +352,22 @@ def test_no_model_library_is_waited_for(code, tiny_study, atlas):
     asked = [str(tiny_study), "mid/0.00/cond/k4", str(shown["prompt_id"]), shown["label"]]
     done = subprocess.run([sys.executable, "-c", code, *asked], cwd=ROOT, capture_output=True, text=True)
     assert done.stdout.strip() == "[]", done.stderr
+
+
+FIRST_PAGE = """
+import gc, sys
+import uvicorn
+from starlette.testclient import TestClient
+def run(server, sockets):
+    answer = TestClient(server.config.app, base_url="http://localhost").get("/")
+    print(answer.status_code, gc.isenabled(), sorted({"pandas", "scipy", "torch", "zarr"} & set(sys.modules)))
+uvicorn.Server.run = run
+sys.argv = ["concepts", "explore", sys.argv[1], "--port", "0"]
+from flows.cli import main
+sys.exit(main())
+"""
+
+
+def test_the_explorers_first_page_waits_for_no_library_that_it_does_not_need(tiny_study):
+    done = subprocess.run([sys.executable, "-c", FIRST_PAGE, str(tiny_study)], cwd=ROOT, capture_output=True, text=True)
+    assert done.stdout.splitlines()[-1:] == ["200 True []"], done.stdout + done.stderr
