@@ -16,6 +16,7 @@ lacks the kinds of pages that show some; `python -m benchmarks.full_pictures DIR
 from __future__ import annotations
 
 import argparse
+import gc
 import multiprocessing
 import resource
 import statistics
@@ -90,6 +91,7 @@ def main() -> None:
     options = parser.parse_args()
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as elsewhere:  # what it reads is not ours
         asked = elsewhere.submit(addresses, options.root, options.pages).result()
+    gc.freeze()  # as the command does with what it has imported
     give_back_memory()
     source = Source(options.root)
     if options.settled:

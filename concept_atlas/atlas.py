@@ -23,6 +23,7 @@ from storage.site import Site
 from storage.tables import Filters, KnownParts, count_rows, read_table, table_folder
 from storage.vouch import hash_ahead
 from study.errors import StudyError
+from study.imports import import_kept
 from study.opening import recorded_study, study_with_models
 from study.reading import images_of, label_masks, prompts_of, refuse_unknown_prompt, study_labels
 from study.saes import TRAINED
@@ -132,11 +133,14 @@ class Atlas:
     def check_ahead(self, tables: Sequence[str], most_bytes: int) -> int:
         """Hash the parts of tables and the dictionaries now, so that who reads them first need not wait for it.
 
+        Zarr is imported, too, which the first to read an activation would wait for.
+
         As many as fit into ``most_bytes``; returns how many bytes that was. What is damaged is told to who reads it.
         Raises ``StorageError`` for a name that is no table's or a damaged record.
         """
         for table in tables:
             table_folder(self.root, table)
+        import_kept("storage.activations")
         known = self._known or KnownParts(self.root)
         dictionaries = [self._study.at(site, k).folder_of(TRAINED) / WEIGHTS for site in self.sites for k in self.ks]
         return hash_ahead([*dictionaries, *(path for table in tables for path in known.named(table))], most_bytes)

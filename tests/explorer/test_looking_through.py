@@ -1,5 +1,6 @@
 """What pages would wait for is hashed beforehand, and what is damaged is still told by the page that meets it."""
 
+import gc
 import shutil
 from pathlib import Path
 
@@ -44,7 +45,10 @@ def hashed(monkeypatch):
 def test_dictionaries_and_what_pages_read_of_them_are_hashed_once_and_controls_are_not(folder, hashed):
     source = Source(folder)
     hashed.clear()
+    frozen = gc.get_freeze_count()
+    gc.collect()
     ready(source)
+    assert gc.get_freeze_count() > frozen  # a page does not wait for a search among what is held by now
     assert hashed[0] == folder / DICTIONARY and folder / CONTROL not in hashed
     parts = [part_path(folder, "concept_labels", f"mid-{t}-cond-k4") for t in ("0.50", "1.00")]
     assert set(parts) < set(hashed)
