@@ -19,7 +19,7 @@ CONTROLS = {  # of the column ``control``: what it is called, and its colour
 }
 CONTROL_STYLES = {"frozen": "-.+", "soft_frozen": "-.^", "frozen_encoder": ":d", "untrained": ":x"}
 KIND_STYLES = {"trained": "-o", "shared": "--s", **CONTROL_STYLES}
-LAYOUT_METHODS = ("concepts", "evidence", "posterior", "position", "noise", "raw")  # as many as colours
+LAYOUT_METHODS = ("concepts", "evidence", "posterior", "position", "noise", "raw")  # no more than colours
 
 
 @in_our_style
@@ -146,6 +146,7 @@ def intervention_effects(rows: list[dict[str, Any]], windows: list[str], path: P
             x = np.array(at) + apart * (i - (len(looks) - 1) / 2)
             axis.errorbar(x, middle, np.maximum(reach, 0), fmt="o", ms=4, lw=1.2, capsize=2, color=colour, label=name)
         axis.set_xticks(range(len(windows)), windows)
+        axis.set_xlim(-0.5, len(windows) - 0.5)
         axis.set_title(f"{kind} edits")
     axes[0, 0].set_ylabel("success where it was not so before\n(95 % interval)")
     axes[0, 0].set_ylim(-0.03, 1.03)  # points at either end are whole

@@ -19,7 +19,7 @@ from matplotlib.transforms import Bbox
 P = ParamSpec("P")
 R = TypeVar("R")
 BLUE, GREY, RED, GREEN = "#2f6db3", "#9aa3ad", "#c8553d", "#4f9d69"
-COLOURS = (BLUE, RED, GREEN, GREY, "#8a63b0", "#d9a441")
+COLOURS = (BLUE, RED, GREEN, GREY, "#8a63b0", "#d9a441", "#1b8a8f", "#c26aa0", "#6b5b3e", "#14213d")
 DPI = 110
 MARGIN = 0.1  # inches, matplotlib's own
 STYLE = {

@@ -5,6 +5,8 @@ import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
+from concepts import edit_controls
+from concepts.edit_controls import CONCEPTS, UNEDITED
 from figures import draw, pictures
 
 RNG = np.random.default_rng(0)
@@ -173,3 +175,9 @@ def test_a_caption_that_has_no_room_ends_in_an_ellipsis(tmp_path, monkeypatch):
     pictures.images_and_masks([{"image": PICTURE, "caption": caption, "masks": {}}], tmp_path / "a.png")
     (lines,) = said
     assert lines.endswith(" …") and lines.count("\n") == 2 and max(map(len, lines.split("\n"))) <= 24
+
+
+def test_every_control_that_can_be_asked_for_has_a_colour_of_its_own():
+    looks = draw.looks_of([{"control": control} for control in (CONCEPTS, UNEDITED, *edit_controls.CONTROLS)])
+    assert len({colour for _, colour in looks.values()}) == len(looks) == 10
+    assert looks["wrong_region"][0] == "wrong region" and list(looks)[:2] == [CONCEPTS, "random_direction"]
