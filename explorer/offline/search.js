@@ -124,7 +124,7 @@ function tell(asked) {
   }
   if (images.length) found.append(section("Images", element("ul", { class: "captioned" }, ...images.map(imageLine))));
   if (!found.childElementCount) {
-    const said = asked ? "No label, concept or caption of this site is like that." : "Give a label, a concept's number or words of a caption.";
+    const said = asked ? "No label, concept or caption of this site is spelt like that." : "Give a label, a concept's number or words of a caption.";
     found.append(element("p", { class: "missing" }, `${said} `, element("a", { href: fileUrl("index.html") }, "All labels")));
   }
   found.dataset.told = asked;

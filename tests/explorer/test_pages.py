@@ -225,7 +225,7 @@ def test_an_embedder_that_is_not_there_is_a_sentence(client, monkeypatch):
 
 
 def test_a_search_without_an_answer_says_so(client):
-    assert "No label, concept or caption is like that." in page(client, "/search?q=zzzzqqq").text
+    assert "No label, concept or caption is spelt like that." in page(client, "/search?q=zzzzqqq").text
     assert "No label" not in page(client, "/search?q=%20").text
     assert len(page(client, f"/search?q={'a' * 3000}").text) < 3000
 
