@@ -70,3 +70,31 @@ def test_an_interval_that_reaches_no_bound_is_that_of_the_prompts():
     assert (agreed["x_ci_low"], agreed["x_ci_high"]) == (0.0, pytest.approx(1 - 0.025 ** (1 / 8)))
     level = with_interval("x", [({"prompt_id": i}, 1.5) for i in range(8)], (0.0, float("nan")), 2000, 0)
     assert (level["x"], level["x_ci_low"], level["x_ci_high"]) == (1.5, None, None)
+
+
+@pytest.mark.parametrize(
+    ("name", "end", "width"),
+    [
+        ("layout_iou", 0.0, 1.0),
+        ("layout_iou", 1.0, -1.0),
+        ("fidelity", 0.0, 1.0),
+        ("fidelity", 1.0, -1.0),
+        ("fidelity_lost", -1.0, 2.0),
+        ("fidelity_lost", 1.0, -2.0),
+    ],
+)
+def test_where_every_prompt_agrees_on_a_measures_end_the_interval_reaches_inwards(name, end, width):
+    """As far as eight tries that all agree allow, of the measure's whole width."""
+    values = {"layout_iou": {"iou": end}, "fidelity": {"fidelity": end}, "fidelity_lost": {"fidelity": max(-end, 0.0)}}
+    rows = [row(i, **values[name]) for i in range(8)]
+    found = columns(rows, [row(i, max(end, 0.0) if name == "fidelity_lost" else None) for i in range(8)])
+    ends = sorted((end, end + width * (1 - 0.025 ** (1 / 8))))
+    assert found[name] == end
+    assert (found[f"{name}_ci_low"], found[f"{name}_ci_high"]) == pytest.approx(tuple(ends))
+
+
+@pytest.mark.parametrize("name", ["off_distribution", "off_downstream"])
+def test_distances_that_are_all_nought_have_no_other_end_to_reach_for(name):
+    rows = [row(i, off=0.0, downstream=0.0) for i in range(8)]
+    found = columns(rows, [])
+    assert found[name] == 0 and found[f"{name}_ci_low"] is None is found[f"{name}_ci_high"]

@@ -72,3 +72,11 @@ def test_chance_falls_as_images_become_more():
     drawn = np.random.default_rng(4).normal(size=(400, 5))
     few, many = (frechet_chance(drawn[:n], 20, 0) for n in (20, 400))
     assert many < few / 5
+
+
+def test_halves_of_an_odd_number_of_images_leave_one_out():
+    x = np.random.default_rng(5).normal(size=(7, 2))
+    orders = np.random.default_rng(3)
+    halves = [orders.permutation(7) for _ in range(4)]
+    by_hand = [frechet_distance(x[order[:3]], x[order[3:6]]) for order in halves]
+    assert frechet_chance(x, 4, 3) == pytest.approx(np.mean(by_hand))

@@ -72,3 +72,35 @@ def test_a_row_tells_of_a_set_beside_what_the_other_caption_does():
     )
     nothing = traced_rows(tried, chosen_blocks(tried), Pairs(np.zeros(4), [1, 2, 3, 4]), 200, 3)
     assert all(row["share"] is None for row in nothing)
+
+
+def pairs_apart(by, best=1.0):
+    """Effects of one block, below those of two by the differences given."""
+    less = np.array(by, float)
+    return {("mid",): best - less, ("mid", "up"): np.full(len(less), float(best))}
+
+
+@pytest.mark.parametrize(
+    ("less", "chosen"),
+    [
+        ([0.1, 0.1], ("mid",)),  # nine tenths to the last bit
+        ([0.4 + 0.75, 0.4 - 0.75] * 2, ("mid",)),  # a mean of .4, a standard error of .75 / sqrt(3) = .433
+        ([0.4 + 0.65, 0.4 - 0.65] * 2, ("mid", "up")),  # .375
+        ([-0.1, 0.9], ("mid",)),  # two pairs: .4, and an error of .5
+        ([0.5], ("mid", "up")),  # of one pair no error is known
+    ],
+)
+def test_a_block_less_is_enough_by_nine_tenths_or_by_one_standard_error(less, chosen):
+    assert chosen_blocks(pairs_apart(less)) == chosen
+
+
+def test_where_nothing_comes_through_the_best_is_its_own_equal():
+    assert chosen_blocks(pairs_apart([0.0], best=-1.0)) == ("mid",)
+
+
+@pytest.mark.parametrize("end", [-1.0, 1.0])
+def test_of_effects_that_are_all_as_large_as_can_be_the_interval_is_that_of_as_many_agreeing_prompts(end):
+    """As Clopper and Pearson have it of tries that all succeed, over the whole width of a change of a probability."""
+    (row,) = traced_rows({("mid",): np.full(4, end)}, ("mid",), Pairs(np.ones(4), [1, 2, 3, 4]), 200, 3)
+    inner = end - 2 * end * (1 - 0.025 ** (1 / 4))
+    assert (row["effect_ci_low"], row["effect_ci_high"]) == pytest.approx((min(end, inner), max(end, inner)))
