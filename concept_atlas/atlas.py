@@ -133,9 +133,8 @@ class Atlas:
     def check_ahead(self, tables: Sequence[str], most_bytes: int) -> int:
         """Hash the parts of tables and the dictionaries now, so that who reads them first need not wait for it.
 
-        Zarr is imported, too, which the first to read an activation would wait for.
-
         As many as fit into ``most_bytes``; returns how many bytes that was. What is damaged is told to who reads it.
+        Zarr is imported, too, which the first to read an activation would wait for.
         Raises ``StorageError`` for a name that is no table's or a damaged record.
         """
         for table in tables:
