@@ -33,6 +33,7 @@ from explorer.memory import give_back_memory
 from explorer.missing import every_dictionary, known_labels
 from explorer.server import ready
 from explorer.source import Source
+from flows.lightness import keep_pandas_away
 
 WORDS = ("tree", "boat", "water", "night", "177", "a cat")
 
@@ -91,7 +92,8 @@ def main() -> None:
     options = parser.parse_args()
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as elsewhere:  # what it reads is not ours
         asked = elsewhere.submit(addresses, options.root, options.pages).result()
-    gc.freeze()  # as the command does with what it has imported
+    keep_pandas_away()  # as the command does, which also freezes what it has imported
+    gc.freeze()
     give_back_memory()
     source = Source(options.root)
     if options.settled:
@@ -102,7 +104,7 @@ def main() -> None:
         times, used, sizes = timed(client, of)
         rest = times[1:]
         cells = [times[0], statistics.median(rest), percentile(rest), max(rest), percentile(used[1:])]
-        held = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000
+        held = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
         times_told = " ".join(f"{value:>8.0f}" for value in cells)
         print(f"{kind:<10} {len(of):>4} {times_told} {statistics.median(sizes) / 1000:>6.0f} {held:>6.0f}", flush=True)
 
