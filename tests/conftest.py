@@ -53,6 +53,7 @@ def pytest_configure(config: pytest.Config) -> None:
         lifeline.hold(config)
 
 
+@pytest.hookimpl(trylast=True)  # once `-m` and `-k` have left out tests, or the parts would end elsewhere than xdist's
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put the long tests first in the part of the list that each of pytest's processes begins with.
 
@@ -75,7 +76,7 @@ def pytest_unconfigure() -> None:
 
 
 def parts(items: list[pytest.Item], processes: int) -> list[list[pytest.Item]]:
-    """The tests in parts of equal number: the longest modules dealt out first, each to whom has least to do.
+    """The tests in the parts that xdist makes: the longest modules dealt out first, each to whom has least to do.
 
     One process begins with those marked ``system``, and so makes the server and the study that they share; the others
     come to theirs when they have done what needs neither, and do not wait for it.
@@ -90,10 +91,10 @@ def parts(items: list[pytest.Item], processes: int) -> list[list[pytest.Item]]:
     of_system = {test.path for tests in long for test in tests if is_of_system(test)}
     for number, part in enumerate(dealt):
         part.sort(key=lambda test: (test.path in of_system) == (number > 0))
-        lacking = max(0, len(items) // processes - len(part))
+        left = len(items) - sum(map(len, dealt[:number]))
+        lacking = max(0, left // (processes - number) - len(part))
         part += quick[:lacking]
         del quick[:lacking]
-    dealt[-1] += quick
     return dealt
 
 

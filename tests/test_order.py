@@ -1,5 +1,9 @@
 """The order of the tests themselves: which of pytest's processes begins with what."""
 
+import os
+import subprocess
+import sys
+from collections import defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
@@ -7,6 +11,7 @@ from types import SimpleNamespace
 import pytest
 
 from tests.conftest import SECONDS, parts, seconds
+from tests.paths import ROOT
 
 
 @dataclass(frozen=True)
@@ -35,7 +40,8 @@ ITEMS = [
 def test_every_process_begins_with_its_share_of_the_long_tests(processes):
     dealt = parts(ITEMS, processes)
     assert sorted((item for part in dealt for item in part), key=ITEMS.index) == ITEMS
-    assert [len(part) for part in dealt[:-1]] == [len(ITEMS) // processes] * (processes - 1)
+    assert sum(map(len, dealt)) == len(ITEMS) == 71
+    assert list(map(len, dealt)) == {1: [71], 2: [35, 36], 3: [23, 24, 24]}[processes]
     for part in dealt:
         took = [seconds(item) for item in part]
         first_quick = took.index(0.0)
@@ -62,3 +68,55 @@ def test_one_process_begins_with_what_shares_a_study_and_the_others_come_to_it_l
     dealt = parts([*mixed, *module("v", 1, "slow"), *module("quick", 8)], 2)
     begun = [[item.path.name for item in part if item.path.name != "quick"] for part in dealt]
     assert begun == [["s"] * 6 + ["v"], ["u"] * 3 + ["t"] * 4]
+
+
+HOOKS = """
+import os, time
+import pytest
+from tests.conftest import pytest_collection_modifyitems
+
+@pytest.fixture(autouse=True)
+def told(request):
+    with open("told", "a") as file:
+        file.write(f"{os.environ['PYTEST_XDIST_WORKER']} {request.node.nodeid}\\n")
+    time.sleep(0.1)
+"""
+MARKED = """
+import pytest
+
+@pytest.mark.{mark}
+@pytest.mark.parametrize("n", range({count}))
+def test_it(n):
+    pass
+"""
+
+
+def test_with_tests_left_out_each_process_still_begins_with_long_ones(tmp_path):
+    """Of two modules whose tests are left out in part, xdist's processes take the long ones as they were dealt."""
+    (tmp_path / "conftest.py").write_text(HOOKS)
+    (tmp_path / "pytest.ini").write_text("[pytest]\nmarkers =\n slow\n faults\n quick\n")
+    for name, mark, count in [
+        ("a", "slow", 3),
+        ("b", "faults", 30),
+        ("c", "slow", 4),
+        ("d", "quick", 16),
+        ("e", "slow", 3),
+    ]:
+        (tmp_path / f"test_{name}.py").write_text(MARKED.format(mark=mark, count=count))
+    asked = ["-n", "3", "--dist", "worksteal", "-m", "not faults", "-p", "no:cacheprovider", "-q"]
+    variables = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
+    subprocess.run(
+        [sys.executable, "-m", "pytest", *asked],
+        cwd=tmp_path,
+        env=variables | {"PYTHONPATH": str(ROOT)},
+        check=True,
+        stdout=subprocess.DEVNULL,
+    )
+    run = defaultdict(list)
+    for line in (tmp_path / "told").read_text().splitlines():
+        process, test = line.split()
+        run[process].append(test.partition("::")[0])
+    begun = sorted([test for test in tests if test != "test_d.py"] for tests in run.values())
+    assert begun == [["test_a.py"] * 3, ["test_c.py"] * 4, ["test_e.py"] * 3]
+    for tests in run.values():
+        assert sorted(tests, key=lambda test: test == "test_d.py") == tests  # what is quick comes last
