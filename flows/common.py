@@ -32,7 +32,7 @@ from study.provenance import git_sha, versions
 from study.stage import SAME, Command, Stage
 from study.stages import needs_device, stages_of
 from study.study import Study
-from study.undone import undone
+from study.undone import done_units, undone
 from tasks.claimed import Sharing
 from tasks.cluster import ClusterLost
 from tasks.logs import write_as_asked
@@ -83,6 +83,18 @@ def opened(config_path: str, root: str, overrides: list[str] | None, command: st
             show_grown(study, [stage.name for stage in stages_of(command)])
         finally:
             del _opened[key]
+
+
+def finished(study: Study, name: str) -> dict[str, int] | None:
+    """What the flow of one command returns whose units are all done, as on most nights of a schedule; None if not.
+
+    It says so, and no library that loads a model is imported. Within a run of the whole study, which has something to
+    do, each command tells its own results instead.
+    """
+    if runtime.flow_run.parent_flow_run_id or not (done := done_units(study, name)):
+        return None
+    with cancelled_if_ended(), shown(study, name):
+        return {"units": done[name], "made_now": 0}
 
 
 @contextmanager

@@ -6,7 +6,7 @@ from typing import Any
 
 from prefect import Flow, flow
 
-from flows.common import flow_run_name, run_command, stage
+from flows.common import finished, flow_run_name, opened, run_command, stage
 from flows.forms import ConfigPath, Overrides, Root
 from study.stage import Command
 from study.stages import COMMANDS, OPTIONAL, stages_of
@@ -14,8 +14,11 @@ from study.stages import COMMANDS, OPTIONAL, stages_of
 
 def _flow_of(command: Command) -> Flow[..., dict[str, Any]]:
     def run(config_path: ConfigPath, root: Root, overrides: Overrides = None) -> dict[str, Any]:
-        with stage(command.name, config_path, root, overrides) as study:
-            return run_command(study, command)
+        with opened(config_path, root, overrides, command.name) as study:
+            if done := finished(study, command.name):
+                return done
+            with stage(command.name, config_path, root, overrides):
+                return run_command(study, command)
 
     # Deployments name a flow by the module and the name of its function.
     run.__name__ = run.__qualname__ = f"{command.name}_flow"

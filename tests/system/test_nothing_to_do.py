@@ -39,27 +39,30 @@ def test_what_is_finished_is_said_without_anything_heavy(tiny_study, command):
 
 NIGHT = """
 import json, sys
-from flows.whole import study_flow
-counts = study_flow(*sys.argv[1:])
+from flows.{module} import {flow}
+counts = {flow}(*sys.argv[1:])
 print(json.dumps([counts, sorted({heavy!r} & set(sys.modules))]))
 """
 
 
-def test_a_flow_that_finds_all_done_says_so_and_runs_no_command(copy, served):
+@pytest.mark.parametrize(("module", "name"), [("whole", "study"), ("stages", "label")])
+def test_a_flow_that_finds_all_done_says_so_and_runs_no_command(copy, served, module, name):
     """As on most nights of a schedule; ``concepts run`` asks before it makes a flow."""
-    root = copy.rename(copy.with_name("done-already"))
+    root = copy.rename(copy.with_name(f"{name}-done-already"))
     before = sorted((root / "tables" / "runs").iterdir())
-    code = NIGHT.format(heavy={"torch", "diffusers", "transformers"})
+    code = NIGHT.format(module=module, flow=f"{name}_flow", heavy={"torch", "diffusers", "transformers"})
     variables = {**served, "PREFECT_LOGGING_LEVEL": "INFO"}
     done = subprocess.run([sys.executable, "-c", code, TINY, str(root)], env=variables, capture_output=True, text=True)
     counts, heavy = json.loads(done.stdout.splitlines()[-1])
-    units = sum(one["units"] for one in counts.values())
-    assert list(counts) == list(COMMANDS) and units > 40 and not any(one["made_now"] for one in counts.values())
+    by_command = counts if name == "study" else {name: counts}
+    units = sum(one["units"] for one in by_command.values())
+    assert list(by_command) == (list(COMMANDS) if name == "study" else [name])
+    assert units > 10 and not any(one["made_now"] for one in by_command.values())
     assert heavy == [] and sorted((root / "tables" / "runs").iterdir()) == before
-    [run] = [run for run in asked_of(served, "flow_runs") if run["name"].endswith("-done-already")]
+    [run] = [run for run in asked_of(served, "flow_runs") if run["name"].endswith(f"-{root.name}")]
     [page] = asked_of(served, "artifacts", artifacts={"flow_run_id": {"any_": [run["id"]]}})
     logged = [line["message"] for line in asked_of(served, "logs", logs={"flow_run_id": {"any_": [run["id"]]}})]
-    assert (run["name"], run["state"]["type"]) == ("study-done-already", "COMPLETED")
+    assert (run["name"], run["state"]["type"]) == (f"{name}-{root.name}", "COMPLETED")
     nothing = f"nothing to do: all {units} units are done"
     assert page["data"].startswith(f"# tiny: {nothing}\n") and nothing in logged
 
