@@ -1,14 +1,14 @@
 """What orchestration costs: ``concepts run`` against the same units of work as plain function calls, without Prefect.
 
     python -m benchmarks.overhead configs/tiny.yaml --rounds 3          # a minute or two a round
-    python -m benchmarks.overhead configs/mini.yaml --rounds 1          # an hour and a half; see --set
+    python -m benchmarks.overhead configs/mini.yaml --rounds 1          # an hour and a half; see --set and --alone
 
 All are whole processes that fill a folder of their own, in turns, with as many threads as ``run.max_workers`` says; at
 the end every table but ``runs`` has the same content hash. The plain one makes no flow run, no server, no artifacts, no
 page and no log. The command is run twice: with the server that it starts and ends, and with one that stands already, as
-where a laboratory has one; of that server only what it did meanwhile is counted. Seconds by the clock, and of the
-processor with all that a process starts, the server included: on a busy machine the second is the better guide.
-Overhead is the ratio less one.
+where a laboratory has one; of that server only what it did meanwhile is counted (``--alone`` leaves this out). Seconds
+by the clock, and of the processor with all that a process starts, the server included: on a busy machine the second is
+the better guide. Overhead is the ratio less one.
 """
 
 from __future__ import annotations
@@ -55,6 +55,9 @@ def run_plainly(config_path: Path, root: Path, settings: list[str]) -> None:
             release_models()
 
 
+PLAINLY, OWN, STANDING = "plainly", "with a server of its own", "with one that stands"
+
+
 @dataclass(frozen=True)
 class Cost:
     """Seconds of a process by the clock, and of the processor with all that it started."""
@@ -82,22 +85,21 @@ def cost_beside_a_server(arguments: list[str]) -> Cost:
         return Cost(cost.clock, cost.processor + running_seconds(server) - before)
 
 
-def compare(config: Path, scratch: Path, settings: list[str]) -> tuple[Cost, Cost, Cost]:
-    """One round: plain calls, then the command in both ways. Raises ``AssertionError`` if their tables differ.
+def compare(config: Path, scratch: Path, settings: list[str], alone: bool = False) -> dict[str, Cost]:
+    """One round: plain calls, then the command, in both ways or with a server of its own ``alone``.
 
-    ``settings`` are as `concepts run --set` has them.
+    ``settings`` are as `concepts run --set` has them. Raises ``AssertionError`` if the tables differ.
     """
     from storage.inspect import table_hashes
 
-    plain, alone, beside = scratch / "plain", scratch / "alone", scratch / "beside"
     given = [part for setting in settings for part in ("--set", setting)]
+    plainly = ["-m", "benchmarks.overhead", str(config), *given, "--plainly-into", str(scratch / PLAINLY)]
     run = ["-m", "flows.cli", "run", str(config), *given, "--root"]
-    costs = (
-        cost_of(["-m", "benchmarks.overhead", str(config), *given, "--plainly-into", str(plain)]),
-        cost_of([*run, str(alone)]),
-        cost_beside_a_server([*run, str(beside)]),
-    )
-    assert table_hashes(plain) == table_hashes(alone) == table_hashes(beside)
+    costs = {PLAINLY: cost_of(plainly), OWN: cost_of([*run, str(scratch / OWN)])}
+    if not alone:
+        costs[STANDING] = cost_beside_a_server([*run, str(scratch / STANDING)])
+    first, *others = [table_hashes(scratch / way) for way in costs]
+    assert all(other == first for other in others)
     return costs
 
 
@@ -107,6 +109,7 @@ def main() -> None:
     parser.add_argument("config", type=Path)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--set", action="append", default=[], help="other settings, as of a smaller study")
+    parser.add_argument("--alone", action="store_true", help="no run with a server that stands already")
     parser.add_argument("--plainly-into", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.plainly_into:
@@ -115,19 +118,17 @@ def main() -> None:
     rounds = []
     for _ in range(options.rounds):
         with tempfile.TemporaryDirectory(prefix="overhead-") as scratch:
-            rounds.append(compare(options.config.resolve(), Path(scratch), options.set))
+            rounds.append(compare(options.config.resolve(), Path(scratch), options.set, options.alone))
         _tell("round", [rounds[-1]])
     _tell(f"median of {len(rounds)}", rounds)
 
 
-def _tell(what: str, rounds: list[tuple[Cost, Cost, Cost]]) -> None:
+def _tell(what: str, rounds: list[dict[str, Cost]]) -> None:
     for kind in ("clock", "processor"):
-        plain, alone, beside = (median(getattr(costs[at], kind) for costs in rounds) for at in range(3))
-        print(
-            f"{what}, {kind:<9}: {plain:7.2f} s plainly; run with a server of its own {alone:7.2f} s "
-            f"({alone / plain - 1:+.1%}), with one that stands {beside:7.2f} s ({beside / plain - 1:+.1%})",
-            flush=True,
-        )
+        took = {way: median(getattr(costs[way], kind) for costs in rounds) for way in rounds[0]}
+        plain = took.pop(PLAINLY)
+        runs = ", ".join(f"{way} {seconds:7.2f} s ({seconds / plain - 1:+.1%})" for way, seconds in took.items())
+        print(f"{what}, {kind:<9}: {plain:7.2f} s plainly; run {runs}", flush=True)
 
 
 if __name__ == "__main__":
