@@ -25,10 +25,14 @@ class Point:
 
 @dataclass(frozen=True)
 class Series:
-    """The points of one line, in the order they are joined. ``told`` says what it is to a pointer that rests on it."""
+    """The points of one line, in the order they are joined, and which of the stylesheet's colours, s0 to s5, it has.
+
+    ``told`` says what it is to a pointer that rests on it.
+    """
 
     name: str
     told: str
+    colour: int
     points: tuple[Point, ...]
 
 
@@ -69,8 +73,8 @@ def drawn(panel: Panel, axis: Axis, top: float, what: str) -> Markup:
         return HEIGHT - BOTTOM - (value - bottom) / ((top - bottom) or 1.0) * (HEIGHT - TOP - BOTTOM)
 
     parts = [_frame(axis, top, height)]
-    for number, series in enumerate(panel.series):
-        parts += [_band(series, number, axis, height), _line(series, number, axis, height)]
+    for series in panel.series:
+        parts += [_band(series, axis, height), _line(series, axis, height)]
     label = escape(f"{what}, {panel.title}")
     body = Markup("").join(parts)
     return Markup('<svg viewBox="0 0 {} {}" role="img" aria-label="{}">{}</svg>').format(WIDTH, HEIGHT, label, body)
@@ -103,7 +107,7 @@ def _frame(axis: Axis, top: float, height: Height) -> Markup:
     return Markup("").join(parts)
 
 
-def _band(series: Series, number: int, axis: Axis, height: Height) -> Markup:
+def _band(series: Series, axis: Axis, height: Height) -> Markup:
     """The intervals: a whisker at each point, and between points that have one the area."""
     parts: list[Markup] = []
     runs: list[list[tuple[float, float, float]]] = [[]]
@@ -114,22 +118,22 @@ def _band(series: Series, number: int, axis: Axis, height: Height) -> Markup:
         x, low, high = round(axis.at(p.x), 1), round(height(p.low), 1), round(height(p.high), 1)
         runs[-1].append((x, low, high))
         whisker = '<line class="whisker s{}" x1="{}" x2="{}" y1="{}" y2="{}"/>'
-        parts.append(Markup(whisker).format(number, x, x, low, high))
+        parts.append(Markup(whisker).format(series.colour, x, x, low, high))
     for run in runs:
         if len(run) > 1:
             corners = [f"{x},{low}" for x, low, _ in run] + [f"{x},{high}" for x, _, high in reversed(run)]
-            parts.insert(0, Markup('<polygon class="band s{}" points="{}"/>').format(number, " ".join(corners)))
+            parts.insert(0, Markup('<polygon class="band s{}" points="{}"/>').format(series.colour, " ".join(corners)))
     return Markup("").join(parts)
 
 
-def _line(series: Series, number: int, axis: Axis, height: Height) -> Markup:
+def _line(series: Series, axis: Axis, height: Height) -> Markup:
     places = [(round(axis.at(p.x), 1), round(height(p.y), 1), p) for p in series.points]
     joined = " ".join(f"{x},{y}" for x, y, _ in places)
-    parts = [Markup('<polyline class="line s{}" points="{}"/>').format(number, joined)]
+    parts = [Markup('<polyline class="line s{}" points="{}"/>').format(series.colour, joined)]
     for x, y, p in places:
         said = f"{series.name}: {p.y:.3g}"
         if p.low is not None and p.high is not None:
             said += f" ({p.low:.3g} to {p.high:.3g})"
         dot = '<circle class="dot s{}" cx="{}" cy="{}" r="3.2" data-value="{}"><title>{}</title></circle>'
-        parts.append(Markup(dot).format(number, x, y, repr(p.y), said))
+        parts.append(Markup(dot).format(series.colour, x, y, repr(p.y), said))
     return Markup("").join(parts)

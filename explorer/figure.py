@@ -14,9 +14,26 @@ from explorer.source import Source
 
 Row = dict[str, Any]
 
-# The lines of figures, in this order: dictionaries whose labels are compared, and ways to predict layouts.
+# The lines of figures, in this order: of explained variance; of the dictionaries whose labels are compared; of layouts.
+EXPLAINED = ("trained", "shared", "frozen", "untrained")
 KINDS = ("trained", "shared", "untrained", "shuffled_positions")
 METHODS = ("posterior", "concepts", "position", "raw")
+
+# The stylesheet's colour of each line, the same on every page, whatever other lines a study lacks; s2 to s4 are dashed:
+# they are for controls.
+COLOURS = {
+    "trained": 0,
+    "shared": 1,
+    "untrained": 2,
+    "frozen": 4,
+    "shuffled_positions": 3,
+    "posterior": 0,
+    "concepts": 1,
+    "position": 3,
+    "raw": 5,
+    "edit": 0,
+    "random direction": 3,
+}
 
 # What the kinds of dictionary, methods and controls are, to a pointer that rests on the name.
 TOLD = {
@@ -36,13 +53,16 @@ TOLD = {
 
 @dataclass(frozen=True)
 class Figure:
-    """One figure, ready for its template. ``numbers``: (panel, line, place, value, low, high) of every point."""
+    """One figure, ready for its template.
+
+    ``legend``: (line, what it is, colour). ``numbers``: (panel, line, place, value, low, high) of every point.
+    """
 
     title: str
     told: str
     missing: str
     panels: tuple[tuple[str, Markup], ...]
-    legend: tuple[tuple[str, str], ...]
+    legend: tuple[tuple[str, str, int], ...]
     numbers: tuple[tuple[str, str, str, float, float | None, float | None], ...]
     place: str
 
@@ -53,7 +73,7 @@ def figure(title: str, told: str, table: str, what: str, panels: Sequence[Panel]
     if not there or axis is None:
         return Figure(title, told, not_yet(table), (), (), (), "")
     top = top_of(there)
-    legend = [(series.name, series.told) for series in there[0].series]
+    legend = [(series.name, series.told, series.colour) for series in there[0].series]
     names = dict(axis.ticks)
     numbers = [
         (panel.title, series.name, names[p.x], p.y, p.low, p.high)
@@ -95,8 +115,12 @@ def method_of(row: Row) -> str:
 
 
 def _series(name: str, lines: dict[str, list[Point]]) -> Series:
-    points = sorted(lines.get(name, []), key=lambda point: -point.x)
-    return Series(name, TOLD.get(name, ""), tuple(points))
+    return series_of(name, sorted(lines.get(name, []), key=lambda point: -point.x))
+
+
+def series_of(name: str, points: Iterable[Point]) -> Series:
+    """The line of one of the names of ``TOLD``, in its colour."""
+    return Series(name, TOLD[name], COLOURS[name], tuple(points))
 
 
 def places(source: Source) -> list[tuple[str, str]]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from explorer.charts import Axis, Panel, Point, Series
-from explorer.figure import KINDS, METHODS, TOLD, Figure, Row, figure, method_of, over_time
+from explorer.charts import Axis, Panel, Point
+from explorer.figure import EXPLAINED, KINDS, METHODS, Figure, Row, figure, method_of, over_time, series_of
 from explorer.missing import known_labels
 from explorer.source import Source
 
@@ -50,8 +50,7 @@ def explained(source: Source, k: int) -> Figure:
         seeds = [row["explained_variance"] for row in same if row["expansion"] == first["expansion"]]
         span = (min(seeds), max(seeds)) if len(seeds) > 1 else (None, None)
         rows.append({**first, "low": span[0], "high": span[1]})
-    names = ("trained", "shared", "frozen", "untrained")
-    panels, axis = over_time(source, rows, names, _kind, ("explained_variance", "low", "high"))
+    panels, axis = over_time(source, rows, EXPLAINED, _kind, ("explained_variance", "low", "high"))
     told = (
         "Share of the variance of held-out activations that each dictionary reconstructs. "
         "Where there are several seeds, bands span them."
@@ -108,7 +107,7 @@ def edit_figure(source: Source, target: str, title: str, told: str) -> Figure:
             points = [
                 Point(windows.index(r["window"]), r["success"], r["success_ci_low"], r["success_ci_high"]) for r in of
             ]
-            lines.append(Series(name, TOLD[name], tuple(sorted(points, key=lambda point: point.x))))
+            lines.append(series_of(name, sorted(points, key=lambda point: point.x)))
         panels.append(Panel(f"{kind} edits", tuple(lines)))
     axis = Axis("", tuple(enumerate(windows))) if windows else None
     told += "95 % intervals, and a random direction of the same norm. Windows from noise to image."

@@ -13,6 +13,7 @@ import pytest
 import concept_atlas
 from concept_atlas import AtlasError, Codes
 from explorer.charts import Panel, Point, Series, drawn, time_axis, top_of
+from explorer.figure import COLOURS, EXPLAINED, KINDS, METHODS, TOLD
 from tests.explorer.conftest import SCRIPT
 
 PAGES = ("/", "/label/tree", "/mid/0.50/cond/k4/0", "/mid/1.00/cond/k4/1", "/image/0", "/search?q=tree", "/search?q=1")
@@ -255,7 +256,7 @@ def test_pages_are_well_formed(client):
 
 
 def test_a_chart_places_values_by_their_size_and_bands_by_their_ends():
-    line = Series("trained", "", (Point(1.0, 0.0), Point(0.5, 0.2, 0.1, 0.4), Point(0.0, 0.4, 0.3, 0.4)))
+    line = Series("trained", "", 5, (Point(1.0, 0.0), Point(0.5, 0.2, 0.1, 0.4), Point(0.0, 0.4, 0.3, 0.4)))
     panel = Panel("mid", (line,))
     assert top_of([panel]) == 0.4
     found = Found(drawn(panel, time_axis([0.0, 1.0, 0.5]), 0.4, "IoU"))
@@ -265,3 +266,22 @@ def test_a_chart_places_values_by_their_size_and_bands_by_their_ends():
     assert heights[0] > heights[1] > heights[2] == 8 and abs(heights[1] - (heights[0] + heights[2]) / 2) < 0.11
     whiskers = [given for tag, given in found.tags if given.get("class", "").startswith("whisker")]
     assert len(whiskers) == 2 and float(whiskers[0]["y1"]) > heights[1] > float(whiskers[0]["y2"])
+
+
+def test_a_line_has_one_colour_on_every_page_and_no_figure_has_two_of_one(client):
+    """As the legend has it, whatever other lines a figure or a study lacks."""
+    for names in (EXPLAINED, KINDS, METHODS, ("edit", "random direction")):
+        assert len({COLOURS[name] for name in names}) == len(names)
+    assert set(COLOURS) == set(TOLD)
+    colours: dict[str, set[str]] = {}
+    for address in PAGES:
+        for figure in client.get(address).text.split('<section class="figure">')[1:]:
+            legend = dict(re.findall(r'<li class="(s\d)" title="[^"]*"><span class="swatch"></span>([^<]*)<', figure))
+            for colour, name in legend.items():
+                colours.setdefault(name.strip(), set()).add(colour)
+            told = re.findall(r'<circle class="dot (s\d)"[^>]*><title>([^:]*):', figure)
+            assert told or not legend
+            assert {(colour, name.replace("_", " ")) for colour, name in told} <= {
+                (colour, name.strip()) for colour, name in legend.items()
+            }
+    assert {"trained", "untrained", "position"} <= set(colours) and all(len(of) == 1 for of in colours.values())
