@@ -12,12 +12,21 @@ from storage.text import printable
 USER_ERROR = 2
 
 
+class _Help(argparse.HelpFormatter):
+    """argparse's help, which also tells what an option is when it is not given, if it is something then."""
+
+    def _get_help_string(self, action: argparse.Action) -> str:
+        told, otherwise = action.help or "", action.default
+        switched = isinstance(otherwise, bool) or otherwise in (None, [], 0, argparse.SUPPRESS)
+        return told if switched or not action.option_strings else f"{told} (default: %(default)s)"
+
+
 class Parser(argparse.ArgumentParser):
     """argparse without its page of usage before every error; ``--help`` has it."""
 
     def __init__(self, **given: Any) -> None:
         # An option is written out: of two spellings that a shorter one could mean, none is guessed.
-        super().__init__(**{"allow_abbrev": False, **given})
+        super().__init__(**{"allow_abbrev": False, "formatter_class": _Help, **given})
         self._given: list[str] = []
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:

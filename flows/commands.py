@@ -98,7 +98,7 @@ def parser() -> argparse.ArgumentParser:
     serve.add_argument("config", type=Path, help="the study's YAML file")
     serve.add_argument("--root", type=_root, required=True, help="the study folder")
     serve.add_argument("--cron", default="0 3 * * *", help="schedule of the whole study")
-    serve.add_argument("--timezone", default="UTC", help="of the schedule, as in Europe/Berlin; UTC unless given")
+    serve.add_argument("--timezone", default="UTC", help="of the schedule, as in Europe/Berlin")
     server = commands.add_parser(
         "server", help="a Prefect server with its UI, for all commands; nothing leaves the machine"
     )

@@ -3,6 +3,7 @@
 import ast
 import errno
 import os
+import re
 import subprocess
 import sys
 
@@ -69,6 +70,23 @@ ARGUMENTS = {
 @pytest.mark.parametrize("arguments", ARGUMENTS, ids=" ".join)
 def test_a_wrong_argument_is_one_sentence(said, arguments):
     assert ARGUMENTS[arguments] in said(*arguments)
+
+
+@pytest.mark.parametrize(
+    ("command", "says"),
+    [
+        ("explore", "--port PORT of this machine; 0 takes any that is free (default: 8600)"),
+        ("serve", "--cron CRON schedule of the whole study (default: 0 3 * * *)"),
+        ("bench", "(default: runs/truth.parquet)"),
+        ("run", "--set a.b=value override a setting"),
+    ],
+)
+def test_help_tells_what_an_option_is_that_is_not_given(command, says, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main([command, "--help"])
+    told = " ".join(capsys.readouterr().out.split())
+    assert ended.value.code == 0 and says in told
+    assert not re.search(r"default: (None|False|\[\]|0\.?0?\)|==)", told)
 
 
 def test_version_and_help_answer(capsys):
