@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
 REPO = Path(__file__).resolve().parent.parent
@@ -19,3 +20,8 @@ def environment_of(checkout: Path = REPO, *more: Path, url: str | None = None, *
     kept = {name: value for name, value in os.environ.items() if name != "PREFECT_API_URL"}
     served = {"PREFECT_API_URL": url} if url else {}
     return kept | served | {"HF_HUB_OFFLINE": "1", **variables, "PYTHONPATH": os.pathsep.join(paths)}
+
+
+def as_flags(settings: Iterable[str]) -> list[str]:
+    """Settings, ``a.b=value`` each, as the command line takes them."""
+    return [part for setting in settings for part in ("--set", setting)]

@@ -25,7 +25,7 @@ from statistics import median
 
 import psutil
 
-from benchmarks.environment import REPO, environment_of
+from benchmarks.environment import REPO, as_flags, environment_of
 from benchmarks.processor import children_seconds, running_seconds
 
 
@@ -92,7 +92,7 @@ def compare(config: Path, scratch: Path, settings: list[str], alone: bool = Fals
     """
     from storage.inspect import table_hashes
 
-    given = [part for setting in settings for part in ("--set", setting)]
+    given = as_flags(settings)
     plainly = ["-m", "benchmarks.overhead", str(config), *given, "--plainly-into", str(scratch / PLAINLY)]
     run = ["-m", "flows.cli", "run", str(config), *given, "--root"]
     costs = {PLAINLY: cost_of(plainly), OWN: cost_of([*run, str(scratch / OWN)])}

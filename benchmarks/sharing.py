@@ -30,7 +30,7 @@ from datetime import datetime
 from pathlib import Path
 from statistics import median
 
-from benchmarks.environment import REPO, environment_of
+from benchmarks.environment import REPO, as_flags, environment_of
 from benchmarks.processor import children_seconds
 from storage.inspect import table_hashes
 from storage.tables import read_table
@@ -98,7 +98,7 @@ def timed(command: str, root: Path, processes: int, options: argparse.Namespace,
 
 def _started(command: str, root: Path, options: argparse.Namespace, home: Path) -> subprocess.Popen[bytes]:
     named = {setting.partition("=")[0]: setting for setting in (*STUDY, *RUN, *options.set)}  # the last of a name
-    settings = [part for setting in named.values() for part in ("--set", setting)]
+    settings = as_flags(named.values())
     arguments = ["-m", "flows.cli", command, str(options.config), "--root", str(root), "--share", *settings]
     environment = environment_of(PREFECT_HOME=str(home))  # a server each
     return subprocess.Popen([sys.executable, *arguments], cwd=REPO, env=environment, stdout=subprocess.DEVNULL)

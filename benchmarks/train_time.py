@@ -18,6 +18,7 @@ import sys
 import time
 from pathlib import Path
 
+from benchmarks.environment import as_flags
 from benchmarks.leaving_the_start import FORMER
 from benchmarks.processor import children_seconds
 
@@ -57,7 +58,7 @@ def former_settings() -> list[str]:
 
 def concepts(command: str, config: str, root: Path, settings: list[str] | tuple[str, ...] = ()) -> tuple[float, float]:
     """Seconds by the clock and of the processors that a command takes to its end."""
-    arguments = [command, config, "--root", str(root), *(part for one in settings for part in ("--set", one))]
+    arguments = [command, config, "--root", str(root), *as_flags(settings)]
     before, started = children_seconds(), time.perf_counter()
     subprocess.run([sys.executable, "-m", "flows.cli", *arguments], check=True, capture_output=True)
     return time.perf_counter() - started, children_seconds() - before

@@ -150,7 +150,7 @@ def test_back_again_is_the_study_it_was(copy, launch):
 
 @pytest.mark.parametrize("moment", [None, "study.revise._clear", "shutil.rmtree", "study.revise.end_revision"])
 def test_what_has_no_unit_any_more_goes_though_the_revision_is_killed(copy, launch, monkeypatch, moment):
-    settings = [part for setting in FEWER for part in ("--set", setting)]
+    settings = given(*FEWER)
     if moment:
         monkeypatch.setattr(moment, _killed)
         with pytest.raises(KeyboardInterrupt):
