@@ -3,11 +3,16 @@ import math
 import os
 
 import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
 
+from storage import study as study_folder
 from storage.atomic import write_atomic
 from storage.errors import StorageError
 from storage.records import is_done, missing, record_path, records, write_record
-from storage.study import config_hash, read_study
+from storage.study import SEAL, SHORT, config_hash, is_sealed, read_study
+from storage.vouch import digest_of_bytes
 from tests.parts import open_study
 
 
@@ -63,3 +68,46 @@ def test_what_is_no_study_folder_is_said(tmp_path, place):
     (tmp_path / "file").write_text("not a folder")
     with pytest.raises(StorageError, match=r"is not a study folder .* give the --root of a run"):
         read_study(tmp_path / place)
+
+
+def sealed(text):
+    """As ``study.yaml`` is written: its checksum in the first line."""
+    data = text.encode()
+    return f"{SEAL}: {digest_of_bytes(data)}\n".encode() + data
+
+
+SCALARS = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text() | st.dates()
+VALUES = st.recursive(
+    SCALARS, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4), max_leaves=20
+)
+
+
+@given(st.dictionaries(st.text(), VALUES, min_size=1, max_size=5))
+def test_what_is_written_is_read_back_alike_by_both_readers(content):
+    data = sealed(yaml.safe_dump(content, sort_keys=False))
+    assert is_sealed(data)
+    study_folder._parsed.cache_clear()
+    read = study_folder._parsed(data)
+    read.pop(SEAL)
+    assert read == content == yaml.safe_load(yaml.safe_dump(content, sort_keys=False))
+
+
+@pytest.mark.parametrize("form", ["brackets", "dashes"])
+def test_a_file_of_brackets_inside_each_other_is_damaged_and_the_process_goes_on(tmp_path, form):
+    """Whatever its checksum says: libyaml would end the process on the longer ones."""
+    for depth in (SHORT // 3, 50_000):
+        inner = "[" * depth + "]" * depth if form == "brackets" else "- " * depth + "x"
+        for data in (sealed(f"config: {inner}\n"), sealed(f"config:\n  {inner}\n"), f"config: {inner}\n".encode()):
+            (tmp_path / "study.yaml").write_bytes(data)
+            with pytest.raises(StorageError, match=r"study.yaml is damaged"):
+                read_study(tmp_path)
+
+
+def test_the_faster_reader_reads_what_bears_its_checksum_and_is_short(monkeypatch):
+    asked = []
+    monkeypatch.setattr(study_folder, "FASTER", lambda text: asked.append(len(text)) or yaml.SafeLoader(text))
+    long = "a: " + "b" * SHORT
+    for data in (sealed("a: 1"), b"a: 1", sealed("a: 1") + b" ", sealed(long)):
+        study_folder._parsed.cache_clear()
+        assert "a" in study_folder._parsed(data)
+    assert asked == [len(sealed("a: 1"))]
