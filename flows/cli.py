@@ -15,7 +15,7 @@ from flows.arguments import USER_ERROR
 from flows.bars import progress_bars
 from flows.commands import STAGES, parser
 from flows.environment import variables_kept
-from flows.lightness import keep_pandas_away, start_lightly
+from flows.lightness import keep_pandas_away, keep_plugins_away, start_lightly
 from flows.locales import ensure_utf8, print_in_any_encoding, refuse_torn
 from flows.sentences import sentence_of
 from flows.spellings import present
@@ -24,6 +24,7 @@ from study.stages import stages_of
 INTERRUPTED = 130
 # They answer within a second. What of Arrow they need, of which each part looks for NumPy; ``verify`` counts with that.
 READING: dict[str, tuple[str, ...]] = {"status": ("pyarrow.dataset",), "query": ("pyarrow",), "verify": ()}
+SHOWING = ("explore", "export-site")  # they show a study, and start no process
 # Commands of modules of their own, which are imported by who gives one.
 ELSEWHERE = {
     "edit": ("flows.editing", "edit"),
@@ -61,8 +62,10 @@ def main(arguments: list[str] | None = None) -> int:
         ensure_utf8()
         if sys.argv[1:2] and sys.argv[1] in READING:
             start_lightly(READING[sys.argv[1]])
-        elif sys.argv[1:2] and sys.argv[1] in ("run", "explore", "export-site", *STAGES):
+        elif sys.argv[1:2] and sys.argv[1] in ("run", *SHOWING, *STAGES):
             keep_pandas_away()
+            if sys.argv[1] in SHOWING:
+                keep_plugins_away()
         code = _main(sys.argv[1:])
         gc.freeze()  # Python would look for garbage once more at its end: two seconds among torch and Prefect
         return code

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import sys
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
@@ -18,10 +19,16 @@ def start_lightly(plain: Collection[str] = ()) -> None:
     second.
     """
     gc.disable()
+    keep_plugins_away()
     with _absent("numpy"):
         for name in plain:
             import_module(name)
     keep_pandas_away()
+
+
+def keep_plugins_away() -> None:
+    """Have pydantic look for no plug-ins of its own: it would ask each installed package, two hundred of them."""
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
 
 
 def keep_pandas_away() -> None:

@@ -4,6 +4,7 @@ import gc
 import subprocess
 import sys
 
+import pytest
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from flows.server import prefect_server
@@ -57,6 +58,27 @@ print(list(pa.table({"a": column}).to_pandas().a), pa.array(sys.modules["pandas"
 def test_arrow_that_was_told_of_no_pandas_still_makes_data_frames():
     done = subprocess.run([sys.executable, "-c", LIGHT], cwd=ROOT, capture_output=True, text=True)
     assert done.stdout.split("\n")[0] == "[1, 2] 1", done.stderr
+
+
+SEARCHED = """
+import sys
+from importlib import metadata
+asked = []
+listed = metadata.distributions
+metadata.distributions = lambda *given, **named: asked.append(1) or listed(*given, **named)
+from flows.cli import main
+sys.argv[1:] = {arguments}
+code = main()
+print(code, asked, "pydantic" in sys.modules)
+"""
+
+
+@pytest.mark.parametrize("arguments", [["status", "NONE"], ["explore", "NONE"]], ids=lambda given: given[0])
+def test_what_answers_at_once_does_not_search_every_package_for_plug_ins(tmp_path, arguments):
+    arguments = [part.replace("NONE", str(tmp_path / "none")) for part in arguments]
+    code = SEARCHED.format(arguments=arguments)
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.stdout.splitlines()[-1] == "2 [] True" and "is not a study folder" in done.stderr, done.stderr
 
 
 PLAIN = """
