@@ -17,7 +17,6 @@ from concept_atlas.html import facts_table
 from concept_atlas.kept import edits_beside, kept_picture, kept_pictures, kept_rows
 from concept_atlas.site import KINDS, Codes, SiteView
 from sae.folder import WEIGHTS
-from storage.query import OpenTables, query
 from storage.schemas import SCHEMAS, WRITERS
 from storage.site import Site
 from storage.tables import Filters, KnownParts, count_rows, read_table, table_folder
@@ -35,6 +34,7 @@ if TYPE_CHECKING:
     import pandas
     import polars
 
+    from storage.query import OpenTables
     from study.embedder import Meanings
 
 FORMS = ("arrow", "pandas", "polars")
@@ -85,6 +85,8 @@ class Atlas:
         """
         if to not in FORMS:
             raise StudyError(f"to is {to!r}: give one of {', '.join(map(repr, FORMS))}")
+        from storage.query import query  # DuckDB takes a tenth of a second to import, and much is read without it
+
         answer = query(self.root, sql)
         try:
             if to == "pandas":
@@ -121,6 +123,8 @@ class Atlas:
 
         Raises ``StorageError`` for a name that is no table's.
         """
+        from storage.query import OpenTables
+
         return OpenTables(self.root, tables, known=self._known)
 
     def hold_parts(self) -> None:
@@ -134,12 +138,12 @@ class Atlas:
         """Hash the parts of tables and the dictionaries now, so that who reads them first need not wait for it.
 
         As many as fit into ``most_bytes``; returns how many bytes that was. What is damaged is told to who reads it.
-        Zarr is imported, too, which the first to read an activation would wait for.
+        Zarr and DuckDB are imported, too, which the first to read an activation or to ask in SQL would wait for.
         Raises ``StorageError`` for a name that is no table's or a damaged record.
         """
         for table in tables:
             table_folder(self.root, table)
-        import_kept("storage.activations")
+        import_kept("storage.activations", "storage.query")
         known = self._known or KnownParts(self.root)
         dictionaries = [self._study.at(site, k).folder_of(TRAINED) / WEIGHTS for site in self.sites for k in self.ks]
         return hash_ahead([*dictionaries, *(path for table in tables for path in known.named(table))], most_bytes)
@@ -328,6 +332,7 @@ class Atlas:
         detector of a label is its best cause, beside chance. No row where none was tried.
         """
         from concepts.detect_cause import SCHEMA, detection_and_cause
+        from storage.query import query
 
         rows = query(self.root, "from concept_scores where kind is not null order by all").to_pylist()
         return pa.Table.from_pylist(detection_and_cause(rows, samples, self._study.config.seed), schema=SCHEMA)

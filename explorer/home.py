@@ -7,7 +7,7 @@ from typing import Any
 
 from explorer.charts import Axis, Panel, Point
 from explorer.figure import EXPLAINED, KINDS, METHODS, Figure, Row, figure, method_of, over_time, series_of
-from explorer.missing import known_labels
+from explorer.missing import known_labels, shown_labels
 from explorer.source import Source
 
 SHOWN_LABELS = 400
@@ -19,7 +19,7 @@ def home(source: Source, asked_k: str) -> dict[str, Any]:
     k = int(asked_k) if asked_k in map(str, atlas.ks) else atlas.ks[0]
     figures, (labels, problem), progress = source.together(
         lambda: [_tried(source, make, k) for make in FIGURES],
-        lambda: source.tried(lambda: known_labels(source), dict[str, int]()),
+        lambda: source.tried(lambda: shown_labels(source) or known_labels(source), dict[str, int]()),
         lambda: source.kept("progress", lambda: source.atlas.progress),
     )
     return {

@@ -167,9 +167,14 @@ def known_labels(source: Source) -> dict[str, int]:
 
 
 def _labels(source: Source) -> dict[str, int]:
-    shown, carried = source.together(lambda: _shown(source), lambda: _carried(source))
-    counted = {label: len(shown[label]) for label in sorted(shown, key=lambda label: (-len(shown[label]), label))}
-    return {**counted, **dict.fromkeys(sorted(set(carried) - set(counted)), 0)}
+    shown, carried = source.together(lambda: shown_labels(source), lambda: _carried(source))
+    return {**shown, **dict.fromkeys(sorted(set(carried) - set(shown)), 0)}
+
+
+def shown_labels(source: Source) -> dict[str, int]:
+    """Those of ``known_labels`` that some image shows, for which no concept is read."""
+    shown = _shown(source)
+    return {label: len(shown[label]) for label in sorted(shown, key=lambda label: (-len(shown[label]), label))}
 
 
 def best_carrying(source: Source, label: str) -> list[dict[str, Any]]:

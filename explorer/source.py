@@ -52,7 +52,7 @@ class Source:
     def _open(self) -> None:
         self.atlas: Atlas = concept_atlas.open(self._root)
         self.atlas.hold_parts()
-        self._in_sql = {table: self.atlas.open_tables(table) for table in ("concept_labels", "concepts")}
+        self._in_sql: dict[str, Any] = {}  # what `Atlas.open_tables` returns
 
     def refreshed(self) -> Source:
         """Itself, without what no longer holds if the folder has changed since the last call."""
@@ -103,18 +103,25 @@ class Source:
 
         A label's rows are few among a hundred thousand in each of many parts, and SQL reads little else.
         """
-        return self._in_sql["concept_labels"].query(sql, values)
+        return self._opened("concept_labels").query(sql, values)
 
     def labels_of(self, at: dict[str, Any], cid: int, columns: Sequence[str]) -> list[dict[str, Any]]:
         """The rows of ``concept_labels`` of one concept of the dictionary that the columns ``at`` name."""
         where = {**at, "kind": TRAINED, "cid": cid}
         if self._all:
             return self.rows("concept_labels", list(columns), **where)
-        return list(self._in_sql["concept_labels"].rows("concept_labels", columns, where).to_pylist())
+        return list(self._opened("concept_labels").rows("concept_labels", columns, where).to_pylist())
 
     def numbered(self, cid: int, columns: Sequence[str]) -> list[dict[str, Any]]:
         """The rows of ``concepts`` of the concepts of every dictionary that bear a number, in no promised order."""
-        return list(self._in_sql["concepts"].rows("concepts", columns, {"cid": cid}).to_pylist())
+        return list(self._opened("concepts").rows("concepts", columns, {"cid": cid}).to_pylist())
+
+    def _opened(self, table: str) -> Any:
+        """A table for SQL, opened when it is first asked: the first page asks none, and does not wait for DuckDB."""
+        with self._lock:
+            if table not in self._in_sql:
+                self._in_sql[table] = self.atlas.open_tables(table)
+            return self._in_sql[table]
 
     def _of_one(self, table: str, columns: list[str] | None, cid: int, **where: Any) -> pa.Table:
         """The rows of one concept, out of those of its dictionary."""

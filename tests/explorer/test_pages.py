@@ -12,8 +12,11 @@ import pytest
 
 import concept_atlas
 from concept_atlas import AtlasError, Codes
+from explorer import missing
 from explorer.charts import Panel, Point, Series, drawn, time_axis, top_of
 from explorer.figure import COLOURS, EXPLAINED, KINDS, METHODS, TOLD
+from explorer.home import home
+from explorer.source import Source
 from tests.explorer.conftest import SCRIPT
 
 PAGES = ("/", "/label/tree", "/mid/0.50/cond/k4/0", "/mid/1.00/cond/k4/1", "/image/0", "/search?q=tree", "/search?q=1")
@@ -285,3 +288,16 @@ def test_a_line_has_one_colour_on_every_page_and_no_figure_has_two_of_one(client
                 (colour, name.strip()) for colour, name in legend.items()
             }
     assert {"trained", "untrained", "position"} <= set(colours) and all(len(of) == 1 for of in colours.values())
+
+
+def test_the_first_page_lists_what_images_show_and_where_no_image_shows_any_what_concepts_carry(root, monkeypatch):
+    source = Source(root)
+    shown, carried = missing._shown(source), set(missing._carried(source))
+    gone = sorted(carried & set(shown))[0]
+    assert [label for label, _ in home(source, "")["labels"]] == list(missing.shown_labels(source))
+    monkeypatch.setattr(missing, "_shown", lambda _: {label: shown[label] for label in shown if label != gone})
+    source.forget()
+    assert gone not in dict(home(source, "")["labels"]) and missing.known_labels(source)[gone] == 0
+    monkeypatch.setattr(missing, "_shown", lambda _: {})
+    source.forget()
+    assert dict(home(source, "")["labels"]) == dict.fromkeys(sorted(carried), 0)

@@ -360,7 +360,7 @@ import uvicorn
 from starlette.testclient import TestClient
 def run(server, sockets):
     answer = TestClient(server.config.app, base_url="http://localhost").get("/")
-    print(answer.status_code, gc.isenabled(), sorted({"pandas", "scipy", "torch", "zarr"} & set(sys.modules)))
+    print(answer.status_code, gc.isenabled(), sorted({"duckdb", "pandas", "scipy", "torch", "zarr"} & set(sys.modules)))
 uvicorn.Server.run = run
 sys.argv = ["concepts", "explore", sys.argv[1], "--port", "0"]
 from flows.cli import main
