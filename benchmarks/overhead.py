@@ -28,6 +28,8 @@ import psutil
 from benchmarks.environment import REPO, as_flags, environment_of
 from benchmarks.processor import children_seconds, running_seconds
 
+PLAINLY, OWN, STANDING = "plainly", "with a server of its own", "with one that stands"  # a round has these, in turn
+
 
 def run_plainly(config_path: Path, root: Path, settings: list[str]) -> None:
     """Make every unit of a study, a stage after the other, by calling its function."""
@@ -53,9 +55,6 @@ def run_plainly(config_path: Path, root: Path, settings: list[str]) -> None:
                 works = [work for work in works_of(study, stage) if undone(study, stage, work.units)]
                 list(pool.map(lambda work: make(study, work), works))
             release_models()
-
-
-PLAINLY, OWN, STANDING = "plainly", "with a server of its own", "with one that stands"
 
 
 @dataclass(frozen=True)

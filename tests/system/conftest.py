@@ -18,6 +18,7 @@ import httpx
 import pytest
 from filelock import FileLock
 
+from benchmarks.environment import as_flags
 from flows.server import ALONE, API, QUIET
 from tests import lifeline
 from tests.explorer.conftest import SCRIPT, kept
@@ -175,7 +176,7 @@ def copy(tiny_study, tmp_path):
 
 def given(*settings: str) -> list[str]:
     """Settings as the command line takes them."""
-    return [part for setting in settings for part in ("--set", setting)]
+    return as_flags(settings)
 
 
 # Half the images of the tiny study, in half the steps, at half its sites; every stage has units and every table rows.
